@@ -1,0 +1,6 @@
+"""A strict Alipay gateway for tests and the demo. It shares neither codec nor cryptography with the adapter."""
+
+from adapters.alipay.simulator.accounts import Payer, default_accounts
+from adapters.alipay.simulator.gateway import AlipaySimulator
+
+__all__ = ["AlipaySimulator", "Payer", "default_accounts"]

@@ -1,0 +1,64 @@
+"""Who pays: the simulator's payers, found by the digits a payment code starts with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Payer:
+    """One wallet. Amounts are fen; day_limit_minor bounds a single day's payments, never reset here."""
+
+    name: str
+    balance_minor: int
+    day_limit_minor: int = 10**15
+    blocked: bool = False
+    spent_minor: int = 0
+
+    @property
+    def open_id(self) -> str:
+        return f"{self.name}_0000000000000000000000"[:28]
+
+    def refusal(self, amount_minor: int) -> str:
+        """The sub_code with which Alipay would refuse so much, "" if the payer can pay."""
+        if self.blocked:
+            return "ACQ.BUYER_ENABLE_STATUS_FORBID"
+        if self.spent_minor + amount_minor > self.day_limit_minor:
+            return "ACQ.BUYER_PAYMENT_AMOUNT_DAY_LIMIT_ERROR"
+        if amount_minor > self.balance_minor:
+            return "ACQ.BUYER_BALANCE_NOT_ENOUGH"
+        return ""
+
+    def pay(self, amount_minor: int) -> None:
+        self.balance_minor -= amount_minor
+        self.spent_minor += amount_minor
+
+    def take_back(self, amount_minor: int) -> None:
+        self.balance_minor += amount_minor
+        self.spent_minor -= amount_minor
+
+
+def default_accounts() -> dict[str, Payer]:
+    """Payers by code prefix; the longest prefix that matches decides, and the empty one matches every code.
+
+    Codes that start with 2951 are poor (1.00 yuan: 51), 2961 has a day limit (10.00 yuan: 61), 2962 is blocked (62);
+    all others belong to the rich one.
+    """
+    return {
+        "": Payer("rich", balance_minor=10**15),
+        "2951": Payer("poor", balance_minor=100),
+        "2961": Payer("limited", balance_minor=10**15, day_limit_minor=1_000),
+        "2962": Payer("blocked", balance_minor=10**15, blocked=True),
+    }
+
+
+def payer_of(accounts: Mapping[str, Payer], auth_code: str) -> Payer | None:
+    """
+    >>> accounts = default_accounts()
+    >>> payer_of(accounts, "285012345678901234").name, payer_of(accounts, "295112345678901234").name
+    ('rich', 'poor')
+    """
+    for length in range(len(auth_code), -1, -1):
+        payer = accounts.get(auth_code[:length])
+        if payer is not None:
+            return payer
+    return None

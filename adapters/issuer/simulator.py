@@ -1,0 +1,127 @@
+"""A strict direct issuer with accounts of its own: what the switch is judged by."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from adapters.issuer.messages import IssuerAnswer, IssuerMessage
+from adapters.issuer.simulator_ledger import Account, SimulatedLedger, default_accounts
+from adapters.simulation import NORMAL, Behaviour, Scenario, Scenarios
+from switch.client.connection import ClientCredentials
+from switch.client.issuer import IssuerConnection
+from switch.domain.states import Operation
+
+__all__ = ["Account", "IssuerSimulator", "default_accounts"]
+
+log = structlog.get_logger()
+
+_SHANGHAI = ZoneInfo("Asia/Shanghai")
+_SCRIPTED = frozenset({Operation.SALE, Operation.PRE_AUTHORIZATION})
+
+
+class IssuerSimulator:
+    """Dials the switch as `issuer_id` and answers by the rules of `SimulatedLedger`.
+
+    target: `host:port`, or several. zone_pin_key: clear DES key (8, 16 or 24 bytes) under which PIN blocks come.
+    Scenarios apply to sales and pre-authorizations. DECLINE with code "10" approves half, with "11" approves.
+    MALFORMED is an answer without response code, FORGED one to a message that never was; a card needs no payer's
+    confirmation, so the USER_PAYING behaviours are NORMAL.
+    """
+
+    def __init__(
+        self,
+        target: str | Sequence[str],
+        issuer_id: str,
+        zone_pin_key: bytes,
+        accounts: Iterable[Account] | None = None,
+        credentials: ClientCredentials | None = None,
+        *,
+        server_name: str | None = None,
+        credit: int = 1024,
+    ) -> None:
+        cards = default_accounts() if accounts is None else accounts
+        self.ledger = SimulatedLedger(cards, zone_pin_key, _this_month_yymm)
+        self.scenarios = Scenarios()
+        self.connection = IssuerConnection(
+            target, issuer_id, self._answer, credentials, credit=credit, server_name=server_name
+        )
+        self._running: asyncio.Task[None] | None = None
+        self._later: set[asyncio.Task[None]] = set()
+
+    @property
+    def ready(self) -> asyncio.Event:
+        """Set while signed on."""
+        return self.connection.ready
+
+    def book(self) -> list[dict[str, Any]]:
+        """Every message that came, oldest first."""
+        return self.ledger.book()
+
+    async def start(self) -> None:
+        """Begin dialling; returns at once, whether the switch is there or not."""
+        self._running = asyncio.create_task(self.connection.run(), name="issuer-simulator")
+        self._running.add_done_callback(_log_death)
+
+    async def close(self) -> None:
+        for task in list(self._later):
+            task.cancel()
+        if self._later:
+            await asyncio.wait(list(self._later))
+        await self.connection.close(timeout_s=1.0)
+        if self._running is not None:
+            await asyncio.wait([self._running])
+
+    async def sign_off(self) -> None:
+        await self.connection.sign_off(timeout_s=1.0)
+
+    async def sign_on(self) -> None:
+        self.connection.sign_on()
+
+    async def _answer(self, messages: list[IssuerMessage]) -> list[IssuerAnswer]:
+        answers: list[IssuerAnswer] = []
+        cut = False
+        for message in messages:
+            scripted = message.operation in _SCRIPTED
+            scenario = self.scenarios.choose(message.money.amount_minor) if scripted else NORMAL
+            answer = self.ledger.process(message, scenario.code if scenario.behaviour is Behaviour.DECLINE else "")
+            cut = cut or scenario.behaviour is Behaviour.DISCONNECT
+            answers += self._as_scripted(scenario, answer)
+        if cut:
+            self.connection.disconnect()
+        return answers
+
+    def _as_scripted(self, scenario: Scenario, answer: IssuerAnswer) -> list[IssuerAnswer]:
+        """What is said at once about a message that has been carried out."""
+        match scenario.behaviour:
+            case Behaviour.SILENT | Behaviour.DISCONNECT:
+                return []
+            case Behaviour.DELAY:
+                task = asyncio.create_task(self._answer_later(answer, scenario.delay_ms / 1000))
+                self._later.add(task)
+                task.add_done_callback(self._later.discard)
+                return []
+            case Behaviour.DUPLICATE:
+                return [answer, answer]
+            case Behaviour.MALFORMED:
+                return [IssuerAnswer(answer.message_id, "")]
+            case Behaviour.FORGED:
+                return [IssuerAnswer(f"{answer.message_id}-never-sent", "00")]
+            case _:
+                return [answer]
+
+    async def _answer_later(self, answer: IssuerAnswer, wait_s: float) -> None:
+        await asyncio.sleep(wait_s)
+        self.connection.answer([answer])
+
+
+def _this_month_yymm() -> str:
+    return datetime.now(_SHANGHAI).strftime("%y%m")
+
+
+def _log_death(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("issuer_simulator_died", error=repr(error))

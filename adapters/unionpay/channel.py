@@ -1,0 +1,281 @@
+"""UnionPay as a `switch.ports.Channel`: batches of messages over persistent multiplexed links."""
+
+import asyncio
+import random
+from collections.abc import Coroutine, Sequence
+
+import structlog
+
+from adapters.unionpay import metrics
+from adapters.unionpay._codec import Header
+from adapters.unionpay.format import Fields, MalformedMessage
+from adapters.unionpay.identifiers import Identifiers
+from adapters.unionpay.link import Link, LinkEvents, Reply, resolve
+from adapters.unionpay.mac import FINANCIAL, financial_text
+from adapters.unionpay.messages import REPLY_MTI, NotExpressible, financial_fields
+from adapters.unionpay.replies import MAC_ERROR, SIGN_ON_AGAIN, Expected, interpret, response_code
+from adapters.unionpay.session import Session
+from adapters.unionpay.settings import UnionPaySettings
+from adapters.unionpay.working_keys import WorkingKeys
+from switch.domain.states import Operation
+from switch.ports import ChannelHealth, ChannelRequest, ChannelResult, Clock, Hsm, Phase, Unknown
+
+log = structlog.get_logger()
+
+_Future = asyncio.Future[ChannelResult]
+_Outgoing = tuple[ChannelRequest, str, Fields, _Future]
+
+
+class UnionPayChannel:
+    """Meets `switch.ports.Channel`; there is no INQUIRY in this dialect, an open outcome is reversed.
+
+    `trace` holds stan, transmission (DE7), rrn, local_time, local_date. Create it inside the running loop.
+    """
+
+    name = "unionpay"
+    operations = frozenset(
+        {
+            Operation.SALE,
+            Operation.PRE_AUTHORIZATION,
+            Operation.CAPTURE,
+            Operation.VOID,
+            Operation.REFUND,
+            Operation.REVERSAL,
+        }
+    )
+    pin_format = 0
+
+    def __init__(
+        self, settings: UnionPaySettings, hsm: Hsm, clock: Clock, randomness: random.Random | None = None
+    ) -> None:
+        self.pin_key = settings.pik
+        self.reversal_after_s = settings.reversal_after_s
+        self._settings = settings
+        self._hsm = hsm
+        self._identifiers = Identifiers(settings.slot, clock)
+        self._keys = WorkingKeys(settings, hsm, self._identifiers)
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._turn = 0
+        events = LinkEvents(replies=self._on_replies, network_request=self._on_network_request)
+        randomness = randomness or random.Random()
+        self._sessions = [
+            Session(settings, events, self._keys, self._identifiers, randomness) for _ in range(settings.links)
+        ]
+        self._running: list[asyncio.Task[None]] = []
+
+    # --- switch.ports.Channel ---------------------------------------------------------------------------------------
+
+    def prepare(self, requests: Sequence[ChannelRequest]) -> None:
+        """Name each message. A repeat keeps its name; a reversal carries the original's DE37."""
+        for request in requests:
+            if request.repeat and request.trace:
+                continue
+            request.trace = self._identifiers.next()
+            if request.operation is Operation.REVERSAL and "rrn" in request.authorization.trace:
+                request.trace["rrn"] = request.authorization.trace["rrn"]
+
+    def send(self, requests: Sequence[ChannelRequest]) -> list[_Future]:
+        futures: list[_Future] = [self._loop.create_future() for _ in requests]
+        link, obstacle = self._choose_link()
+        if link is None:
+            metrics.NOT_SENT.labels(obstacle).inc(len(futures))
+            for future in futures:
+                future.set_result(Unknown(Phase.NOT_SENT, obstacle))
+        else:
+            self._spawn(self._transmit(link, list(zip(requests, futures, strict=True))))
+        return futures
+
+    def health(self) -> ChannelHealth:
+        link, obstacle = self._choose_link()
+        ready = sum(1 for each in self._sessions if each.link is not None and each.link.ready)
+        detail = f"{ready} of {len(self._sessions)} links ready"
+        if link is None:
+            detail += f": {obstacle} ({self._sessions[0].trouble})"
+        return ChannelHealth(ready=link is not None, detail=detail)
+
+    async def start(self) -> None:
+        for session in self._sessions:
+            task = self._loop.create_task(session.run())
+            task.add_done_callback(_log_death)
+            self._running.append(task)
+
+    async def close(self) -> None:
+        """Let batches in flight reach the socket, sign off, close. What still waits becomes Unknown(SENT)."""
+        links = [session.link for session in self._sessions if session.link is not None]
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._settings.reply_timeout_s)
+        await asyncio.gather(*(session.sign_off() for session in self._sessions))
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        self._running.clear()
+        for link in links:
+            link.abort()
+            await link.closed
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # --- out --------------------------------------------------------------------------------------------------------
+
+    def _choose_link(self) -> tuple[Link | None, str]:
+        """The next link in turn that may be written to, or why there is none."""
+        obstacle = "link_down"
+        for step in range(len(self._sessions)):
+            link = self._sessions[(self._turn + step) % len(self._sessions)].link
+            if link is None:
+                continue
+            obstacle = link.obstacle
+            if not obstacle:
+                self._turn = (self._turn + step + 1) % len(self._sessions)
+                return link, ""
+        return None, obstacle
+
+    async def _transmit(self, link: Link, batch: list[tuple[ChannelRequest, _Future]]) -> None:
+        try:
+            await self._write(link, self._express(batch))
+        except BaseException:  # cancelled or a bug: the one write comes last, so nothing has left
+            for _, future in batch:
+                resolve(future, Unknown(Phase.NOT_SENT, "not_written"))
+            raise
+
+    async def _write(self, link: Link, outgoing: list[_Outgoing]) -> None:
+        try:
+            items = [(self._settings.mak, FINANCIAL, financial_text(mti, fields)) for _, mti, fields, _ in outgoing]
+            macs = await self._hsm.macs(items) if items else []
+        except Exception as error:  # the HSM is gone: nothing left this process
+            log.error("unionpay_macs_failed", error=type(error).__name__)
+            _refuse(outgoing, "hsm_unavailable")
+            return
+        if link.obstacle:
+            _refuse(outgoing, link.obstacle)
+            return
+        frames: list[bytes] = []
+        for message, mac in zip(outgoing, macs, strict=True):
+            if isinstance(mac, Exception):
+                log.error("unionpay_mac_failed", error=type(mac).__name__)
+                _refuse([message], "no_mac")
+                continue
+            message[2][128] = mac
+            frame = self._register(link, message)
+            if frame is not None:
+                frames.append(frame)
+        if frames:
+            link.write(b"".join(frames))
+
+    def _express(self, batch: list[tuple[ChannelRequest, _Future]]) -> list[_Outgoing]:
+        """The fields of each request somebody still waits for."""
+        outgoing: list[_Outgoing] = []
+        for request, future in batch:
+            if future.done():
+                continue
+            try:
+                mti, fields = financial_fields(request, self._settings, self._keys.pin_control)
+            except NotExpressible as error:
+                metrics.NOT_SENT.labels("not_expressible").inc()
+                resolve(future, Unknown(Phase.NOT_SENT, str(error)))
+            else:
+                outgoing.append((request, mti, fields, future))
+        return outgoing
+
+    def _register(self, link: Link, message: _Outgoing) -> bytes | None:
+        request, mti, fields, future = message
+        expected = Expected(
+            request.operation, REPLY_MTI[mti], request.trace["transmission"], request.money.amount_minor
+        )
+        try:
+            frame = link.register(mti, fields, expected, future)
+        except MalformedMessage as error:
+            metrics.NOT_SENT.labels("not_expressible").inc()
+            resolve(future, Unknown(Phase.NOT_SENT, str(error)))
+            return None
+        if frame is None:
+            _refuse([message], "duplicate_name")
+        return frame
+
+    # --- in ---------------------------------------------------------------------------------------------------------
+
+    def _on_replies(self, link: Link, replies: list[Reply]) -> None:
+        self._spawn(self._settle(link, replies))
+
+    async def _settle(self, link: Link, replies: list[Reply]) -> None:
+        """Verify all, then resolve all. During a change of the MAC key a refusal is looked at again afterwards."""
+        generation = self._keys.generation
+        try:
+            refused = await self._verify(replies)
+            if refused and (self._keys.changing or self._keys.generation != generation):
+                await self._keys.changed()
+                refused = await self._verify(refused)
+        finally:  # also when cancelled: nobody waits for ever
+            for reply in replies:
+                resolve(reply.waiting.future, Unknown(Phase.SENT, "the reply is not authentic"))
+        if refused:
+            metrics.REPLIES.labels("bad_mac").inc(len(refused))
+            log.warning("unionpay_bad_mac", replies=len(refused))
+        codes = {response_code(reply.fields) for reply in replies}
+        if refused or MAC_ERROR in codes:
+            self._spawn(self._keys.ask(link))
+        if SIGN_ON_AGAIN in codes:
+            for session in self._sessions:
+                if session.link is link:
+                    session.sign_on_again()
+
+    async def _verify(self, replies: list[Reply]) -> list[Reply]:
+        """Settle those with a good MAC, return the others."""
+        items = [
+            (self._settings.mak, FINANCIAL, financial_text(each.mti, each.fields), _mac_of(each.fields))
+            for each in replies
+        ]
+        try:
+            verdicts = await self._hsm.verify_macs(items)
+        except Exception as error:  # the HSM is gone: nothing can be believed
+            log.error("unionpay_verify_failed", error=type(error).__name__)
+            for reply in replies:
+                resolve(reply.waiting.future, Unknown(Phase.SENT, "the reply's MAC could not be verified"))
+            return []
+        refused = []
+        for reply, verdict in zip(replies, verdicts, strict=True):
+            if verdict is not None:
+                refused.append(reply)
+                continue
+            metrics.REPLIES.labels("settled").inc()
+            resolve(reply.waiting.future, interpret(reply.waiting.expected, reply.fields))
+        return refused
+
+    def _on_network_request(self, link: Link, header: Header, mti: str, fields: Fields) -> None:
+        if mti == "0800":
+            self._spawn(self._keys.answer(link, header, fields))
+            return
+        response: Fields = {number: fields[number] for number in (7, 11, 70, 100) if number in fields}
+        response[33] = self._settings.forwarder
+        response[39] = "00"
+        try:
+            link.respond(header, mti, response)
+        except ConnectionError:
+            log.warning("unionpay_network_request_unanswered")
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        _log_death(task)
+
+
+def _mac_of(fields: Fields) -> bytes:
+    mac = fields.get(128, b"")
+    return mac if isinstance(mac, bytes) else b""
+
+
+def _refuse(outgoing: list[_Outgoing], cause: str) -> None:
+    metrics.NOT_SENT.labels(cause).inc(len(outgoing))
+    for *_, future in outgoing:
+        resolve(future, Unknown(Phase.NOT_SENT, cause))
+
+
+def _log_death(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("unionpay_task_died", error=type(error).__name__)

@@ -1,0 +1,56 @@
+"""The issuers behind the network: accounts with test card numbers."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+PIN_TRIES = 3
+
+
+@dataclass(slots=True)
+class Account:
+    """expiry_yymm: four digits. pin: 4 to 12 digits. payment_code: a numeric QR code that pays from it, or ""."""
+
+    pan: str = field(repr=False)
+    expiry_yymm: str
+    pin: str = field(repr=False)
+    balance_minor: int
+    payment_code: str = field(default="", repr=False)
+    pin_tries_left: int = PIN_TRIES
+
+
+class DefaultAccounts(NamedTuple):
+    """rich: 16 digits. poor: 1.00. expired: in January 2020. long: 19 digits, with a payment code."""
+
+    rich: Account
+    poor: Account
+    expired: Account
+    long: Account
+
+
+def with_check_digit(digits: str) -> str:
+    """Append the ISO/IEC 7812-1 check digit.
+
+    >>> with_check_digit("7992739871")
+    '79927398713'
+    """
+    doubled = (int(each) * 2 if index % 2 == 0 else int(each) for index, each in enumerate(reversed(digits)))
+    return digits + str(-sum(value // 10 + value % 10 for value in doubled) % 10)
+
+
+def default_accounts() -> DefaultAccounts:
+    """New ones each time: their balances change."""
+    plenty_minor = 10**11
+    return DefaultAccounts(
+        rich=Account(with_check_digit("622588000000001"), "3012", "123456", plenty_minor),
+        poor=Account(with_check_digit("622588000000002"), "3012", "1234", 100),
+        expired=Account(with_check_digit("622588000000003"), "2001", "123456", plenty_minor),
+        long=Account(with_check_digit("622588000000000004"), "3012", "123456", plenty_minor, "6212345678901234567"),
+    )
+
+
+def generate_accounts(count: int, balance_minor: int = 10**11) -> list[Account]:
+    """Accounts for load tests: 16 digits, the same each time, none of the default ones."""
+    return [
+        Account(with_check_digit(f"622599{index:09d}"), "3012", f"{index % 10**6:06d}", balance_minor)
+        for index in range(count)
+    ]

@@ -1,0 +1,185 @@
+"""What the network decides about a financial message, once its link is known to be signed on."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from adapters.simulation import Behaviour, Scenario
+from adapters.unionpay.format import Fields
+from adapters.unionpay.simulator.accounts import PIN_TRIES, Account
+from adapters.unionpay.simulator.book import (
+    APPROVED,
+    CAPTURE,
+    LATER_OPERATIONS,
+    PAYMENTS,
+    PRE_AUTHORIZATION,
+    REFUND,
+    REVERSAL,
+    REVERSED,
+    SALE,
+    TOMBSTONE,
+    VOID,
+    VOID_OF_CAPTURE,
+    Book,
+    Entry,
+)
+from adapters.unionpay.simulator.keys import DesKey, clear_pin
+
+# (MTI without its repeat digit, DE3, DE25) -> kind
+_KINDS = {
+    ("020", "000000", "00"): SALE,
+    ("010", "030000", "06"): PRE_AUTHORIZATION,
+    ("020", "000000", "06"): CAPTURE,
+    ("020", "200000", "00"): VOID,
+    ("010", "200000", "06"): VOID,
+    ("020", "200000", "06"): VOID_OF_CAPTURE,
+    ("022", "200000", "00"): REFUND,
+}
+_MANDATORY = frozenset({3, 4, 7, 11, 12, 13, 18, 19, 22, 25, 32, 33, 37, 41, 42, 43, 49, 60, 128})
+_WITH_PIN = frozenset({26, 52, 53})
+_CODE_FIELDS = (59, 48)
+_PARTIAL = "10"
+
+PinKeys = Sequence[DesKey]
+
+
+def kind_of(mti: str, fields: Fields) -> str | None:
+    """What the message asks for; None: nothing the network knows."""
+    if mti[:3] == "042":
+        return REVERSAL
+    return _KINDS.get((mti[:3], str(fields.get(3)), str(fields.get(25))))
+
+
+def lacks_fields(kind: str, fields: Fields) -> bool:
+    present = fields.keys()
+    if not present >= _MANDATORY or (52 in fields and not present >= _WITH_PIN):
+        return True
+    if 2 not in fields and not any(number in fields for number in _CODE_FIELDS):
+        return True
+    return kind not in PAYMENTS and 90 not in fields
+
+
+def duplicate_key(fields: Fields) -> str:
+    """The message as DE90 names it, without its MTI."""
+    stan, transmission, acquirer, forwarder = (str(fields[number]) for number in (11, 7, 32, 33))
+    return stan + transmission + acquirer.rjust(11, "0") + forwarder.rjust(11, "0")
+
+
+class Rules:
+    """Accounts, book and what follows from them. `now` is local time in Shanghai."""
+
+    def __init__(self, accounts: dict[str, Account], book: Book, now: Callable[[], datetime]) -> None:
+        self.accounts = accounts
+        self.book = book
+        self._codes = {each.payment_code: each for each in accounts.values() if each.payment_code}
+        self._now = now
+        self._approvals = 0
+
+    def process(
+        self, mti: str, kind: str, fields: Fields, scenario: Scenario, pin_keys: PinKeys
+    ) -> tuple[str, Entry | None]:
+        """(DE39, the entry). A repeat is answered as before; a duplicate is 94 and changes nothing."""
+        key = duplicate_key(fields)
+        known = self.book.find(key)
+        tombstone = known if known is not None and known.kind == TOMBSTONE else None
+        if known is not None and tombstone is None:
+            return (known.code, known) if mti[3] == "1" and known.kind == kind else ("94", None)
+        # A reversal carries the DE37 of its original.
+        reference = "" if kind == REVERSAL else str(fields[37]) + str(fields[41]) + str(fields[42])
+        if tombstone is None and self.book.is_known_reference(reference):
+            return "94", None
+        account = self._account(fields)
+        entry = Entry(
+            key=key,
+            mti=mti,
+            kind=kind,
+            stan=str(fields[11]),
+            rrn=str(fields[37]),
+            pan_masked=f"{account.pan[:6]}{'*' * (len(account.pan) - 10)}{account.pan[-4:]}" if account else "",
+            amount_minor=int(fields[4]),
+            account=account,
+        )
+        if tombstone is not None:
+            entry.code = "22"
+        elif kind in PAYMENTS:
+            entry.code = self._pay(entry, fields, scenario, pin_keys)
+        else:
+            entry.code = self._follow(entry, fields)
+        if entry.code in ("00", _PARTIAL):
+            entry.state = APPROVED
+            self._approvals += 1
+            entry.approval_code = f"{self._approvals % 1_000_000:06d}"
+        self.book.put(entry, reference)
+        return entry.code, entry
+
+    def _account(self, fields: Fields) -> Account | None:
+        if 2 in fields:
+            return self.accounts.get(str(fields[2]))
+        for number in _CODE_FIELDS:
+            if number in fields:
+                code = fields[number]
+                return self._codes.get(code if isinstance(code, str) else code.decode("latin-1"))
+        return None
+
+    def _pay(self, entry: Entry, fields: Fields, scenario: Scenario, pin_keys: PinKeys) -> str:
+        account = entry.account
+        if account is None:
+            return "14"
+        if entry.amount_minor == 0:
+            return "13"
+        if fields.get(14, account.expiry_yymm) != account.expiry_yymm or account.expiry_yymm < f"{self._now():%y%m}":
+            return "54"
+        if 52 in fields and (refusal := self._check_pin(account, fields, pin_keys)):
+            return refusal
+        granted_minor, code = entry.amount_minor, "00"
+        if scenario.behaviour is Behaviour.DECLINE and scenario.code != "00":
+            if scenario.code != _PARTIAL:
+                return scenario.code
+            granted_minor, code = entry.amount_minor // 2, _PARTIAL
+        if account.balance_minor < granted_minor:
+            return "51"
+        account.balance_minor -= granted_minor
+        entry.approved_minor = granted_minor
+        return code
+
+    def _check_pin(self, account: Account, fields: Fields, pin_keys: PinKeys) -> str:
+        """DE39, or "" if the PIN is right, under the PIN key of before or after a key reset."""
+        if account.pin_tries_left == 0:
+            return "75"
+        block = fields[52]
+        assert isinstance(block, bytes)
+        pins = [pin for key in pin_keys if (pin := clear_pin(key, block, account.pan)) is not None]
+        if not pins:
+            return "99"
+        if account.pin in pins:
+            account.pin_tries_left = PIN_TRIES
+            return ""
+        account.pin_tries_left -= 1
+        return "55" if account.pin_tries_left else "75"
+
+    def _follow(self, entry: Entry, fields: Fields) -> str:
+        """An operation on an earlier message. A reversal that finds none leaves a tombstone in its place."""
+        named = str(fields[90])
+        original = self.book.find(named[4:])
+        if original is None:
+            if entry.kind == REVERSAL:
+                self._leave_tombstone(entry, named)
+            return "25"
+        if original.kind != TOMBSTONE:
+            entry.original = original
+            if original.mti[:3] != named[:3] or original.account is not entry.account:
+                return "22"
+        return LATER_OPERATIONS[entry.kind](entry, original)
+
+    def _leave_tombstone(self, entry: Entry, named: str) -> None:
+        self.book.put(
+            Entry(
+                key=named[4:],
+                mti=named[:4],
+                kind=TOMBSTONE,
+                stan=named[4:10],
+                rrn=entry.rrn,
+                pan_masked=entry.pan_masked,
+                amount_minor=entry.amount_minor,
+                state=REVERSED,
+            )
+        )

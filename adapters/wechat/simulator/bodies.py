@@ -1,0 +1,175 @@
+"""What each request body must hold: rules as data, one walker."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from adapters.wechat.simulator.errors import Refusal, bad_parameter
+
+
+@dataclass(slots=True, frozen=True)
+class Text:
+    """Lengths count characters."""
+
+    most: int
+    pattern: str = r"(?s:.+)"
+    required: bool = True
+
+
+@dataclass(slots=True, frozen=True)
+class Whole:
+    least: int
+    required: bool = True
+
+
+@dataclass(slots=True, frozen=True)
+class Flag:
+    required: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Fields:
+    """An object. one_of: exactly one of these must be there."""
+
+    fields: "Mapping[str, Rule]"
+    required: bool = True
+    one_of: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class Items:
+    each: Fields
+    required: bool = False
+
+
+Rule = Text | Whole | Flag | Fields | Items
+
+OUT_TRADE_NO = r"[0-9A-Za-z_\-*]+"
+OUT_REFUND_NO = r"[0-9A-Za-z_\-|*@]+"
+_URL = r"https://[^?\s]+"
+_CURRENCY = "CNY"
+
+
+def _optional(most: int) -> Text:
+    return Text(most, required=False)
+
+
+_MERCHANT: dict[str, Rule] = {"appid": Text(32), "mchid": Text(32)}
+_ORDER: dict[str, Rule] = _MERCHANT | {
+    "description": Text(127),
+    "out_trade_no": Text(32, OUT_TRADE_NO),
+    "attach": _optional(128),
+    "goods_tag": _optional(32),
+    "support_fapiao": Flag(),
+    "amount": Fields({"total": Whole(1), "currency": Text(3, _CURRENCY, required=False)}),
+    "detail": Fields(
+        {
+            "cost_price": Whole(0, required=False),
+            "invoice_id": _optional(32),
+            "goods_detail": Items(
+                Fields(
+                    {
+                        "merchant_goods_id": Text(32),
+                        "wxpay_goods_id": _optional(32),
+                        "goods_name": _optional(256),
+                        "quantity": Whole(1),
+                        "unit_price": Whole(0),
+                    }
+                )
+            ),
+        },
+        required=False,
+    ),
+    "settle_info": Fields({"profit_sharing": Flag()}, required=False),
+}
+
+CODEPAY = Fields(
+    _ORDER
+    | {
+        "payer": Fields({"auth_code": Text(18, r"1[0-5][0-9]{16}")}),
+        "scene_info": Fields(
+            {
+                "device_id": _optional(32),
+                "device_ip": Text(45, r"[0-9A-Fa-f.:]+", required=False),
+                "store_info": Fields(
+                    {"id": _optional(32), "out_id": _optional(256)}, required=False, one_of=("id", "out_id")
+                ),
+            }
+        ),
+    }
+)
+NATIVE = Fields(
+    _ORDER
+    | {
+        "notify_url": Text(255, _URL),
+        "time_expire": Text(64, r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+\-]\d\d:\d\d", required=False),
+        "scene_info": Fields(
+            {"payer_client_ip": Text(45), "device_id": _optional(32)},
+            required=False,
+        ),
+    }
+)
+REVERSE = Fields(_MERCHANT)
+CLOSE = Fields({"mchid": Text(32)})
+REFUND = Fields(
+    {
+        "transaction_id": Text(32, r"[0-9]+", required=False),
+        "out_trade_no": Text(32, OUT_TRADE_NO, required=False),
+        "out_refund_no": Text(64, OUT_REFUND_NO),
+        "reason": _optional(80),
+        "notify_url": Text(256, _URL, required=False),
+        "funds_account": Text(32, "AVAILABLE|UNSETTLED", required=False),
+        "amount": Fields({"refund": Whole(1), "total": Whole(1), "currency": Text(16, _CURRENCY)}),
+    },
+    one_of=("transaction_id", "out_trade_no"),
+)
+
+
+def read_body(body: bytes, rule: Fields) -> dict[str, Any]:
+    """The checked content of a JSON body. Raises Refusal (400 PARAM_ERROR) naming the first field that is wrong."""
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refusal(400, "PARAM_ERROR", "the body is not JSON") from None
+    _check(content, rule, "")
+    checked: dict[str, Any] = content
+    return checked
+
+
+def _check(value: Any, rule: Rule, path: str) -> None:
+    name = path or "body"
+    match rule:
+        case Text(most, pattern):
+            if not isinstance(value, str) or len(value) > most or not re.fullmatch(pattern, value):
+                raise bad_parameter(name, f"must be text of at most {most} characters matching {pattern}")
+        case Whole(least):
+            if type(value) is not int or not least <= value < 2**31:
+                raise bad_parameter(name, f"must be a whole number from {least}")
+        case Flag():
+            if not isinstance(value, bool):
+                raise bad_parameter(name, "must be true or false")
+        case Items(each):
+            if not isinstance(value, list):
+                raise bad_parameter(name, "must be a list")
+            for index, item in enumerate(value):
+                _check(item, each, f"{name}[{index}]")
+        case Fields():
+            _check_fields(value, rule, path)
+
+
+def _check_fields(value: Any, rule: Fields, path: str) -> None:
+    if not isinstance(value, dict):
+        raise bad_parameter(path or "body", "must be an object")
+    prefix = f"{path}." if path else ""
+    for name in value:
+        if name not in rule.fields:
+            raise bad_parameter(prefix + name, "is not a field of this call")
+    for name, each in rule.fields.items():
+        if name in value:
+            _check(value[name], each, prefix + name)
+        elif each.required:
+            raise bad_parameter(prefix + name, "is missing")
+    if rule.one_of and sum(name in value for name in rule.one_of) != 1:
+        raise bad_parameter(path or "body", f"needs exactly one of {', '.join(rule.one_of)}")

@@ -1,0 +1,36 @@
+"""What can go wrong inside the HSM. No message ever carries a key, a PIN, a PIN block, a PAN or other data."""
+
+
+class HsmError(Exception):
+    """Base of all errors of this package."""
+
+
+class KeyNotFound(HsmError):
+    """No key has this label (or none in this state, for `label?pending`)."""
+
+
+class KeyExists(HsmError):
+    """The label is taken; keys are never overwritten."""
+
+
+class KeyUsageError(HsmError):
+    """The key exists, but may not be used for this."""
+
+
+class PinFormatError(HsmError):
+    """The PIN block is not valid for its format, PAN and key, or the translation is not permitted.
+
+    One message for all causes: telling them apart would let a caller search for a PIN.
+    """
+
+
+class MacMismatch(HsmError):
+    """A MAC or the tag of sealed data does not verify."""
+
+
+class InvalidCommand(HsmError):
+    """The command itself is wrong: an unknown algorithm, a length no key or block can have, too much data."""
+
+
+class HsmUnavailable(HsmError):
+    """The token cannot be reached or does not do as it should; nothing is known about the command."""

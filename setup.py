@@ -1,0 +1,69 @@
+"""Builds what cannot be written by hand: the protobuf stubs (package `payswitch`) and the Cython extensions."""
+
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Command, Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent
+PROTOS = sorted((ROOT / "protos" / "payswitch").rglob("*.proto"))
+
+
+class BuildProtos(Command):
+    """Generate `payswitch/v1/*_pb2*.py` and their type stubs from `protos/`."""
+
+    description = "generate the protobuf stubs"
+    user_options: list[tuple[str, str, str]] = []
+
+    def initialize_options(self) -> None: ...
+
+    def finalize_options(self) -> None: ...
+
+    def run(self) -> None:
+        from grpc_tools import protoc
+
+        for folder in (ROOT / "payswitch", ROOT / "payswitch" / "v1"):
+            folder.mkdir(exist_ok=True)
+            (folder / "__init__.py").write_text('"""Generated from protos/payswitch; never edited."""\n')
+        arguments = ["protoc", f"-I{ROOT / 'protos'}", f"--python_out={ROOT}", f"--pyi_out={ROOT}"]
+        arguments += [f"--grpc_python_out={ROOT}", *map(str, PROTOS)]
+        if protoc.main(arguments) != 0:
+            raise SystemExit("protoc failed")
+
+
+class BuildExtensions(build_ext):
+    def run(self) -> None:
+        self.run_command("build_protos")
+        super().run()
+
+
+class BuildPython(build_py):
+    def run(self) -> None:
+        self.run_command("build_protos")
+        super().run()
+
+
+def extension(module: str, libraries: tuple[str, ...] = ()) -> Extension:
+    source = module.replace(".", "/") + ".pyx"
+    return Extension(
+        module, [source], libraries=list(libraries), extra_compile_args=["-O2", "-Wno-deprecated-declarations"]
+    )
+
+
+EXTENSIONS = [
+    extension("hsm._core", ("crypto", "dl")),
+    extension("adapters.unionpay._codec"),
+    extension("switch.entry._tlv"),
+]
+
+setup(
+    packages=find_packages(include=["switch*", "hsm*", "adapters*", "benchmarks*", "payswitch*"]),
+    ext_modules=cythonize(
+        [each for each in EXTENSIONS if (ROOT / each.sources[0]).exists()],
+        compiler_directives={"language_level": 3, "embedsignature": True},
+    ),
+    cmdclass={"build_protos": BuildProtos, "build_ext": BuildExtensions, "build_py": BuildPython},
+    package_data={"": ["*.pyi", "*.pxd", "py.typed", "*.sql", "*.toml", "*.lua"]},
+)

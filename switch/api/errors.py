@@ -1,0 +1,46 @@
+"""Every error that leaves the switch by gRPC, mapped once (STYLE 6)."""
+
+import grpc
+
+from switch.entry.errors import EntryError
+from switch.payments.errors import ContentDiffers, NotFound, Overloaded, TransmissionTimeRefused, Unavailable
+from switch.ports import StoreUnavailable
+
+
+class InvalidField(Exception):
+    """A field of the request is malformed. `field` is its path in the request; the text never repeats its value."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+
+
+class NotAllowed(Exception):
+    """The caller's certificate does not let it do this."""
+
+
+class NotAuthenticated(Exception):
+    """There is no participant in the caller's certificate."""
+
+
+_STATUS: dict[type[Exception], grpc.StatusCode] = {
+    InvalidField: grpc.StatusCode.INVALID_ARGUMENT,
+    EntryError: grpc.StatusCode.INVALID_ARGUMENT,
+    TransmissionTimeRefused: grpc.StatusCode.INVALID_ARGUMENT,
+    ContentDiffers: grpc.StatusCode.ALREADY_EXISTS,
+    NotFound: grpc.StatusCode.NOT_FOUND,
+    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Unavailable: grpc.StatusCode.UNAVAILABLE,
+    StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
+    NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
+    NotAuthenticated: grpc.StatusCode.UNAUTHENTICATED,
+}
+
+
+def status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
+    """The code and the text for the caller. What we did not expect says nothing of itself."""
+    for kind, code in _STATUS.items():
+        if isinstance(error, kind):
+            text = "the database is not available" if isinstance(error, StoreUnavailable) else str(error)
+            return code, text
+    return grpc.StatusCode.INTERNAL, "internal error"

@@ -1,0 +1,37 @@
+"""Who is calling: the URI name in the client certificate (RFC 5280 4.2.1.6)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc.aio
+
+from switch.api.errors import NotAllowed, NotAuthenticated
+
+_SAN = "x509_subject_alternative_name"
+Participant = tuple[str, str]  # role, id
+
+
+class Doorkeeper:
+    """Reads the participant from a call's certificate.
+
+    parse: URIs of the certificate -> (role, id), raising ValueError. anonymous: who a caller without TLS is; only
+    tests and a switch whose listener has TLS switched off set it.
+    """
+
+    def __init__(self, parse: Callable[[list[str]], Participant], anonymous: Participant | None = None) -> None:
+        self._parse = parse
+        self._anonymous = anonymous
+
+    def participant(self, context: grpc.aio.ServicerContext[Any, Any], role: str) -> str:
+        """The caller's id; raises NotAuthenticated without a usable certificate, NotAllowed in another role."""
+        names = [value.decode("utf-8", "replace") for value in context.auth_context().get(_SAN, ())]
+        if not names and self._anonymous is not None:
+            found_role, participant = self._anonymous
+        else:
+            try:
+                found_role, participant = self._parse(names)
+            except ValueError as error:
+                raise NotAuthenticated("the client certificate names no participant") from error
+        if found_role != role:
+            raise NotAllowed(f"the client certificate is not an {role}'s")
+        return participant

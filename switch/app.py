@@ -1,0 +1,371 @@
+"""The wiring: settings in, a running switch process out. Nothing is decided here."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc.aio
+import structlog
+from grpc_channelz.v1 import channelz
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from adapters.alipay.channel import AlipayChannel, AlipaySettings
+from adapters.issuer.channel import IssuerChannel
+from adapters.issuer.hub import IssuerHub
+from adapters.unionpay.channel import UnionPayChannel, UnionPaySettings
+from adapters.wechat.channel import WeChatChannel, WeChatSettings
+from hsm.direct import DirectHsm
+from payswitch.v1 import authorization_pb2, authorization_pb2_grpc, issuer_pb2, issuer_pb2_grpc
+from switch import pki
+from switch.api import wire
+from switch.api.authorization_service import AuthorizationServicer
+from switch.api.identity import Doorkeeper
+from switch.api.issuer_service import IssuerServicer
+from switch.config import Settings, split_address
+from switch.ops import logs, metrics
+from switch.ops.checks import Check, NotReady, Readiness
+from switch.ops.health import CHANNEL_PREFIX, HealthStatus
+from switch.ops.http import operations_app, start_http
+from switch.ops.lifecycle import Lifecycle
+from switch.ops.loop_lag import LoopLag
+from switch.ops.road import RPC, RoadCounts
+from switch.payments.follow_on import FollowOns
+from switch.payments.ownership import Ownership
+from switch.payments.resolve import Resolver, ResolveSettings
+from switch.payments.road import Road
+from switch.payments.routing import RoutingTable, Rule
+from switch.payments.world import RoadSettings, World
+from switch.ports import Channel, Hsm
+from switch.risk.assess import Limits
+from switch.store.counters import RedisCounters
+from switch.store.embedded import EmbeddedPostgres, EmbeddedRedis
+from switch.store.journal import PostgresJournal
+from switch.store.leases import PostgresLeases
+from switch.store.migrate import migrate
+from switch.store.partitions import PartitionKeeper
+from switch.store.pool import create_pool
+
+log = structlog.get_logger()
+
+AUTHORIZATION_SERVICE = authorization_pb2.DESCRIPTOR.services_by_name["AuthorizationService"].full_name
+ISSUER_SERVICE = issuer_pb2.DESCRIPTOR.services_by_name["IssuerService"].full_name
+# A frame of 512 requests with chip data fits; a larger message is refused before it is parsed.
+_LARGEST_MESSAGE_BYTES = 2 * 1024 * 1024
+
+
+class SystemClock:
+    def time_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def monotonic_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+@dataclass(slots=True)
+class Addresses:
+    """Where the process listens, once it does: host:port."""
+
+    authorizations: str
+    operations: str
+    operations_grpc: str
+
+
+async def run(settings: Settings, started: Callable[[Addresses], Awaitable[None]] | None = None) -> int:
+    """One switch process until SIGTERM or SIGINT; returns its exit code. `started` is awaited once it serves."""
+    lifecycle = Lifecycle(settings.operations.drain_grace_ms / 1000)
+    lifecycle.install_signals()
+    try:
+        addresses = await _build(settings, lifecycle)
+    except BaseException:
+        lifecycle.stop("start failed")
+        await lifecycle.run()
+        raise
+    log.info("serving", listen=addresses.authorizations, operations=addresses.operations)
+    if started is not None:
+        await started(addresses)
+    return await lifecycle.run()
+
+
+async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
+    clock = SystemClock()
+    postgres_url, redis_url = await _servers(settings, lifecycle)
+    await migrate(postgres_url)
+    pool = await create_pool(postgres_url)
+    lifecycle.on_close("postgres", pool.close)
+    partitions = PartitionKeeper(pool)
+    await partitions.start()
+    lifecycle.on_close("partitions", partitions.close)
+    journal = PostgresJournal(pool)
+    counters = RedisCounters(redis_url)
+    lifecycle.on_close("counters", counters.close)
+    hsm = DirectHsm.open(settings.token_dir, module_path=settings.hsm.module or None)
+    lifecycle.on_close("hsm", _closing(hsm.close))
+
+    road: Road | None = None
+    leases = PostgresLeases(pool, settings.lease_ms / 1000)
+    ownership = Ownership(
+        leases, f"switch-{settings.listen}", settings.lease_ms / 1000,
+        lambda: road.oldest_open_time_ms() if road is not None else clock.time_ms(),
+    )  # fmt: skip
+    await ownership.join()
+    ownership.start()
+    lifecycle.on_close("ownership", ownership.close)
+
+    hub = IssuerHub()
+    channels = _channels(settings, hsm, clock, hub, ownership.slot)
+    for channel in channels.values():
+        await channel.start()
+        lifecycle.on_close(f"channel {channel.name}", channel.close)
+    world = World(
+        journal, hsm, channels, counters, clock, ownership, _routing(settings), RoadCounts(), _limits(settings)
+    )
+    road_settings = _road_settings(settings)
+    road = Road(world, road_settings)
+    lifecycle.on_close("road", road.close)
+    resolver = Resolver(world, _resolve_settings(settings))
+    resolver.start()
+    lifecycle.on_close("resolver", resolver.close)
+    _watch(road)
+
+    readiness = _readiness(pool, counters, hsm, channels)
+    health = HealthStatus(readiness, [AUTHORIZATION_SERVICE, ISSUER_SERVICE])
+    doorkeeper = Doorkeeper(pki.participant_of)
+    authorizations = AuthorizationServicer(
+        road, FollowOns(world, road_settings), journal, doorkeeper, settings.budgets.answer_budget_ms / 1000
+    )
+    issuers = IssuerServicer(
+        hub,
+        authenticate=lambda context: doorkeeper.participant(context, "issuer"),
+        pin_key_check_value=lambda issuer: hsm.key_check_value(f"issuer/{issuer}/zpk"),
+        process_name=f"switch-{ownership.slot}",
+        issuers=frozenset(settings.issuers),
+    )
+    server, port = await _grpc_server(settings, authorizations, issuers)
+    lifecycle.on_announce("health", health.drain)
+    lifecycle.on_announce("issuers", issuers.drain)
+    finish_s = settings.budgets.answer_budget_ms / 1000 + settings.operations.drain_finish_ms / 1000
+    lifecycle.on_finish("door", _closing(road.stop_admitting), 1.0)
+    lifecycle.on_finish("road", lambda: road.drain(finish_s), finish_s + 1)
+    lifecycle.on_finish("grpc", lambda: server.stop(1.0), 3.0)
+    operations = await _operations(settings, readiness, health, lifecycle)
+    host, _ = split_address(settings.listen)
+    return Addresses(f"{host}:{port}", *operations)
+
+
+async def _servers(settings: Settings, lifecycle: Lifecycle) -> tuple[str, str]:
+    """The URLs of PostgreSQL and Redis; what has none is started here and stopped at the end."""
+    postgres_url = settings.postgres_url.get_secret_value()
+    redis_url = settings.redis_url.get_secret_value()
+    if not postgres_url:
+        postgres = EmbeddedPostgres(settings.state_dir / "postgres")
+        postgres_url = await postgres.start()
+        lifecycle.on_close("embedded postgres", postgres.stop, timeout_s=20)
+    if not redis_url:
+        redis = EmbeddedRedis(settings.state_dir / "redis")
+        redis_url = await redis.start()
+        lifecycle.on_close("embedded redis", redis.stop, timeout_s=10)
+    return postgres_url, redis_url
+
+
+def _channels(settings: Settings, hsm: Hsm, clock: SystemClock, hub: IssuerHub, slot: int) -> dict[str, Channel]:
+    """Every channel that is switched on, by name."""
+    channels: list[Channel] = [IssuerChannel(issuer, hub, clock) for issuer in settings.issuers]
+    unionpay, alipay, wechat = settings.unionpay, settings.alipay, settings.wechat
+    if unionpay.host:
+        channels.append(
+            UnionPayChannel(
+                UnionPaySettings(
+                    host=unionpay.host,
+                    port=unionpay.port,
+                    acquiring_institution_id=unionpay.acquiring_institution_id,
+                    forwarding_institution_id=unionpay.forwarding_institution_id,
+                    source_id=unionpay.source_id,
+                    destination_id=unionpay.destination_id,
+                    links=unionpay.links,
+                    slot=slot,
+                ),
+                hsm,
+                clock,
+            )
+        )
+    if alipay.gateway_url:
+        channels.append(
+            AlipayChannel(
+                AlipaySettings(
+                    gateway_url=alipay.gateway_url,
+                    app_id=alipay.app_id,
+                    alipay_public_key_pem=_read(settings.alipay_public_key_path),
+                ),
+                hsm,
+                clock,
+            )
+        )
+    if wechat.base_url:
+        channels.append(
+            WeChatChannel(
+                WeChatSettings(
+                    base_url=wechat.base_url,
+                    appid=wechat.appid,
+                    mchid=wechat.mchid,
+                    merchant_serial_no=wechat.serial,
+                    platform_public_key_pem=_read(settings.wechat_public_key_path),
+                    platform_public_key_id=wechat.platform_public_key_id,
+                    reversal_after_s=wechat.reversal_after_ms / 1000,
+                ),
+                hsm,
+                clock,
+            )
+        )
+    return {channel.name: channel for channel in channels}
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SystemExit(f"cannot read {path}: {error.strerror}; `payswitch check-config` names the setting") from None
+
+
+def _routing(settings: Settings) -> RoutingTable:
+    return RoutingTable(
+        [Rule(each.name, tuple(each.channels), each.pan_prefix or "", each.scheme or "") for each in settings.routes]
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    risk = settings.risk
+    return Limits(
+        contactless_no_pin_limit_minor=risk.contactless_no_pin_limit_minor,
+        payer_attempts=risk.velocity_limit_per_minute or 1_000_000_000,
+        decline_without_counters=risk.counters_down_policy == "decline",
+    )
+
+
+def _road_settings(settings: Settings) -> RoadSettings:
+    return RoadSettings(
+        answer_budget_ms=settings.budgets.answer_budget_ms,
+        answer_reserve_ms=settings.budgets.answer_reserve_ms,
+        earliest_ms=settings.transmission.back_s * 1000,
+        latest_ms=settings.transmission.ahead_s * 1000,
+        max_batch=settings.batching.max_batch,
+        max_flushes=settings.batching.store_flushes,
+        max_in_flight=settings.budgets.max_in_flight,
+        inquiry_after_s=settings.follow_ups.inquiry_interval_ms / 1000,
+    )
+
+
+def _resolve_settings(settings: Settings) -> ResolveSettings:
+    follow_ups = settings.follow_ups
+    return ResolveSettings(
+        backoff_first_s=follow_ups.reversal_backoff_first_ms / 1000,
+        backoff_max_s=follow_ups.reversal_backoff_max_ms / 1000,
+        max_attempts=follow_ups.max_attempts,
+        inquiry_interval_s=follow_ups.inquiry_interval_ms / 1000,
+        payer_timeout_s=follow_ups.payer_timeout_ms / 1000,
+    )
+
+
+def _readiness(pool: object, counters: RedisCounters, hsm: DirectHsm, channels: dict[str, Channel]) -> Readiness:
+    async def database() -> str:
+        await pool.fetchval("SELECT 1")  # type: ignore[attr-defined]
+        return "answers"
+
+    async def redis() -> str:
+        await counters.ping()
+        return "answers"
+
+    async def keys() -> str:
+        [tag] = await hsm.keyed_hashes([("journal/hash", b"readiness")])
+        if isinstance(tag, Exception):
+            raise NotReady(type(tag).__name__)
+        return "answers"
+
+    def channel_probe(channel: Channel) -> Callable[[], Awaitable[str]]:
+        async def probe() -> str:
+            health = channel.health()
+            if not health.ready:
+                raise NotReady(health.detail)
+            return health.detail
+
+        return probe
+
+    checks = [Check("database", database), Check("counters", redis, required=False), Check("hsm", keys)]
+    checks += [Check(CHANNEL_PREFIX + name, channel_probe(each), required=False) for name, each in channels.items()]
+    return Readiness(checks)
+
+
+def _watch(road: Road) -> None:
+    """Gauges read their value when asked."""
+    metrics.IN_FLIGHT.follow(RPC, reading=lambda: road.in_flight)
+    for stop in road.stops:
+        metrics.QUEUE_DEPTH.follow(stop.name, reading=lambda stop=stop: stop.depth)  # type: ignore[misc]
+
+
+async def _grpc_server(
+    settings: Settings, authorizations: AuthorizationServicer, issuers: IssuerServicer
+) -> tuple[grpc.aio.Server, int]:
+    """The listener for participants: mutual TLS, no reflection."""
+    server = grpc.aio.server(
+        options=[
+            ("grpc.so_reuseport", 1),
+            ("grpc.max_receive_message_length", _LARGEST_MESSAGE_BYTES),
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ]
+    )
+    wire.add_to_server(authorization_pb2_grpc.add_AuthorizationServiceServicer_to_server, authorizations, server)
+    wire.add_to_server(issuer_pb2_grpc.add_IssuerServiceServicer_to_server, issuers, server)
+    credentials = grpc.ssl_server_credentials(
+        [(_read(settings.private_key_path), _read(settings.certificate_path))],
+        root_certificates=_read(settings.ca_path),
+        require_client_auth=True,
+    )
+    port = server.add_secure_port(settings.listen, credentials)
+    await server.start()
+    return server, port
+
+
+async def _operations(
+    settings: Settings, readiness: Readiness, health: HealthStatus, lifecycle: Lifecycle
+) -> tuple[str, str]:
+    """The operators' listeners: HTTP, and gRPC health with reflection and channelz."""
+    lag = LoopLag()
+    lag.start()
+    lifecycle.on_close("loop lag", _closing(lag.close))
+    host, port = split_address(settings.operations.listen)
+    runner = await start_http(operations_app(readiness, lag.seconds), host, port)
+    lifecycle.on_close("operations http", runner.cleanup)
+    server = grpc.aio.server()
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+    channelz.add_channelz_servicer(server)
+    names = ("grpc.health.v1.Health", AUTHORIZATION_SERVICE, ISSUER_SERVICE, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+    grpc_port = server.add_insecure_port(settings.operations.grpc_listen)
+    await server.start()
+    lifecycle.on_close("operations grpc", lambda: server.stop(0.2))
+    await health.start()
+    lifecycle.on_close("health", health.close)
+    http_port = runner.addresses[0][1]
+    grpc_host, _ = split_address(settings.operations.grpc_listen)
+    return f"{host}:{http_port}", f"{grpc_host}:{grpc_port}"
+
+
+def _closing(close: Callable[[], None]) -> Callable[[], Awaitable[None]]:
+    async def closing() -> None:
+        close()
+
+    return closing
+
+
+def serve(settings: Settings) -> int:
+    """Run one switch process on uvloop; returns its exit code."""
+    import uvloop
+
+    logs.configure(settings.operations.log_level, _as_json(settings.operations.log_format))
+    return uvloop.run(run(settings))
+
+
+def _as_json(log_format: str) -> bool | None:
+    return None if log_format == "auto" else log_format == "json"

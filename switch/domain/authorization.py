@@ -1,0 +1,136 @@
+"""An authorization: what was asked (request, credential) and what is known of it (record)."""
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from switch.domain.money import Money
+from switch.domain.sensitive import Pan, PaymentCode, Sensitive
+from switch.domain.states import Decision, EntryMode, Operation, State
+
+
+@dataclass(slots=True)
+class CardCredential:
+    """A card or its token, however it arrived.
+
+    expiry_yymm: four digits or "". sequence_number: DE23, three digits or "". track2: with `=` separator, or None.
+    emv: the BER-TLV bytes for DE55, or b"".
+    """
+
+    pan: Pan
+    expiry_yymm: str = ""
+    sequence_number: str = ""
+    track2: Sensitive | None = None
+    emv: bytes = field(default=b"", repr=False)
+
+
+@dataclass(slots=True)
+class CodeCredential:
+    """A wallet's payment code; `scheme` is "alipay", "wechat" or "unionpay", from the code's prefix."""
+
+    scheme: str
+    code: PaymentCode
+
+
+Credential = CardCredential | CodeCredential
+
+
+@dataclass(slots=True)
+class PinBlock:
+    """An encrypted PIN block under the acquirer's zone PIN key. format: ISO 9564-1 number (0, 1, 3 or 4)."""
+
+    block: bytes = field(repr=False)
+    format: int = 0
+
+
+@dataclass(slots=True)
+class Merchant:
+    """Who is paid. category_code: ISO 18245, four digits; country: ISO 3166-1 alpha-2."""
+
+    id: str
+    name: str = ""
+    city: str = ""
+    country: str = "CN"
+    category_code: str = "5999"
+
+
+@dataclass(slots=True)
+class AuthorizationRequest:
+    """One authorization as the acquirer asked for it. The credential is in the clear and lives no longer than this."""
+
+    acquirer_id: str
+    merchant: Merchant
+    terminal_id: str
+    idempotency_key: str
+    transmission_time_ms: int
+    operation: Operation  # SALE or PRE_AUTHORIZATION
+    money: Money
+    entry: EntryMode
+    credential: Credential
+    pin: PinBlock | None = None
+
+
+@dataclass(slots=True)
+class Authorization:
+    """The durable record: one row of the journal. Holds nothing that PCI DSS calls sensitive authentication data.
+
+    fingerprint: keyed hash of the canonical content; empty for the tombstone of a reversal that overtook its original.
+    sealed_credential: the PAN or wallet code, encrypted by the HSM; payer_key: its keyed hash.
+    trace: what the channel needs to name this message again (STAN, RRN, out_trade_no …).
+    attempt: counts channels asked, from 1; 0 while none was. owner: the switch process that drives it while SENT.
+    Amounts are minor units of `money.currency`.
+    """
+
+    id: UUID
+    acquirer_id: str
+    merchant_id: str
+    terminal_id: str
+    merchant_category_code: str
+    operation: Operation
+    money: Money
+    entry: EntryMode
+    masked_credential: str
+    fingerprint: bytes = b""
+    payer_key: bytes = b""
+    sealed_credential: bytes = field(default=b"", repr=False)
+    state: State = State.SENT
+    decision: Decision | None = None
+    response_code: str = ""
+    reason: str = ""
+    stage: str = ""
+    channel: str = ""
+    attempt: int = 0
+    route_explanation: str = ""
+    trace: dict[str, str] = field(default_factory=dict)
+    approval_code: str = ""
+    retrieval_reference: str = ""
+    channel_reference: str = ""
+    emv_response: bytes = b""
+    approved_minor: int = 0
+    captured_minor: int = 0
+    refunded_minor: int = 0
+    owner: UUID | None = None
+    created_time_ms: int = 0
+    answered_time_ms: int = 0
+
+
+@dataclass(slots=True)
+class FollowOn:
+    """A later operation on an authorization: capture, void, refund or the acquirer's reversal. One row of the journal.
+
+    id is computed like an authorization's. state: SENT, APPROVED, DECLINED or UNKNOWN (being resolved).
+    """
+
+    id: UUID
+    authorization_id: UUID
+    acquirer_id: str
+    merchant_id: str
+    operation: Operation
+    money: Money
+    fingerprint: bytes = b""
+    state: State = State.SENT
+    response_code: str = ""
+    reason: str = ""
+    channel_reference: str = ""
+    trace: dict[str, str] = field(default_factory=dict)
+    created_time_ms: int = 0
+    answered_time_ms: int = 0

@@ -1,0 +1,120 @@
+"""The switch's metrics. Names, labels and edges are documented in docs/operations.md.
+
+Labels take few values: never an id, an amount, a merchant or anything of the payer. What is counted per authorization
+lives in `tallies`; what is rare is a plain `prometheus_client` metric. All are in the default registry.
+"""
+
+from collections.abc import Iterable
+
+from prometheus_client import Counter, Gauge
+
+from switch.domain.states import Decision, Operation
+from switch.ops.tallies import Distribution, DistributionFamily, ReadingFamily, Tally, TallyFamily
+
+# 0.2 is the budget: the share of answers inside it must be exact, so it is an edge.
+LATENCY_EDGES_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.5, 1.0)
+FLUSH_EDGES_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 1.0)
+LAG_EDGES_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 1.0)
+BATCH_SIZE_EDGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+REQUESTS = TallyFamily(
+    "payswitch_requests_total",
+    "Requests answered, by what was decided. channel is empty if none was asked.",
+    ("rpc", "decision", "response_code", "channel"),
+)
+REQUEST_LATENCY = DistributionFamily(
+    "payswitch_request_duration_seconds", "From admission to the answer.", ("rpc",), LATENCY_EDGES_S
+)
+CHANNEL_OUTCOMES = TallyFamily(
+    "payswitch_channel_outcomes_total",
+    "Results of messages to a channel: approved, declined, unknown, awaiting_payer, not_sent, late.",
+    ("channel", "operation", "outcome"),
+)
+CHANNEL_LATENCY = DistributionFamily(
+    "payswitch_channel_duration_seconds",
+    "From handing a message to the channel to its result.",
+    ("channel",),
+    LATENCY_EDGES_S,
+)
+BATCH_SIZE = DistributionFamily("payswitch_batch_size", "Items in one flush of a stage.", ("stage",), BATCH_SIZE_EDGES)
+FLUSH_DURATION = DistributionFamily(
+    "payswitch_flush_duration_seconds", "How long one flush of a stage took.", ("stage",), FLUSH_EDGES_S
+)
+QUEUE_DEPTH = ReadingFamily("payswitch_queue_depth", "Items waiting for a stage's next flush.", ("stage",))
+IN_FLIGHT = ReadingFamily("payswitch_in_flight", "Requests admitted and not yet answered.", ("rpc",))
+FOLLOW_UP_BACKLOG = ReadingFamily(
+    "payswitch_follow_up_backlog", "Reversals and inquiries that have not ended.", ("operation",)
+)
+LOOP_LAG = DistributionFamily("payswitch_loop_lag_seconds", "How late the event loop woke a timer.", (), LAG_EDGES_S)
+
+REQUEST_ERRORS = Counter(
+    "payswitch_request_errors_total", "Requests that ended with a gRPC status instead of an answer.", ("rpc", "code")
+)
+REFUSED_ADMISSIONS = Counter(
+    "payswitch_refused_admissions_total", "Requests refused before any work was done for them.", ("reason",)
+)
+FOLLOW_UPS = Counter("payswitch_follow_ups_total", "Follow-ups sent, by what they came to.", ("operation", "outcome"))
+DEAD_LETTERS = Counter("payswitch_dead_letters_total", "Follow-ups handed to a person.", ("channel",))
+STORE_FAILURES = Counter("payswitch_store_failures_total", "Failures of the database.", ("operation",))
+COUNTERS_FAILURES = Counter("payswitch_counters_failures_total", "Failures of Redis; risk continued by policy.")
+CHECK_READY = Gauge("payswitch_check_ready", "1 if the readiness check passed last time.", ("check",))
+
+
+class AnswerCounts:
+    """Counts the answers of one rpc: two look-ups and a bisection per answer, no lock (measured: 0.4 µs)."""
+
+    __slots__ = ("_latency", "_rpc", "_tallies")
+
+    def __init__(self, rpc: str) -> None:
+        self._rpc = rpc
+        self._latency: Distribution = REQUEST_LATENCY.of(rpc)
+        self._tallies: dict[tuple[Decision, str, str], Tally] = {}
+
+    def observe(self, decision: Decision, response_code: str, channel: str, latency_s: float) -> None:
+        """latency_s: from admission, queueing included. channel: "" if none was asked."""
+        key = (decision, response_code, channel)
+        tally = self._tallies.get(key)
+        if tally is None:
+            tally = self._tallies[key] = REQUESTS.of(self._rpc, decision.name.lower(), response_code, channel)
+        tally.count += 1
+        self._latency.observe(latency_s)
+
+    def observe_batch(self, answers: Iterable[tuple[Decision, str, str, float]]) -> None:
+        """Each as in `observe`: (decision, response code, channel, latency_s)."""
+        for decision, response_code, channel, latency_s in answers:
+            self.observe(decision, response_code, channel, latency_s)
+
+
+class ChannelCounts:
+    """Counts the results of one channel."""
+
+    __slots__ = ("_channel", "_latency", "_tallies")
+
+    def __init__(self, channel: str) -> None:
+        self._channel = channel
+        self._latency: Distribution = CHANNEL_LATENCY.of(channel)
+        self._tallies: dict[tuple[Operation, str], Tally] = {}
+
+    def observe(self, operation: Operation, outcome: str, latency_s: float | None = None) -> None:
+        """outcome: as CHANNEL_OUTCOMES lists them. latency_s: None if no reply was waited for (not_sent, late)."""
+        key = (operation, outcome)
+        tally = self._tallies.get(key)
+        if tally is None:
+            tally = self._tallies[key] = CHANNEL_OUTCOMES.of(self._channel, operation.name.lower(), outcome)
+        tally.count += 1
+        if latency_s is not None:
+            self._latency.observe(latency_s)
+
+
+class StageCounts:
+    """Counts the flushes of one stage."""
+
+    __slots__ = ("_duration", "_size")
+
+    def __init__(self, stage: str) -> None:
+        self._size: Distribution = BATCH_SIZE.of(stage)
+        self._duration: Distribution = FLUSH_DURATION.of(stage)
+
+    def observe_flush(self, size: int, duration_s: float) -> None:
+        self._size.observe(size)
+        self._duration.observe(duration_s)

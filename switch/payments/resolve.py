@@ -1,0 +1,169 @@
+"""What the switch could not learn in time, it learns here: reversals and inquiries until the end (invariant 5).
+
+Work is claimed from the journal under a lease and a fence, at most one item per payer at a time and in order; every
+message's identifiers are durable before its first byte, and a repeat carries the same.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from switch.domain.authorization import Merchant
+from switch.domain.states import Operation, State
+from switch.payments.credential import unsealed
+from switch.payments.decide import conclude, unknown
+from switch.payments.world import World
+from switch.ports import (
+    Approved,
+    AwaitingPayer,
+    ChannelRequest,
+    ChannelResult,
+    Declined,
+    FollowUp,
+    FollowUpResult,
+    Phase,
+    StoreUnavailable,
+    Unknown,
+)
+
+log = structlog.get_logger()
+
+
+# A channel without tombstones says that there is nothing to reverse. Once may mean that the original is still on its
+# way; said so often, with growing pauses between, it means that the original never arrived.
+_TIMES_MISSING = 3
+
+
+@dataclass(slots=True, frozen=True)
+class ResolveSettings:
+    """Seconds, but for the counts.
+
+    concurrency: batches under way at once, so that one silent channel does not hold up the others.
+    backoff: the pause after the n-th silent reversal is first × 2ⁿ, at most `backoff_max_s`; after
+    `max_attempts` the authorization goes to the dead letters and an alert is raised; it is never dropped.
+    """
+
+    poll_s: float = 0.5
+    concurrency: int = 4
+    batch: int = 64
+    lease_s: float = 30.0
+    message_timeout_s: float = 5.0
+    backoff_first_s: float = 1.0
+    backoff_max_s: float = 60.0
+    max_attempts: int = 1_000
+    inquiry_interval_s: float = 3.0
+    payer_timeout_s: float = 60.0
+
+
+class Resolver:
+    """One per process; any process may take any work."""
+
+    def __init__(self, world: World, settings: ResolveSettings) -> None:
+        self._world = world
+        self._settings = settings
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        runners = range(self._settings.concurrency)
+        self._tasks = [asyncio.create_task(self._run(), name=f"resolver.{each}") for each in runners]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            busy = False
+            try:
+                busy = await self.turn() > 0
+            except StoreUnavailable as error:
+                log.warning("resolver_waits_for_database", reason=str(error))
+            except Exception:
+                log.exception("resolver_turn_failed")
+            await asyncio.sleep(0 if busy else self._settings.poll_s)
+
+    async def turn(self) -> int:
+        """Take over what dead processes left, then claim and carry out one batch; returns its size."""
+        world, settings = self._world, self._settings
+        if not world.ownership.may_send():
+            return 0
+        taken_over = await world.journal.claim_in_doubt(world.ownership.owner)
+        if taken_over:
+            log.warning("in_doubt_taken_over", count=taken_over)
+        work = await world.journal.claim_follow_ups(world.ownership.owner, settings.batch, settings.lease_s)
+        if not work:
+            return 0
+        messages = [await self._message(each) for each in work]
+        by_channel: dict[str, list[ChannelRequest]] = {}
+        for message in messages:
+            if message is not None and message.repeat == 0:
+                by_channel.setdefault(message.authorization.channel, []).append(message)
+        for name, fresh in by_channel.items():
+            world.channels[name].prepare(fresh)
+        for follow_up, message in zip(work, messages, strict=True):
+            if message is not None:
+                follow_up.trace = message.trace
+        await world.journal.keep_follow_up_trace(work)
+        results = await asyncio.gather(*(self._ask(message) for message in messages))
+        outcomes = [(each, self._judge(each, result)) for each, result in zip(work, results, strict=True)]
+        await world.journal.finish_follow_ups(outcomes)
+        return len(work)
+
+    async def _message(self, follow_up: FollowUp) -> ChannelRequest | None:
+        """None if the channel is not configured any more, or the HSM cannot open the credential."""
+        record = follow_up.authorization
+        if record.channel not in self._world.channels:
+            return None
+        try:
+            credential = await unsealed(self._world.hsm, record)
+        except Exception as error:
+            log.warning("credential_not_opened", authorization=str(record.id), reason=type(error).__name__)
+            return None
+        loop = asyncio.get_running_loop()
+        return ChannelRequest(
+            follow_up.operation, record, record.money, credential,
+            Merchant(record.merchant_id, category_code=record.merchant_category_code),
+            loop.time() + self._settings.message_timeout_s, trace=follow_up.trace,
+            repeat=follow_up.attempts if follow_up.trace else 0,
+        )  # fmt: skip
+
+    async def _ask(self, message: ChannelRequest | None) -> ChannelResult:
+        if message is None:
+            return Unknown(Phase.NOT_SENT, "there is no way to the channel")
+        [reply] = self._world.channels[message.authorization.channel].send([message])
+        done, _ = await asyncio.wait([reply], timeout=self._settings.message_timeout_s)
+        return reply.result() if done else Unknown(Phase.SENT, "the channel did not answer in time")
+
+    def _judge(self, follow_up: FollowUp, result: ChannelResult) -> FollowUpResult:
+        if follow_up.operation is Operation.INQUIRY:
+            return self._judge_inquiry(follow_up, result)
+        return self._judge_reversal(follow_up, result)
+
+    def _judge_reversal(self, follow_up: FollowUp, result: ChannelResult) -> FollowUpResult:
+        """Only the channel's own word ends a reversal; a refusal is tried again, since the money may be held."""
+        if isinstance(result, Approved) or (_original_missing(result) and follow_up.attempts + 1 >= _TIMES_MISSING):
+            return FollowUpResult(State.REVERSED)
+        reason = result.reason if isinstance(result, Declined | Unknown) else "awaiting the payer"
+        if follow_up.attempts + 1 >= self._settings.max_attempts:
+            log.error("dead_letter", authorization=str(follow_up.authorization.id), reason=reason)
+            return FollowUpResult(State.DEAD_LETTER)
+        pause_s = min(self._settings.backoff_max_s, self._settings.backoff_first_s * 2 ** min(follow_up.attempts, 20))
+        return FollowUpResult(None, pause_s)
+
+    def _judge_inquiry(self, follow_up: FollowUp, result: ChannelResult) -> FollowUpResult:
+        record = follow_up.authorization
+        if isinstance(result, Approved) or (isinstance(result, Declined) and not _original_missing(result)):
+            conclude(record, result, "resolve")
+            return FollowUpResult(record.state)
+        waited_s = (self._world.clock.time_ms() - follow_up.first_due_time_ms) / 1000
+        if waited_s < self._settings.payer_timeout_s:
+            return FollowUpResult(None, self._settings.inquiry_interval_s)
+        reason = "the payer did not confirm in time" if isinstance(result, AwaitingPayer) else result.reason
+        unknown(record, "resolve", reason)
+        return FollowUpResult(State.UNKNOWN, 0.0)
+
+
+def _original_missing(result: ChannelResult) -> bool:
+    return isinstance(result, Declined) and result.response_code == "25"

@@ -1,0 +1,99 @@
+"""A stop of the road: what waits is taken together (DESIGN 3.1).
+
+The batch is whatever arrived while the last flush was in flight: no timers, a bound on its size, a bound on how
+many flushes run at once.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import structlog
+
+from switch.domain.authorization import Authorization
+from switch.payments.transaction import Transaction
+from switch.ports import ChannelResult
+
+log = structlog.get_logger()
+
+Work = Callable[[list[Transaction]], Awaitable[None]]
+Failed = Callable[[list[Transaction], Exception], None]
+
+
+class Observer(Protocol):
+    """Who watches the road; `switch.ops.metrics` meets it."""
+
+    def stage(self, name: str, batch: int, seconds: float) -> None:
+        """A flush of `batch` transactions took so long."""
+
+    def channel(self, record: Authorization, result: ChannelResult, seconds: float) -> None:
+        """The record's channel came to that result after so long."""
+
+    def answered(self, record: Authorization, seconds: float) -> None:
+        """One caller got its answer after so long."""
+
+    def refused(self, reason: str) -> None:
+        """One request was not answered with a decision."""
+
+
+class Stop:
+    """Collects transactions and works on them in batches.
+
+    work: does the stage and passes the transactions on. failed: what to do with a batch whose work raised; no
+    transaction is ever dropped in silence.
+    """
+
+    def __init__(
+        self, name: str, work: Work, failed: Failed, observer: Observer, *, max_batch: int, max_flushes: int
+    ) -> None:
+        self.name = name
+        self._work = work
+        self._failed = failed
+        self._observer = observer
+        self._max_batch = max_batch
+        self._max_flushes = max_flushes
+        self._waiting: list[Transaction] = []
+        self._flushes: set[asyncio.Task[None]] = set()
+        self._pump_is_due = False
+
+    @property
+    def depth(self) -> int:
+        return len(self._waiting)
+
+    def put(self, transactions: Sequence[Transaction]) -> None:
+        self._waiting.extend(transactions)
+        self._pump_soon()
+
+    def put_one(self, transaction: Transaction) -> None:
+        self._waiting.append(transaction)
+        self._pump_soon()
+
+    def _pump_soon(self) -> None:
+        # One turn of the loop later, so that all that this turn brings travels together.
+        if not self._pump_is_due and len(self._flushes) < self._max_flushes:
+            self._pump_is_due = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pump_is_due = False
+        while self._waiting and len(self._flushes) < self._max_flushes:
+            batch = self._waiting[: self._max_batch]
+            del self._waiting[: self._max_batch]
+            task = asyncio.get_running_loop().create_task(self._flush(batch), name=f"road.{self.name}")
+            self._flushes.add(task)
+            task.add_done_callback(self._flushed)
+
+    def _flushed(self, task: "asyncio.Task[None]") -> None:
+        self._flushes.discard(task)
+        if self._waiting:
+            self._pump_soon()
+
+    async def _flush(self, batch: list[Transaction]) -> None:
+        loop = asyncio.get_running_loop()
+        started_s = loop.time()
+        try:
+            await self._work(batch)
+        except Exception as error:
+            log.exception("stage_failed", stage=self.name, batch=len(batch))
+            self._failed(batch, error)
+        self._observer.stage(self.name, len(batch), loop.time() - started_s)

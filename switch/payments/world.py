@@ -1,0 +1,48 @@
+"""What the road reaches out to, and the figures it keeps to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from switch.payments.ownership import Ownership
+from switch.payments.routing import ChannelFacts, RoutingTable
+from switch.payments.stop import Observer
+from switch.ports import Channel, Clock, Counters, Hsm, Journal
+from switch.risk.assess import Limits
+
+
+@dataclass(slots=True, frozen=True)
+class RoadSettings:
+    """Times in milliseconds.
+
+    answer_reserve_ms: kept back from the budget for recording the outcome and answering.
+    earliest_ms, latest_ms: how far a transmission time may lie before and after now.
+    max_flushes: how many flushes of one stop run at once.
+    """
+
+    answer_budget_ms: int = 200
+    answer_reserve_ms: int = 50
+    earliest_ms: int = 24 * 3600 * 1000
+    latest_ms: int = 5 * 60 * 1000
+    max_batch: int = 128
+    max_flushes: int = 2
+    max_in_flight: int = 4_096
+    inquiry_after_s: float = 3.0
+
+
+@dataclass(slots=True)
+class World:
+    journal: Journal
+    hsm: Hsm
+    channels: Mapping[str, Channel]
+    counters: Counters
+    clock: Clock
+    ownership: Ownership
+    routing: RoutingTable
+    observer: Observer
+    limits: Limits = field(default_factory=Limits)
+
+    def channel_facts(self) -> dict[str, ChannelFacts]:
+        return {
+            name: ChannelFacts(channel.operations, bool(channel.pin_key), channel.health().ready)
+            for name, channel in self.channels.items()
+        }

@@ -1,0 +1,277 @@
+"""What policy needs of the world. Adapters, the store and the HSM meet these by shape; `app` brings them together."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Protocol
+from uuid import UUID
+
+from switch.domain.authorization import Authorization, Credential, FollowOn, Merchant
+from switch.domain.money import Money
+from switch.domain.states import Operation, State
+
+# --- channels -------------------------------------------------------------------------------------------------------
+
+
+class Phase(IntEnum):
+    """How far a failed message got: only NOT_SENT may be tried elsewhere."""
+
+    NOT_SENT = 1
+    SENT = 2
+
+
+@dataclass(slots=True)
+class Approved:
+    """approved_minor: less than asked for a partial approval (code 10); None: all of it."""
+
+    response_code: str = "00"
+    approval_code: str = ""
+    retrieval_reference: str = ""
+    channel_reference: str = ""
+    emv_response: bytes = b""
+    approved_minor: int | None = None
+
+
+@dataclass(slots=True)
+class Declined:
+    """The channel said no. response_code is DE39; reason is the channel's own code or text, free of card data."""
+
+    response_code: str
+    reason: str = ""
+    channel_reference: str = ""
+    emv_response: bytes = b""
+
+
+@dataclass(slots=True)
+class Unknown:
+    """Nothing is known but how far the message got. Silence, a bad MAC or signature, HTTP 5xx, a lost link."""
+
+    phase: Phase
+    reason: str
+
+
+@dataclass(slots=True)
+class AwaitingPayer:
+    """The payer is typing a password; the outcome is learnt by inquiry or notification."""
+
+    channel_reference: str = ""
+
+
+ChannelResult = Approved | Declined | Unknown | AwaitingPayer
+
+
+@dataclass(slots=True)
+class ChannelRequest:
+    """One message to a channel.
+
+    operation: what to do. authorization: the record of the authorization (for a follow-on: of its original, whose
+    `trace` names the original message). credential: in the clear, in memory only; for follow-ons the PAN or code
+    alone; None where it was not kept. pin_block: under the channel's own PIN key, or b"".
+    money: the amount of this message. deadline_s: `loop.time()` after which the answer is of no use to the caller.
+    trace: written by `Channel.prepare`, durable before `Channel.send`; given again for a repeat, where repeat ≥ 1.
+    """
+
+    operation: Operation
+    authorization: Authorization
+    money: Money
+    credential: Credential | None
+    merchant: Merchant
+    deadline_s: float
+    pin_block: bytes = field(default=b"", repr=False)
+    trace: dict[str, str] = field(default_factory=dict)
+    repeat: int = 0
+
+
+@dataclass(slots=True)
+class ChannelHealth:
+    """ready: would a message be sent now. detail: one line for an operator."""
+
+    ready: bool
+    detail: str
+
+
+class Channel(Protocol):
+    """A way to an issuer. Never raises for what a peer did: that is a `ChannelResult`.
+
+    pin_key: HSM label of the key under which the channel wants PIN blocks, "" if it takes none.
+    reversal_after_s: a reversal sent sooner would be refused by the protocol.
+    """
+
+    name: str
+    operations: frozenset[Operation]
+    pin_key: str
+    pin_format: int
+    reversal_after_s: float
+
+    def prepare(self, requests: Sequence[ChannelRequest]) -> None:
+        """Fill each request's `trace` (STAN, out_trade_no …). No I/O: it runs before the intent is durable."""
+
+    def send(self, requests: Sequence[ChannelRequest]) -> "list[asyncio.Future[ChannelResult]]":
+        """Send all in as few writes as the protocol allows; one future per request, in order.
+
+        The caller may resolve a future itself (its deadline passed); a result that arrives for a done future is a
+        late reply: the channel counts it and leaves it.
+        """
+
+    def health(self) -> ChannelHealth: ...
+
+    async def start(self) -> None:
+        """Begin connecting; returns at once and reconnects with backoff for ever. A dead peer is no error here."""
+
+    async def close(self) -> None: ...
+
+
+# --- the HSM --------------------------------------------------------------------------------------------------------
+
+
+class Hsm(Protocol):
+    """Payment cryptography in batches. Keys are labels. An item that fails yields an exception in its place.
+
+    Items are plain tuples, so that `hsm` needs nothing of ours:
+    translate_pins: (source key, source format, target key, target format, block, PAN digits) -> block under target
+    macs: (key, algorithm, data) -> MAC; algorithm: see `hsm.commands`
+    verify_macs: (key, algorithm, data, mac) -> None, or the exception
+    sign: (key, data) -> RSASSA-PKCS1-v1_5 SHA-256 signature
+    seal / unseal: (key, bytes, associated data) -> bytes; AES-256-GCM
+    keyed_hashes: (key, data) -> HMAC-SHA-256, 32 bytes
+    """
+
+    async def translate_pins(
+        self, items: Sequence[tuple[str, int, str, int, bytes, str]]
+    ) -> list[bytes | Exception]: ...
+
+    async def macs(self, items: Sequence[tuple[str, str, bytes]]) -> list[bytes | Exception]: ...
+
+    async def verify_macs(self, items: Sequence[tuple[str, str, bytes, bytes]]) -> list[Exception | None]: ...
+
+    async def sign(self, items: Sequence[tuple[str, bytes]]) -> list[bytes | Exception]: ...
+
+    async def seal(self, items: Sequence[tuple[str, bytes, bytes]]) -> list[bytes | Exception]: ...
+
+    async def unseal(self, items: Sequence[tuple[str, bytes, bytes]]) -> list[bytes | Exception]: ...
+
+    async def keyed_hashes(self, items: Sequence[tuple[str, bytes]]) -> list[bytes | Exception]: ...
+
+    async def import_working_key(self, label: str, usage: str, under: str, wrapped: bytes) -> str:
+        """Unwrap a DES key (ECB under `under`), keep it as pending under `label`; returns its KCV, six hex digits."""
+
+    async def activate_working_key(self, label: str) -> None:
+        """The pending key becomes current, the current one previous (still verifies MACs)."""
+
+
+# --- the journal ----------------------------------------------------------------------------------------------------
+
+
+class StoreUnavailable(Exception):
+    """The database cannot be reached or refuses to write: nothing may be approved."""
+
+
+@dataclass(slots=True)
+class FollowUp:
+    """Work that must end: a reversal or an inquiry of an authorization whose outcome is open.
+
+    operation: REVERSAL or INQUIRY. attempts: how often it was sent. fence: grows with every claim; a result is
+    accepted only under the fence it was claimed with.
+    """
+
+    authorization: Authorization
+    operation: Operation
+    attempts: int
+    fence: int
+    first_due_time_ms: int
+    trace: dict[str, str] = field(default_factory=dict)
+
+
+class Journal(Protocol):
+    """The durable truth. Every method raises StoreUnavailable if it cannot be sure. Lists are one transaction."""
+
+    async def record_intents(self, intents: Sequence[Authorization]) -> list[Authorization | None]:
+        """Insert; per item None if recorded, else the record that was there already (a repeat). Durable on return."""
+
+    async def record_attempts(self, authorizations: Sequence[Authorization]) -> list[bool]:
+        """The next channel of a cascade: channel, attempt, trace, explanation of rows still SENT and owned by us."""
+
+    async def record_outcomes(
+        self, authorizations: Sequence[Authorization], follow_up_after_s: Sequence[float]
+    ) -> list[bool]:
+        """Outcome of rows SENT and owned by us: state and answer fields; False where the row was no longer ours.
+
+        An UNKNOWN outcome opens its reversal, an AWAITING_PAYER one its inquiry, due after so many seconds, in the
+        same transaction. Durable on return.
+        """
+
+    async def find(self, merchant_id: str, authorization_id: UUID) -> Authorization | None: ...
+
+    async def find_follow_ons(self, merchant_id: str, authorization_id: UUID) -> list[FollowOn]: ...
+
+    async def begin_follow_on(
+        self, follow_on: FollowOn, tombstone: Authorization | None
+    ) -> "tuple[FollowOn, Authorization | None]":
+        """Check and reserve under the original's row lock (invariant 9), insert the follow-on, durable on return.
+
+        Returns the stored follow-on and its original. A repeat returns what was stored before, untouched. A refused
+        one is stored DECLINED with its reason (25 original missing, 64 amount, 12 not in this state). A REVERSAL of
+        an original that does not exist stores `tombstone` in its place: state REVERSED.
+        """
+
+    async def finish_follow_on(self, follow_on: FollowOn, original: Authorization) -> None:
+        """Outcome of a follow-on: what was reserved for a declined one is given back; VOID and REVERSAL move it."""
+
+    async def claim_follow_ups(self, owner: UUID, limit: int, lease_s: float) -> list[FollowUp]:
+        """Due work, at most one per payer_key and in its order, leased to `owner` (FOR UPDATE SKIP LOCKED)."""
+
+    async def keep_follow_up_trace(self, follow_ups: Sequence[FollowUp]) -> None:
+        """The trace of the message about to be sent, durable before its first byte."""
+
+    async def finish_follow_ups(self, results: "Sequence[tuple[FollowUp, FollowUpResult]]") -> None: ...
+
+    async def claim_in_doubt(self, owner: UUID) -> int:
+        """Rows left SENT by processes whose lease ran out become UNKNOWN with an open reversal; returns how many."""
+
+
+@dataclass(slots=True)
+class FollowUpResult:
+    """What a follow-up came to.
+
+    state: the authorization's new state, or None to try again after `retry_after_s`.
+    For an inquiry that ends in UNKNOWN a reversal is opened, due after `retry_after_s`.
+    answer fields (approval_code …) are taken from `FollowUp.authorization`, which the resolver has updated.
+    """
+
+    state: State | None
+    retry_after_s: float = 0.0
+
+
+class ProcessLeases(Protocol):
+    """Liveness of switch processes. slot: 0–63, unique among the living; partitions STANs."""
+
+    async def join(self, name: str) -> "tuple[UUID, int]": ...
+
+    async def beat(self, owner: UUID, oldest_open_time_ms: int) -> bool:
+        """Extend the lease; False if it was lost (the process must stop sending)."""
+
+    async def leave(self, owner: UUID) -> None: ...
+
+
+# --- fast, losable --------------------------------------------------------------------------------------------------
+
+
+class CountersUnavailable(Exception):
+    """Redis is gone: risk continues by policy."""
+
+
+class Counters(Protocol):
+    async def count_many(self, keys: Sequence[tuple[str, str]], window_s: int) -> list[int]:
+        """For each (subject, event id): record the event once, return how many events the subject had in the window.
+
+        One round trip for all. The same event id counted again changes nothing.
+        """
+
+
+class Clock(Protocol):
+    def time_ms(self) -> int:
+        """Unix time in milliseconds."""
+
+    def monotonic_s(self) -> float:
+        """`loop.time()`: deadlines are counted on it."""

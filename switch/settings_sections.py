@@ -1,0 +1,236 @@
+"""The sections of the settings: what each may hold, its default, what it is for. `switch.config` joins them."""
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+
+def _host_and_port(text: str) -> str:
+    host, separator, port = text.rpartition(":")
+    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError("must be host:port with a port from 0 to 65535 ([host]:port for IPv6)")
+    return text
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """
+    >>> split_address("127.0.0.1:7443"), split_address("[::1]:7443")
+    (('127.0.0.1', 7443), ('::1', 7443))
+    """
+    host, _, port = address.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _shaped(pattern: str, rule: str) -> AfterValidator:
+    """A validator whose error says the rule in words."""
+    compiled = re.compile(pattern, re.ASCII)
+
+    def check(text: str) -> str:
+        if compiled.fullmatch(text) is None:
+            raise ValueError(rule)
+        return text
+
+    return AfterValidator(check)
+
+
+def _url_with(schemes: tuple[str, ...]) -> AfterValidator:
+    def check(url: SecretStr) -> SecretStr:
+        if url.get_secret_value() and not url.get_secret_value().startswith(schemes):
+            raise ValueError(f"must be empty or begin with {' or '.join(schemes)}")
+        return url
+
+    return AfterValidator(check)
+
+
+Address = Annotated[str, AfterValidator(_host_and_port)]
+InstitutionId = Annotated[str, _shaped(r"\d{8,11}", "must be 8 to 11 digits")]
+HeaderId = Annotated[str, _shaped(r"[0-9A-Za-z]{1,11}", "must be 1 to 11 letters or digits")]
+ParticipantId = Annotated[str, _shaped(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "must be 1 to 64 of A-Z a-z 0-9 . _ -")]
+HttpUrl = Annotated[str, _shaped(r"(https?://[^\s/?#]+[^\s?#]*)?", "must be empty or http(s)://host… without a query")]
+AppId = Annotated[str, _shaped(r"[0-9A-Za-z]{1,32}", "must be 1 to 32 letters or digits")]
+MerchantNumber = Annotated[str, _shaped(r"\d{8,10}", "must be 8 to 10 digits")]
+SerialNumber = Annotated[str, _shaped(r"[0-9A-Fa-f]{1,40}", "must be 1 to 40 hex digits")]
+PublicKeyId = Annotated[str, _shaped(r"PUB_KEY_ID_[0-9A-Za-z]+", "must begin with PUB_KEY_ID_")]
+PanPrefix = Annotated[str, _shaped(r"\d{0,11}", "must be at most 11 digits")]
+PostgresUrl = Annotated[SecretStr, _url_with(("postgresql://", "postgres://"))]
+RedisUrl = Annotated[SecretStr, _url_with(("redis://", "rediss://", "unix://"))]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
+
+
+class Operations(Section):
+    listen: Address = Field(
+        default="127.0.0.1:7480", description="HTTP: /livez, /readyz, /metrics; private network only"
+    )
+    grpc_listen: Address = Field(
+        default="127.0.0.1:7481", description="gRPC: health, reflection, channelz; private network only"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least severe event logged"
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="auto: console on a terminal, else JSON"
+    )
+    drain_grace_ms: int = Field(default=1000, ge=0, le=60_000, description="between NOT_SERVING and refusing new calls")
+    drain_finish_ms: int = Field(
+        default=5000, ge=0, le=300_000, description="longest wait for requests in flight at the end"
+    )
+
+
+class Tls(Section):
+    """Empty paths mean the development files below state_dir/pki, which `payswitch pki init` creates."""
+
+    ca: str = Field(
+        default="", description="PEM file of the authorities that sign participants; empty: <state_dir>/pki/ca.pem"
+    )
+    certificate: str = Field(default="", description="PEM chain of the switch; empty: <state_dir>/pki/server.pem")
+    private_key: str = Field(default="", description="PEM key of the switch; empty: <state_dir>/pki/server.key")
+
+    @field_validator("private_key")
+    @classmethod
+    def _belongs_to_the_certificate(cls, value: str, info: ValidationInfo) -> str:
+        if bool(value) != bool(info.data.get("certificate", value)):
+            raise ValueError("must be given together with tls.certificate")
+        return value
+
+
+class HsmSettings(Section):
+    token_dir: str = Field(default="", description="SoftHSM's token folder; empty: <state_dir>/tokens")
+    module: str = Field(default="", description="PKCS#11 module; empty: SoftHSM's, where the system keeps it")
+    user_pin: SecretStr = Field(
+        default=SecretStr(""), description="the token's user PIN; empty: <state_dir>/tokens/user-pin"
+    )
+
+
+class Budgets(Section):
+    answer_budget_ms: int = Field(default=200, ge=20, le=200, description="from admission to the answer, at most")
+    answer_reserve_ms: int = Field(
+        default=50, ge=1, le=150, description="kept back from the channel to record and answer"
+    )
+    max_in_flight: int = Field(
+        default=20_000, ge=1, le=1_000_000, description="requests admitted and not yet answered, at most"
+    )
+
+    @field_validator("answer_reserve_ms")
+    @classmethod
+    def _fits_into_the_budget(cls, value: int, info: ValidationInfo) -> int:
+        if value >= info.data.get("answer_budget_ms", value + 1):
+            raise ValueError("must be less than answer_budget_ms")
+        return value
+
+
+class Batching(Section):
+    max_batch: int = Field(default=128, ge=1, le=4096, description="items in one flush of a stage, at most")
+    store_flushes: int = Field(default=2, ge=1, le=64, description="flushes to PostgreSQL at once, per stage")
+    counters_flushes: int = Field(default=2, ge=1, le=64, description="flushes to Redis at once")
+    hsm_flushes: int = Field(default=1, ge=1, le=64, description="flushes to the HSM at once")
+
+
+class TransmissionWindow(Section):
+    back_s: int = Field(default=86_400, ge=60, le=604_800, description="oldest transmission time that is admitted")
+    ahead_s: int = Field(
+        default=300, ge=1, le=3600, description="furthest transmission time in the future that is admitted"
+    )
+
+
+class Risk(Section):
+    velocity_limit_per_minute: int = Field(
+        default=60, ge=0, description="authorizations per card and minute; 0: no limit"
+    )
+    contactless_no_pin_limit_minor: int = Field(
+        default=100_000, ge=0, description="largest tap without a PIN, minor units"
+    )
+    counters_down_policy: Literal["continue", "decline"] = Field(
+        default="continue", description="what to do without Redis"
+    )
+
+
+class FollowUps(Section):
+    inquiry_interval_ms: int = Field(default=3000, ge=100, description="between two inquiries while a payer is typing")
+    payer_timeout_ms: int = Field(
+        default=60_000, ge=1000, description="how long a payer may take before the payment is cancelled"
+    )
+    reversal_backoff_first_ms: int = Field(default=1000, ge=10, description="before the second sending of a reversal")
+    reversal_backoff_max_ms: int = Field(
+        default=60_000, ge=10, description="between two sendings of a reversal, at most"
+    )
+    max_attempts: int = Field(default=1000, ge=1, description="sendings before a reversal becomes a dead letter")
+
+    @field_validator("reversal_backoff_max_ms")
+    @classmethod
+    def _is_not_below_the_first(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("reversal_backoff_first_ms", value):
+            raise ValueError("must not be less than reversal_backoff_first_ms")
+        return value
+
+
+class UnionPaySettings(Section):
+    """The defaults reach the simulator that `payswitch simulators` starts; an empty host switches the channel off."""
+
+    host: str = Field(default="127.0.0.1", description="the network's host; empty: no UnionPay")
+    port: int = Field(default=7583, ge=1, le=65535, description="the network's port")
+    acquiring_institution_id: InstitutionId = Field(default="01020344", description="DE32")
+    forwarding_institution_id: InstitutionId = Field(default="01020344", description="DE33")
+    source_id: HeaderId = Field(default="01020344", description="our id in the message header")
+    destination_id: HeaderId = Field(default="00010344", description="the network's id in the message header")
+    links: int = Field(default=2, ge=1, le=64, description="persistent connections of one process")
+
+
+class AlipaySettings(Section):
+    """The application's private key is `alipay/app` in the HSM. An empty gateway_url switches the channel off."""
+
+    gateway_url: HttpUrl = Field(
+        default="http://127.0.0.1:7584/gateway.do", description="the gateway; empty: no Alipay"
+    )
+    app_id: AppId = Field(default="2021000000000001", description="our application")
+    public_key: str = Field(
+        default="", description="PEM of Alipay's public key; empty: <state_dir>/simulators/alipay.pem"
+    )
+
+
+class WeChatSettings(Section):
+    """The merchant's private key is `wechat/merchant` in the HSM. An empty base_url switches the channel off."""
+
+    base_url: HttpUrl = Field(default="http://127.0.0.1:7585", description="the API; empty: no WeChat Pay")
+    appid: AppId = Field(default="wx0000000000000001", description="our application")
+    mchid: MerchantNumber = Field(default="1900000001", description="our merchant number")
+    serial: SerialNumber = Field(
+        default="0000000000000000000000000000000000000001",
+        description="serial number of our merchant certificate",
+    )
+    platform_public_key: str = Field(
+        default="", description="PEM of the platform's public key; empty: <state_dir>/simulators/wechat.pem"
+    )
+    platform_public_key_id: PublicKeyId = Field(default="PUB_KEY_ID_0000000000000000000000000001", description="its id")
+    reversal_after_ms: int = Field(
+        default=15_000, ge=0, description="the platform refuses a reverse sooner after the payment"
+    )
+
+
+class RouteRule(Section):
+    """Where payments go: exactly one of pan_prefix ("" is every card) and scheme, then the channels in order."""
+
+    name: str = Field(min_length=1, description="shown in a payment's route explanation")
+    pan_prefix: PanPrefix | None = Field(default=None, description="leading digits of the PAN")
+    scheme: Literal["alipay", "wechat", "unionpay"] | None = Field(default=None, description="whose payment code it is")
+    channels: list[str] = Field(min_length=1, description="unionpay, alipay, wechat or issuer:<id>, best first")
+
+    @model_validator(mode="after")
+    def _one_condition(self) -> Self:
+        if (self.pan_prefix is None) == (self.scheme is None):
+            raise ValueError("exactly one of pan_prefix and scheme must be given")
+        if len(set(self.channels)) != len(self.channels):
+            raise ValueError("a channel is named twice")
+        return self

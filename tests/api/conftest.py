@@ -1,0 +1,59 @@
+"""The AuthorizationService over a real socket, on a road in memory."""
+
+import time
+from uuid import uuid4
+
+import grpc.aio
+import pytest
+from town import town
+
+from benchmarks.terminal import build_tap
+from payswitch.v1 import authorization_pb2 as pb
+from payswitch.v1 import authorization_pb2_grpc as pb_grpc
+from payswitch.v1 import common_pb2
+from switch.api import wire
+from switch.api.authorization_service import AuthorizationServicer
+from switch.api.identity import Doorkeeper
+from switch.payments.follow_on import FollowOns
+
+__all__ = ["town"]
+
+PAN = "6225880000000019"
+
+
+@pytest.fixture
+async def channel(town):
+    """The channel of a caller named "acme"."""
+    doorkeeper = Doorkeeper(lambda names: ("acquirer", "acme"), anonymous=("acquirer", "acme"))
+    servicer = AuthorizationServicer(
+        town.road, FollowOns(town.world, town.settings), town.journal, doorkeeper, budget_s=0.2
+    )
+    server = grpc.aio.server()
+    wire.add_to_server(pb_grpc.add_AuthorizationServiceServicer_to_server, servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield channel
+    await server.stop(0.1)
+
+
+@pytest.fixture
+def stub(channel):
+    return pb_grpc.AuthorizationServiceStub(channel)
+
+
+@pytest.fixture
+def tap():
+    """A well-formed request; its fields may be changed before it is sent."""
+
+    def build(amount_minor: int = 1200, pan: str = PAN) -> pb.AuthorizeRequest:
+        return pb.AuthorizeRequest(
+            merchant_id="m1",
+            terminal_id="t1",
+            idempotency_key=uuid4().hex,
+            transmission_time_ms=time.time_ns() // 1_000_000,
+            amount=common_pb2.Money(amount_minor=amount_minor, currency="CNY"),
+            nfc=pb.NfcTap(emv=build_tap(pan, "4912", amount_minor, "CNY")),
+        )
+
+    return build

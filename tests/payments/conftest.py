@@ -1,0 +1,3 @@
+from town import alipay_code, pin_block, request_of, town
+
+__all__ = ["alipay_code", "pin_block", "request_of", "town"]

@@ -1,0 +1,77 @@
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from switch.store.embedded import EmbeddedPostgres
+from switch.store.migrate import DIRECTORY, MigrationError, migrate, read_migrations
+
+
+@pytest.fixture
+async def empty_dsn(postgres_server: EmbeddedPostgres) -> AsyncIterator[str]:
+    """A database without any table."""
+    admin = await asyncpg.connect(postgres_server.dsn("postgres"))
+    await admin.execute("CREATE DATABASE empty")
+    yield postgres_server.dsn("empty")
+    await admin.execute("DROP DATABASE empty WITH (FORCE)")
+    await admin.close()
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The migrations, in a directory that may be spoilt."""
+    return shutil.copytree(DIRECTORY, tmp_path / "migrations")
+
+
+async def test_applies_all_in_order_then_nothing(empty_dsn: str) -> None:
+    applied = await migrate(empty_dsn)
+    assert [each.version for each in applied] == list(range(1, len(read_migrations()) + 1))
+    assert await migrate(empty_dsn) == []
+
+
+async def test_processes_that_start_at_once_apply_each_migration_once(empty_dsn: str) -> None:
+    applied = await asyncio.gather(*(migrate(empty_dsn) for _ in range(5)))
+    assert sorted(len(each) for each in applied) == [0, 0, 0, 0, len(read_migrations())]
+
+
+async def test_a_changed_migration_is_named(empty_dsn: str, copy: Path) -> None:
+    await migrate(empty_dsn)
+    path = copy / "0003_follow_ons.sql"
+    path.write_text(path.read_text() + "-- one more line\n")
+    with pytest.raises(MigrationError, match="0003_follow_ons was changed"):
+        await migrate(empty_dsn, copy)
+
+
+async def test_a_newer_database_is_refused(empty_dsn: str, copy: Path) -> None:
+    (copy / "0006_later.sql").write_text("SELECT 1")
+    await migrate(empty_dsn, copy)
+    with pytest.raises(MigrationError, match="0006_later, which this version does not know"):
+        await migrate(empty_dsn)
+
+
+async def test_a_failing_migration_leaves_no_trace_and_keeps_those_before(empty_dsn: str, copy: Path) -> None:
+    (copy / "0006_broken.sql").write_text("CREATE TABLE half (a int); SELECT nonsense")
+    with pytest.raises(MigrationError, match="0006_broken failed"):
+        await migrate(empty_dsn, copy)
+    connection = await asyncpg.connect(empty_dsn)
+    assert await connection.fetchval("SELECT max(version) FROM schema_migrations") == 5
+    assert await connection.fetchval("SELECT to_regclass('half')") is None
+    await connection.close()
+
+
+@pytest.mark.parametrize("name", ["0007_gap.sql", "0003_twice.sql", "x_y.sql", "0006.sql"])
+def test_badly_numbered_files_are_refused(copy: Path, name: str) -> None:
+    (copy / name).write_text("SELECT 1")
+    with pytest.raises(MigrationError):
+        read_migrations(copy)
+
+
+async def test_another_process_migrating_for_too_long_is_an_error(empty_dsn: str) -> None:
+    other = await asyncpg.connect(empty_dsn)
+    await other.execute("SELECT pg_advisory_lock($1)", 0x7061_7973_7769_7463)
+    with pytest.raises(MigrationError, match="another process"):
+        await migrate(empty_dsn, lock_timeout_s=0.1)
+    await other.close()

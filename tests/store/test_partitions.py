@@ -1,0 +1,94 @@
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+
+from switch.domain.authorization import Authorization
+from switch.domain.identity import computed_id
+from switch.store.journal import PostgresJournal
+from switch.store.partitions import ensure_partitions, keep_partitions, partition_name
+
+DAY_MS = 86_400_000
+
+
+async def partition_of(database: asyncpg.Pool, record: Authorization) -> str:
+    return await database.fetchval("SELECT tableoid::regclass::text FROM authorizations WHERE id = $1", record.id)
+
+
+async def test_days_around_now_exist_and_take_their_rows(
+    database: asyncpg.Pool, journal: PostgresJournal, make_intent: Callable[..., Authorization]
+) -> None:
+    now = datetime.now(UTC)
+    intents = [
+        make_intent(id=computed_id("a", "m", int((now + timedelta(days=days)).timestamp() * 1000), "k"))
+        for days in (-1, 0, 1)
+    ]
+    await journal.record_intents(intents)
+    for days, intent in zip((-1, 0, 1), intents, strict=True):
+        assert await partition_of(database, intent) == partition_name(now + timedelta(days=days))
+
+
+async def test_the_boundary_between_days_is_exact(
+    database: asyncpg.Pool, journal: PostgresJournal, make_intent: Callable[..., Authorization]
+) -> None:
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    midnight_ms = int(midnight.timestamp() * 1000)
+    last, first = (make_intent(id=computed_id("a", "m", ms, "k")) for ms in (midnight_ms - 1, midnight_ms))
+    await journal.record_intents([last, first])
+    assert await partition_of(database, last) == partition_name(midnight - timedelta(days=1))
+    assert await partition_of(database, first) == partition_name(midnight)
+
+
+async def test_concurrent_makers_make_each_day_once(database: asyncpg.Pool) -> None:
+    later_ms = int(time.time() * 1000) + 100 * DAY_MS
+    made = await asyncio.gather(*(ensure_partitions(database, later_ms) for _ in range(4)))
+    assert sorted(len(each) for each in made)[-1] <= 5
+    assert len({name for each in made for name in each}) == sum(len(each) for each in made) == 5
+    options = await database.fetchval("SELECT reloptions FROM pg_class WHERE relname = $1", made[0][0] if made[0] else next(name for each in made for name in each))
+    assert "fillfactor=45" in options
+
+
+async def test_a_day_without_a_partition_goes_to_the_default_one_and_stays(
+    database: asyncpg.Pool, journal: PostgresJournal, make_intent: Callable[..., Authorization]
+) -> None:
+    far_ms = int(time.time() * 1000) + 300 * DAY_MS
+    stray = make_intent(id=computed_id("a", "m", far_ms, "k"))
+    await journal.record_intents([stray])
+    assert await partition_of(database, stray) == "authorizations_default"
+    name = partition_name(datetime.fromtimestamp(far_ms / 1000, UTC))
+    assert name not in await ensure_partitions(database, far_ms)
+    assert await journal.find(stray.merchant_id, stray.id) is not None
+
+
+async def test_outcome_updates_are_hot(
+    database: asyncpg.Pool, journal: PostgresJournal, make_intent: Callable[..., Authorization]
+) -> None:
+    """The schema's promise: no index is touched when an outcome is written."""
+    intents = [make_intent() for _ in range(64)]
+    await journal.record_intents(intents)
+    name = await partition_of(database, intents[0])
+    async with database.acquire() as connection:
+        await connection.execute("SELECT pg_stat_force_next_flush()")
+        before = await connection.fetchrow("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = $1", name)
+        async with connection.transaction():
+            await connection.execute("UPDATE authorizations SET state = 3, approval_code = '123456' WHERE owner = $1", intents[0].owner)
+        await connection.execute("SELECT pg_stat_force_next_flush()")
+        after = await connection.fetchrow("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = $1", name)
+    assert after["n_tup_upd"] - before["n_tup_upd"] == 64
+    assert after["n_tup_hot_upd"] - before["n_tup_hot_upd"] == 64
+
+
+async def test_keeping_runs_until_cancelled(database: asyncpg.Pool) -> None:
+    far_ms = int(time.time() * 1000) + 200 * DAY_MS
+    keeper = asyncio.create_task(keep_partitions(database, lambda: far_ms))
+    name = partition_name(datetime.fromtimestamp(far_ms / 1000, UTC))
+    for _ in range(200):
+        if await database.fetchval("SELECT to_regclass($1::text)", name) is not None:
+            break
+        await asyncio.sleep(0.02)
+    else:
+        raise AssertionError("the day was not made")
+    keeper.cancel()
+    await asyncio.gather(keeper, return_exceptions=True)
