@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import aiohttp
-import psutil  # type: ignore[import-untyped]
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 STAGE_METRIC = "payswitch_stage_seconds"

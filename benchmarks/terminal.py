@@ -17,7 +17,7 @@ from switch.domain.sensitive import luhn_valid
 from switch.entry._tlv import encode
 from switch.entry.emv import track2_equivalent
 
-LOAD_BIN = "622588"
+LOAD_BIN = "622599"
 LOAD_EXPIRY_YYMM = "3012"
 LOAD_PIN = "123456"
 
@@ -34,7 +34,7 @@ def load_account(index: int) -> tuple[str, str, str]:
     """(PAN, expiry YYMM, PIN) of account `index`, 0 to 999,999,999, as the UnionPay simulator numbers them.
 
     >>> load_account(7)[0]
-    '6225880000000076'
+    '6225990000000073'
     """
     body = f"{LOAD_BIN}{index:09d}"
     check_digit = next(digit for digit in "0123456789" if luhn_valid(body + digit))

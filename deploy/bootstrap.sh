@@ -68,21 +68,18 @@ missing_macos() { # names of Homebrew formulas
   [ -n "$(find_python)" ] || echo python@3.12
 }
 
-as_root() {
-  if [ "$(id -u)" = 0 ]; then
-    "$@"
-  elif command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
-    sudo "$@"
-  else
-    die "these need root, and there is no sudo without a password; let an administrator run: $*"
-  fi
+root_by() { # prints what runs a command as root: nothing for root, or sudo
+  if [ "$(id -u)" = 0 ]; then return 0; fi
+  command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; } && echo sudo
 }
 
 install_debian() {
-  local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120)
+  local sudo apt
+  sudo=$(root_by) || die "root must install these, and there is no sudo without a password: apt-get install $*"
+  apt=(${sudo:+"$sudo"} env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120)
   say "installing: $*"
-  as_root "${apt[@]}" update >&2 || say "apt-get update failed; trying with the lists that are there"
-  as_root "${apt[@]}" install -y --no-install-recommends "$@" >&2 </dev/null
+  "${apt[@]}" update >&2 || say "apt-get update failed; trying with the lists that are there"
+  "${apt[@]}" install -y --no-install-recommends "$@" >&2 </dev/null
 }
 
 main() {

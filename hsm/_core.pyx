@@ -15,6 +15,7 @@ from hsm.errors import (
     InvalidCommand,
     KeyNotFound,
     KeyUsageError,
+    LoginRefused,
     MacMismatch,
     PinFormatError,
 )

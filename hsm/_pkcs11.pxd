@@ -16,15 +16,12 @@ cdef enum:
     CKF_RW_SESSION = 0x02
     CKF_SERIAL_SESSION = 0x04
     CKF_TOKEN_INITIALIZED = 0x400
-    CKF_USER_PIN_INITIALIZED = 0x08
 
     CKU_SO = 0
     CKU_USER = 1
 
-    CKO_PRIVATE_KEY = 0x03
     CKO_SECRET_KEY = 0x04
 
-    CKK_RSA = 0x00
     CKK_GENERIC_SECRET = 0x10
     CKK_DES3 = 0x15
     CKK_AES = 0x1F
@@ -65,6 +62,8 @@ cdef enum:
     CKR_ENCRYPTED_DATA_INVALID = 0x040
     CKR_ENCRYPTED_DATA_LEN_RANGE = 0x041
     CKR_OPERATION_ACTIVE = 0x090
+    CKR_PIN_INCORRECT = 0x0A0
+    CKR_PIN_LOCKED = 0x0A4
     CKR_USER_ALREADY_LOGGED_IN = 0x100
 
 ctypedef struct CK_VERSION:
@@ -135,7 +134,8 @@ ctypedef CK_RV (*next_objects_function)(CK_ULONG, CK_ULONG *, CK_ULONG, CK_ULONG
 ctypedef CK_RV (*start_operation_function)(CK_ULONG, CK_MECHANISM *, CK_ULONG) noexcept nogil
 ctypedef CK_RV (*transform_function)(CK_ULONG, const CK_BYTE *, CK_ULONG, CK_BYTE *, CK_ULONG *) noexcept nogil
 ctypedef CK_RV (*generate_key_function)(CK_ULONG, CK_MECHANISM *, CK_ATTRIBUTE *, CK_ULONG, CK_ULONG *) noexcept nogil
-ctypedef CK_RV (*generate_key_pair_function)(CK_ULONG, CK_MECHANISM *, CK_ATTRIBUTE *, CK_ULONG, CK_ATTRIBUTE *, CK_ULONG,
+ctypedef CK_RV (*generate_key_pair_function)(CK_ULONG, CK_MECHANISM *, CK_ATTRIBUTE *, CK_ULONG,
+                                    CK_ATTRIBUTE *, CK_ULONG,
                                     CK_ULONG *, CK_ULONG *) noexcept nogil
 
 ctypedef struct CK_FUNCTION_LIST:

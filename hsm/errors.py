@@ -34,3 +34,7 @@ class InvalidCommand(HsmError):
 
 class HsmUnavailable(HsmError):
     """The token cannot be reached or does not do as it should; nothing is known about the command."""
+
+
+class LoginRefused(HsmUnavailable):
+    """The token refuses the PIN. Never tried again by itself: a hardware module would lock the PIN."""

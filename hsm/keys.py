@@ -188,7 +188,7 @@ class KeyStore:
         family = family or FAMILIES[usage][0]
         fitting = [name for name, shape in ALGORITHMS.items() if shape == (family, length)]
         if family == "HMAC":
-            fitting = ["HMAC-SHA-256"] if length >= 16 else []
+            fitting = ["HMAC-SHA-256"] if length >= 32 else []  # SoftHSM refuses shorter ones
         if not fitting:
             raise InvalidCommand(f"no {family} key has {length} bytes")
         return self._create(label, usage, fitting[0], components)
@@ -261,9 +261,9 @@ class KeyStore:
             raise KeyUsageError(f"key {under} is a {transport.usage}, not a {KeyUsage.KEY_TRANSPORT}")
         with self._lock, self.token.locked():
             self._reload()
-            held = self._information.get(label)
-            if held is not None and (held.usage is not usage or label in self._handles):
-                raise KeyUsageError(f"key {label} is a {held.usage} that no working key may replace")
+            held = [self._information[each] for each in (label, label + PENDING) if each in self._information]
+            if label in self._handles or any(each.usage is not usage for each in held):
+                raise KeyUsageError(f"key {label} exists, and a {usage} that arrives wrapped may not replace it")
             key = _core.unwrap_host_key(label, usage, self._core, transport, wrapped)
             self._save({(label, KeyState.PENDING): key})
             self._install(label, KeyState.PENDING, key)
@@ -324,6 +324,8 @@ class KeyStore:
     def _load_from_token(self, information: KeyInfo, stored: int) -> None:
         family = ALGORITHMS[information.algorithm][0]
         handle = self._core.load(stored)
+        if not self._core.is_protected(handle):
+            raise HsmUnavailable(f"key {information.label} can be read out of the token")
         if self._check_value(information.label, information.usage, family, handle) != information.kcv:
             raise HsmUnavailable(f"key {information.label}: its check value differs from the one stored with it")
         self.keys[information.label] = _core.TokenKey(information.label, information.usage, self._core, family, handle)

@@ -6,7 +6,7 @@ A token directory (0700) holds:
 - `tokens/`: SoftHSM's own files; it appears by one rename once the token is complete, so its existence means "ready";
 - `user-pin`, `officer-pin` (0600): random, read by the core straight into locked memory, never on argv or environment;
 - `working-keys.json` (0600): working keys under a token key, see `hsm.keys`;
-- `lock`, `login.lock`: file locks between processes.
+- `lock`: the file lock under which processes create the token, log in, make keys and write files.
 
 Only the path of the configuration goes into the environment (`SOFTHSM2_CONF`): SoftHSM knows no other way.
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from hsm import _core
-from hsm.errors import HsmUnavailable
+from hsm.errors import HsmUnavailable, LoginRefused
 
 TOKEN_LABEL: Final = "payswitch"  # noqa: S105 — a name, not a secret
 MODULE_PATHS: Final = (
@@ -35,8 +35,7 @@ MODULE_PATHS: Final = (
     "/usr/local/opt/softhsm/lib/softhsm/libsofthsm2.so",
 )
 MODULE_SETTING: Final = "PAYSWITCH_PKCS11_MODULE"
-LOGIN_ATTEMPTS: Final = 5
-LOGIN_RETRY_S: Final = 0.05
+LOGIN_PAUSES_S: Final = (0.02, 0.05, 0.1, 0.2)
 
 CONFIGURATION: Final = """\
 directories.tokendir = {tokens}
@@ -171,7 +170,7 @@ def _create(place: Path, module: str) -> None:
 def open_token(directory: str | os.PathLike[str], module_path: str | os.PathLike[str] | None = None) -> OpenToken:
     """Open the module and log in. One directory per process at a time; the same one may be opened again.
 
-    Raises HsmUnavailable: no token, no module, PINs readable by others, login refused.
+    Raises HsmUnavailable: no token, no module, PINs readable by others; LoginRefused.
     """
     place = Path(directory).absolute()
     tokens, pin = place / "tokens", place / "user-pin"
@@ -181,25 +180,27 @@ def open_token(directory: str | os.PathLike[str], module_path: str | os.PathLike
         raise HsmUnavailable(f"the token in {place} has lost its PIN file")
     if (place.stat().st_mode | pin.stat().st_mode) & 0o077:
         raise HsmUnavailable(f"{place} and {pin} must be closed to other users (0700, 0600)")
-    _module.open(place, tokens, find_module(module_path))
+    module = find_module(module_path)
+    with file_lock(place / "lock"):
+        for pause_s in LOGIN_PAUSES_S:
+            try:
+                return _log_in(place, module)
+            except LoginRefused:
+                raise
+            except HsmUnavailable:
+                time.sleep(pause_s)
+        return _log_in(place, module)
+
+
+def _log_in(place: Path, module: str) -> OpenToken:
+    """One process at a time: SoftHSM answered concurrent logins with CKR_GENERAL_ERROR, and a C_Initialize beside a
+    login, which rewrites the token's file, did not see the token at all."""
+    _module.open(place, place / "tokens", module)
     try:
-        return OpenToken(place, _log_in(place, str(pin)))
+        return OpenToken(place, _core.Token(TOKEN_LABEL, str(place / "user-pin")))
     except BaseException:
         _module.release()
         raise
-
-
-def _log_in(place: Path, pin: str) -> _core.Token:
-    """One login at a time over all processes, tried again: SoftHSM answered concurrent ones with CKR_GENERAL_ERROR."""
-    with file_lock(place / "login.lock"):
-        for attempt in range(1, LOGIN_ATTEMPTS + 1):
-            try:
-                return _core.Token(TOKEN_LABEL, pin)
-            except HsmUnavailable:
-                if attempt == LOGIN_ATTEMPTS:
-                    raise
-                time.sleep(LOGIN_RETRY_S * attempt)
-    raise AssertionError("unreachable")
 
 
 @contextmanager

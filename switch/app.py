@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc.aio
 import structlog
+import uvloop
 from grpc_channelz.v1 import channelz
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -15,7 +16,8 @@ from grpc_reflection.v1alpha import reflection
 from adapters.alipay.channel import AlipayChannel, AlipaySettings
 from adapters.issuer.channel import IssuerChannel
 from adapters.issuer.hub import IssuerHub
-from adapters.unionpay.channel import UnionPayChannel, UnionPaySettings
+from adapters.unionpay.channel import UnionPayChannel
+from adapters.unionpay.settings import UnionPaySettings
 from adapters.wechat.channel import WeChatChannel, WeChatSettings
 from hsm.direct import DirectHsm
 from payswitch.v1 import authorization_pb2, authorization_pb2_grpc, issuer_pb2, issuer_pb2_grpc
@@ -44,9 +46,10 @@ from switch.store.counters import RedisCounters
 from switch.store.embedded import EmbeddedPostgres, EmbeddedRedis
 from switch.store.journal import PostgresJournal
 from switch.store.leases import PostgresLeases
-from switch.store.migrate import migrate
-from switch.store.partitions import PartitionKeeper
+from switch.store.migrate import migrate as migrate_database
+from switch.store.partitions import ensure_partitions, keep_partitions
 from switch.store.pool import create_pool
+from switch.store.sessions import Pool
 
 log = structlog.get_logger()
 
@@ -92,12 +95,12 @@ async def run(settings: Settings, started: Callable[[Addresses], Awaitable[None]
 async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     clock = SystemClock()
     postgres_url, redis_url = await _servers(settings, lifecycle)
-    await migrate(postgres_url)
+    await migrate_database(postgres_url)
     pool = await create_pool(postgres_url)
     lifecycle.on_close("postgres", pool.close)
-    partitions = PartitionKeeper(pool)
-    await partitions.start()
-    lifecycle.on_close("partitions", partitions.close)
+    await ensure_partitions(pool, clock.time_ms())
+    keeper = asyncio.create_task(keep_partitions(pool, clock.time_ms), name="partitions")
+    lifecycle.on_close("partitions", lambda: _cancelled(keeper))
     journal = PostgresJournal(pool)
     counters = RedisCounters(redis_url)
     lifecycle.on_close("counters", counters.close)
@@ -105,7 +108,7 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     lifecycle.on_close("hsm", _closing(hsm.close))
 
     road: Road | None = None
-    leases = PostgresLeases(pool, settings.lease_ms / 1000)
+    leases = PostgresLeases(pool, lease_s=settings.lease_ms / 1000)
     ownership = Ownership(
         leases, f"switch-{settings.listen}", settings.lease_ms / 1000,
         lambda: road.oldest_open_time_ms() if road is not None else clock.time_ms(),
@@ -138,10 +141,9 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     )
     issuers = IssuerServicer(
         hub,
-        authenticate=lambda context: doorkeeper.participant(context, "issuer"),
-        pin_key_check_value=lambda issuer: hsm.key_check_value(f"issuer/{issuer}/zpk"),
+        authenticate=lambda context: doorkeeper.admit(context, "issuer"),
+        pin_key_check_value=hsm.key_check_value,
         process_name=f"switch-{ownership.slot}",
-        issuers=frozenset(settings.issuers),
     )
     server, port = await _grpc_server(settings, authorizations, issuers)
     lifecycle.on_announce("health", health.drain)
@@ -172,7 +174,7 @@ async def _servers(settings: Settings, lifecycle: Lifecycle) -> tuple[str, str]:
 
 def _channels(settings: Settings, hsm: Hsm, clock: SystemClock, hub: IssuerHub, slot: int) -> dict[str, Channel]:
     """Every channel that is switched on, by name."""
-    channels: list[Channel] = [IssuerChannel(issuer, hub, clock) for issuer in settings.issuers]
+    channels: list[Channel] = [IssuerChannel(issuer, hub) for issuer in settings.issuers]
     unionpay, alipay, wechat = settings.unionpay, settings.alipay, settings.wechat
     if unionpay.host:
         channels.append(
@@ -180,10 +182,9 @@ def _channels(settings: Settings, hsm: Hsm, clock: SystemClock, hub: IssuerHub, 
                 UnionPaySettings(
                     host=unionpay.host,
                     port=unionpay.port,
-                    acquiring_institution_id=unionpay.acquiring_institution_id,
-                    forwarding_institution_id=unionpay.forwarding_institution_id,
-                    source_id=unionpay.source_id,
-                    destination_id=unionpay.destination_id,
+                    acquirer=unionpay.acquiring_institution_id,
+                    forwarder=unionpay.forwarding_institution_id,
+                    network=unionpay.destination_id,
                     links=unionpay.links,
                     slot=slot,
                 ),
@@ -197,7 +198,7 @@ def _channels(settings: Settings, hsm: Hsm, clock: SystemClock, hub: IssuerHub, 
                 AlipaySettings(
                     gateway_url=alipay.gateway_url,
                     app_id=alipay.app_id,
-                    alipay_public_key_pem=_read(settings.alipay_public_key_path),
+                    alipay_public_key_pem=_read(settings.alipay_public_key_path).decode(),
                 ),
                 hsm,
                 clock,
@@ -211,7 +212,7 @@ def _channels(settings: Settings, hsm: Hsm, clock: SystemClock, hub: IssuerHub, 
                     appid=wechat.appid,
                     mchid=wechat.mchid,
                     merchant_serial_no=wechat.serial,
-                    platform_public_key_pem=_read(settings.wechat_public_key_path),
+                    platform_public_key_pem=_read(settings.wechat_public_key_path).decode(),
                     platform_public_key_id=wechat.platform_public_key_id,
                     reversal_after_s=wechat.reversal_after_ms / 1000,
                 ),
@@ -268,13 +269,14 @@ def _resolve_settings(settings: Settings) -> ResolveSettings:
     )
 
 
-def _readiness(pool: object, counters: RedisCounters, hsm: DirectHsm, channels: dict[str, Channel]) -> Readiness:
+def _readiness(pool: Pool, counters: RedisCounters, hsm: DirectHsm, channels: dict[str, Channel]) -> Readiness:
     async def database() -> str:
-        await pool.fetchval("SELECT 1")  # type: ignore[attr-defined]
+        await pool.fetchval("SELECT 1")
         return "answers"
 
     async def redis() -> str:
-        await counters.ping()
+        if not await counters.ready():
+            raise NotReady("does not answer; risk continues by policy")
         return "answers"
 
     async def keys() -> str:
@@ -316,7 +318,7 @@ async def _grpc_server(
         ]
     )
     wire.add_to_server(authorization_pb2_grpc.add_AuthorizationServiceServicer_to_server, authorizations, server)
-    wire.add_to_server(issuer_pb2_grpc.add_IssuerServiceServicer_to_server, issuers, server)
+    issuer_pb2_grpc.add_IssuerServiceServicer_to_server(issuers, server)  # type: ignore[no-untyped-call]
     credentials = grpc.ssl_server_credentials(
         [(_read(settings.private_key_path), _read(settings.certificate_path))],
         root_certificates=_read(settings.ca_path),
@@ -339,7 +341,7 @@ async def _operations(
     lifecycle.on_close("operations http", runner.cleanup)
     server = grpc.aio.server()
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
-    channelz.add_channelz_servicer(server)
+    channelz.add_channelz_servicer(server)  # type: ignore[arg-type]  # its stubs know only the blocking server
     names = ("grpc.health.v1.Health", AUTHORIZATION_SERVICE, ISSUER_SERVICE, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
     grpc_port = server.add_insecure_port(settings.operations.grpc_listen)
@@ -359,12 +361,29 @@ def _closing(close: Callable[[], None]) -> Callable[[], Awaitable[None]]:
     return closing
 
 
-def serve(settings: Settings) -> int:
-    """Run one switch process on uvloop; returns its exit code."""
-    import uvloop
+async def _cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
+
+def serve(settings: Settings, started: Callable[[Addresses], Awaitable[None]] | None = None) -> int:
+    """Run one switch process on uvloop; returns its exit code."""
     logs.configure(settings.operations.log_level, _as_json(settings.operations.log_format))
-    return uvloop.run(run(settings))
+    return uvloop.run(run(settings, started))
+
+
+def migrate(settings: Settings) -> int:
+    """Bring the database's schema up to date."""
+
+    async def work() -> int:
+        lifecycle = Lifecycle(grace_s=0)
+        postgres_url, _ = await _servers(settings, lifecycle)
+        for each in await migrate_database(postgres_url):
+            print(each.name)
+        lifecycle.stop("migrated")
+        return await lifecycle.run()
+
+    return asyncio.run(work())
 
 
 def _as_json(log_format: str) -> bool | None:

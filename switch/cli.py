@@ -52,9 +52,14 @@ def main() -> None:
 def serve(
     state_dir: StateDir = None,
     listen: Annotated[str | None, typer.Option(help="host:port, in place of PAYSWITCH_LISTEN.")] = None,
+    announce: Annotated[
+        bool, typer.Option("--announce", help="Say on stdout, as JSON, that it serves; end when stdin closes.")
+    ] = False,
 ) -> None:
     """Run one switch process until SIGTERM or SIGINT, then drain. Embedded servers start unless URLs are set."""
     settings = _settings(state_dir=state_dir, listen=listen)
+    if announce:
+        raise typer.Exit(_run("switch.demo.serve", "main", settings))
     raise typer.Exit(_run("switch.app", "serve", settings))
 
 
@@ -70,9 +75,11 @@ def demo(
 def simulators(
     state_dir: StateDir = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    control_port: Annotated[int, typer.Option(help="Of the control endpoint: books, scenarios, on and off.")] = 7586,
 ) -> None:
     """Run the strict simulators of UnionPay, Alipay, WeChat Pay and one direct issuer until Ctrl-C."""
-    raise typer.Exit(_run("switch.demo.simulators", "main", settings=_settings(state_dir=state_dir), host=host))
+    settings = _settings(state_dir=state_dir)
+    raise typer.Exit(_run("switch.demo.simulators", "main", settings, host, control_port))
 
 
 @app.command()
@@ -97,6 +104,7 @@ def authorize(
     """
     if (code is None) == (card is None):
         _refuse("give exactly one of --code and --card")
+    _use_running_demo(state_dir)
     settings = _settings(state_dir=state_dir)
     status = _run(
         "switch.demo.authorize",
@@ -122,9 +130,10 @@ def authorize(
 def bench(context: typer.Context) -> None:
     """Measure the switch with an open-loop load and, in the same run, a bare gRPC echo on the same cores.
 
-    It has a command line of its own: `payswitch bench --help`.
+    Without --target everything is started on this machine first. `payswitch bench --help` lists its own options.
     """
-    raise typer.Exit(_run("benchmarks.load", "main", context.args))
+    own_target = any(each.split("=")[0] in ("--target", "--help", "-h") for each in context.args)
+    raise typer.Exit(_run("benchmarks.load" if own_target else "switch.demo.bench", "main", context.args))
 
 
 @app.command()
@@ -191,6 +200,18 @@ def _settings(**overrides: Any) -> "Settings":
         return load(**{name: value for name, value in overrides.items() if value is not None})
     except ConfigurationError as error:
         _refuse(str(error))
+
+
+def _use_running_demo(state_dir: Path | None) -> None:
+    """Without a configuration of the user's own, `authorize` talks to the demo that runs in this folder."""
+    import os
+
+    from switch.config import CONFIG_VARIABLE
+    from switch.demo.environment import running_config
+
+    path = running_config(state_dir if state_dir is not None else _settings().state_dir)
+    if path:
+        os.environ[CONFIG_VARIABLE] = path
 
 
 def _run(module: str, function: str, *arguments: Any, **options: Any) -> int:

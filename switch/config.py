@@ -46,6 +46,17 @@ from switch.settings_sections import (
     WeChatSettings,
 )
 
+__all__ = [
+    "CONFIG_VARIABLE",
+    "DEFAULT_ROUTES",
+    "ENV_PREFIX",
+    "ConfigurationError",
+    "RouteRule",
+    "Settings",
+    "load",
+    "split_address",
+]
+
 ENV_PREFIX = "PAYSWITCH_"
 CONFIG_VARIABLE = "PAYSWITCH_CONFIG"
 
@@ -159,6 +170,15 @@ class Settings(BaseSettings):
         path = os.environ.get(CONFIG_VARIABLE, "")
         file = (TomlConfigSettingsSource(settings_cls, Path(path)),) if path else ()
         return (init_settings, env_settings, *file)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """
+    >>> split_address("127.0.0.1:7443"), split_address("[::1]:7443")
+    (('127.0.0.1', 7443), ('::1', 7443))
+    """
+    host, _, port = address.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def load(**overrides: Any) -> Settings:

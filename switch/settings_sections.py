@@ -22,15 +22,6 @@ def _host_and_port(text: str) -> str:
     return text
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """
-    >>> split_address("127.0.0.1:7443"), split_address("[::1]:7443")
-    (('127.0.0.1', 7443), ('::1', 7443))
-    """
-    host, _, port = address.rpartition(":")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
 def _shaped(pattern: str, rule: str) -> AfterValidator:
     """A validator whose error says the rule in words."""
     compiled = re.compile(pattern, re.ASCII)
@@ -109,9 +100,6 @@ class Tls(Section):
 class HsmSettings(Section):
     token_dir: str = Field(default="", description="SoftHSM's token folder; empty: <state_dir>/tokens")
     module: str = Field(default="", description="PKCS#11 module; empty: SoftHSM's, where the system keeps it")
-    user_pin: SecretStr = Field(
-        default=SecretStr(""), description="the token's user PIN; empty: <state_dir>/tokens/user-pin"
-    )
 
 
 class Budgets(Section):

@@ -125,13 +125,12 @@ def test_a_file_that_is_wrong(
 
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAYSWITCH_POSTGRES_URL", f"postgresql://payswitch:{SECRET}@db/payswitch")
-    monkeypatch.setenv("PAYSWITCH_HSM__USER_PIN", SECRET)
     settings = load()
     assert settings.postgres_url.get_secret_value().endswith("@db/payswitch")
     assert SECRET not in repr(settings)
     assert SECRET not in str(list(in_force(settings, config.ENV_PREFIX)))
     monkeypatch.setenv("PAYSWITCH_POSTGRES_URL", f"mysql://payswitch:{SECRET}@db")
-    monkeypatch.setenv("PAYSWITCH_HSM__USER", SECRET)
+    monkeypatch.setenv("PAYSWITCH_HSM__USER_PIN", SECRET)
     assert SECRET not in refusal()
 
 

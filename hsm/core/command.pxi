@@ -20,6 +20,15 @@ cdef struct TokenJob:
 ctypedef CK_RV (*run_job)(Work *work, TokenJob *job) noexcept nogil
 
 
+cdef Py_ssize_t bounded(bytes data) except -1:
+    """Length of an item's bytes. Cython lets None pass as bytes: here it is what it is, a bug of the caller."""
+    if data is None:
+        raise TypeError("bytes are expected, not None")
+    if PyBytes_GET_SIZE(data) > MAX_DATA_BYTES:
+        raise InvalidCommand("too much data")
+    return PyBytes_GET_SIZE(data)
+
+
 cdef Key find_key(dict keys, str label):
     found = keys.get(label)
     if found is None:
@@ -118,6 +127,7 @@ def verify_macs(dict keys not None, items):
 
 
 cdef int verify_mac(dict keys, str label, str algorithm, bytes data, bytes mac) except -1:
+    bounded(mac)
     if same_bytes(mac_of(keys, label, algorithm, data), mac):
         return 0
     previous = label + "?previous"
@@ -200,9 +210,8 @@ cdef int run_prepared(Token token, TokenJob *jobs, Py_ssize_t count, run_job run
 
 
 cdef bytes output_for(bytes data, bytes context, run_job run):
-    cdef Py_ssize_t length = PyBytes_GET_SIZE(data)
-    if length > MAX_DATA_BYTES or PyBytes_GET_SIZE(context) > MAX_DATA_BYTES:
-        raise InvalidCommand("too much data")
+    cdef Py_ssize_t length = bounded(data)
+    bounded(context)
     if run == hash_job:
         return PyBytes_FromStringAndSize(NULL, 32)
     if run == seal_job:
@@ -247,13 +256,8 @@ def sign(Token token not None, dict keys not None, items):
     """See `ports.Hsm.sign`. About 0.5 ms an item, without the GIL and without the token's lock: call it in a thread."""
     cdef list results = []
     cdef Work work
-    check_process()
     memset(&work, 0, sizeof(Work))
-    taken = token.signing.get()  # waits while all sessions are signing
-    if taken is None:
-        token.signing.put(None)
-        raise HsmUnavailable("the token is closed")
-    work.session = taken
+    work.session = token.take_signing_session()
     work.slot = token.slot
     try:
         for label, data in items:
@@ -269,11 +273,9 @@ def sign(Token token not None, dict keys not None, items):
 cdef bytes sign_one(Work *work, Key key, bytes data):
     cdef CK_MECHANISM mechanism
     cdef CK_BYTE signature[RSA_BYTES]
-    cdef CK_ULONG length = RSA_BYTES, data_length = PyBytes_GET_SIZE(data), handle = key.cipher.handle
+    cdef CK_ULONG length = RSA_BYTES, data_length = bounded(data), handle = key.cipher.handle
     cdef const CK_BYTE *pointer = <const CK_BYTE *>PyBytes_AS_STRING(data)
     cdef CK_RV rv
-    if data_length > MAX_DATA_BYTES:
-        raise InvalidCommand("too much data")
     mechanism.mechanism = CKM_SHA256_RSA_PKCS
     mechanism.pParameter = NULL
     mechanism.ulParameterLen = 0
@@ -350,7 +352,7 @@ cdef CK_RV gcm_seal(Work *work, CK_ULONG handle, const CK_BYTE *data, CK_ULONG l
 
 cdef CK_RV gcm_unseal(Work *work, CK_ULONG handle, const CK_BYTE *sealed, CK_ULONG length, const CK_BYTE *context,
                       CK_ULONG context_length, CK_BYTE *output) noexcept nogil:
-    """`length`: of sealed, at least GCM_OVERHEAD. The output has 12 bytes less: SoftHSM asks for room for the tag too."""
+    """`length`: of sealed, at least GCM_OVERHEAD. The output has 12 bytes less: SoftHSM wants room for the tag."""
     cdef CK_MECHANISM mechanism
     cdef CK_GCM_PARAMS parameters
     cdef CK_ULONG output_length = length - 12

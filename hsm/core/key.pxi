@@ -195,8 +195,9 @@ def seal_host_key(Token token not None, TokenKey storage not None, HostKey key n
         raise usage_error(storage, KEY_STORAGE)
     token.enter()
     try:
-        rv = gcm_seal(&token.work, storage.cipher.handle, secret.value, secret.length, <const CK_BYTE *>PyBytes_AS_STRING(context),
-                      PyBytes_GET_SIZE(context), <CK_BYTE *>PyBytes_AS_STRING(sealed))
+        rv = gcm_seal(&token.work, storage.cipher.handle, secret.value, secret.length,
+                      <const CK_BYTE *>PyBytes_AS_STRING(context), PyBytes_GET_SIZE(context),
+                      <CK_BYTE *>PyBytes_AS_STRING(sealed))
         check("C_Encrypt", rv)
     finally:
         token.leave()

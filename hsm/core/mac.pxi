@@ -105,9 +105,8 @@ cdef bytes mac_of(dict keys, str label, str name, bytes data):
     cdef MacAlgorithm algorithm
     cdef CK_BYTE mac[8]
     cdef Key key
+    cdef Py_ssize_t length = bounded(data)
     find_mac_algorithm(name, &algorithm)
     key = find_mac_key(keys, label, &algorithm)
-    if PyBytes_GET_SIZE(data) > MAX_DATA_BYTES:
-        raise InvalidCommand("too much data")
-    compute_mac(key.cipher.host, algorithm, <const CK_BYTE *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), mac)
+    compute_mac(key.cipher.host, algorithm, <const CK_BYTE *>PyBytes_AS_STRING(data), length, mac)
     return shape_mac(key.cipher.host, algorithm.shape, mac)

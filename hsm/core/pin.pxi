@@ -162,7 +162,7 @@ cdef int prepare_pin_job(PinJob *job, Key source, int source_format, Key target,
     if not (pin_format_fits(source_format, source.cipher.block_length)
             and pin_format_fits(target_format, target.cipher.block_length)
             and translation_permitted(source_format, target_format)
-            and PyBytes_GET_SIZE(block) == source.cipher.block_length):
+            and bounded(block) == source.cipher.block_length):
         raise PinFormatError("PIN block, formats and keys do not fit, or this translation is not permitted")
     if not 12 <= length <= 19 and not (source_format == 1 and target_format == 1 and length == 0):
         raise PinFormatError("the PAN must have 12 to 19 digits")

@@ -103,6 +103,8 @@ cdef class Token:
             rv = pkcs11.C_Login(self.home, CKU_USER, page, length)
         finally:
             locked_page_free(page)
+        if rv == CKR_PIN_INCORRECT or rv == CKR_PIN_LOCKED:
+            raise LoginRefused(f"the token refuses the PIN in its file ({RETURN_VALUES[rv]})")
         if rv != CKR_USER_ALREADY_LOGGED_IN:  # by another Token of this process: login belongs to the process
             check("C_Login", rv)
         self.work.slot = self.slot
@@ -234,9 +236,10 @@ cdef class Token:
         return handle
 
     def generate_rsa(self):
-        """An RSA-2048 key pair as session objects; returns the private key's handle."""
+        """An RSA-2048 key pair as session objects; returns the private key's handle. Takes up to seconds, so it runs as
+        signatures do: without the GIL and without the lock."""
         cdef CK_MECHANISM mechanism
-        cdef CK_ULONG public = 0, private = 0
+        cdef CK_ULONG public = 0, private = 0, session
         cdef Template public_template, private_template
         cdef CK_BYTE exponent[3]
         cdef CK_RV rv
@@ -256,17 +259,35 @@ cdef class Token:
         add_flag(&private_template, CKA_SIGN, True)
         add_flag(&private_template, CKA_DECRYPT, False)
         add_flag(&private_template, CKA_UNWRAP, False)
-        self.enter()
+        session = self.take_signing_session()
         try:
             with nogil:
                 rv = pkcs11.C_GenerateKeyPair(
-                    self.home, &mechanism, public_template.attributes, public_template.count,
+                    session, &mechanism, public_template.attributes, public_template.count,
                     private_template.attributes, private_template.count, &public, &private)
+                if rv == CKR_OK:
+                    rv = pkcs11.C_DestroyObject(session, public)
             check("C_GenerateKeyPair", rv)
-            check("C_DestroyObject", pkcs11.C_DestroyObject(self.home, public))
+        finally:
+            self.signing.put(session)
+        return private
+
+    cdef CK_ULONG take_signing_session(self) except? 0:
+        """Waits while all are in use. Put it back into `signing`: `close` waits for that."""
+        check_process()
+        taken = self.signing.get()
+        if taken is None:
+            self.signing.put(None)
+            raise HsmUnavailable("the token is closed")
+        return taken
+
+    def is_protected(self, CK_ULONG handle):
+        """Whether the value of a key is sensitive and not extractable."""
+        self.enter()
+        try:
+            return self.attribute(handle, CKA_SENSITIVE) == b"\1" and self.attribute(handle, CKA_EXTRACTABLE) == b"\0"
         finally:
             self.leave()
-        return private
 
     def store(self, CK_ULONG handle, bytes label not None, bytes identifier not None):
         """Copy a session object into the token, complete in one call: a crash leaves no half-made key."""

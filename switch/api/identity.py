@@ -5,7 +5,7 @@ from typing import Any
 
 import grpc.aio
 
-from switch.api.errors import NotAllowed, NotAuthenticated
+from switch.api.errors import NotAllowed, NotAuthenticated, status_of
 
 _SAN = "x509_subject_alternative_name"
 Participant = tuple[str, str]  # role, id
@@ -21,6 +21,14 @@ class Doorkeeper:
     def __init__(self, parse: Callable[[list[str]], Participant], anonymous: Participant | None = None) -> None:
         self._parse = parse
         self._anonymous = anonymous
+
+    async def admit(self, context: grpc.aio.ServicerContext[Any, Any], role: str) -> str:
+        """Like `participant`, but ends the call itself with the right status."""
+        try:
+            return self.participant(context, role)
+        except (NotAllowed, NotAuthenticated) as error:
+            await context.abort(*status_of(error))
+            raise
 
     def participant(self, context: grpc.aio.ServicerContext[Any, Any], role: str) -> str:
         """The caller's id; raises NotAuthenticated without a usable certificate, NotAllowed in another role."""

@@ -1,26 +1,39 @@
-"""All simulators in one process: UnionPay's network, Alipay, WeChat Pay and one direct issuer, with a control endpoint."""
+"""All simulators in one process: UnionPay's network, Alipay, WeChat Pay and one direct issuer.
+
+A control endpoint beside them serves their books, takes scenarios (`adapters.simulation`) and switches each off and on.
+"""
 
 import asyncio
-import json
-import os
+import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
+import uvloop
 from aiohttp import web
 
 from adapters.alipay.simulator import AlipaySimulator
-from adapters.alipay.simulator import Settings as AlipaySimulatorSettings
 from adapters.issuer.simulator import IssuerSimulator
+from adapters.issuer.simulator_ledger import default_accounts as issuer_accounts
 from adapters.simulation import Scenarios, control_routes
-from adapters.unionpay.simulator import UnionPaySimulator
+from adapters.unionpay.simulator import Account, SimulatorSettings, UnionPaySimulator
+from adapters.unionpay.simulator import default_accounts as unionpay_accounts
 from adapters.wechat.simulator import WeChatSimulator
-from switch.client.credentials import ClientCredentials
+from benchmarks.terminal import load_account
+from hsm.token import write_atomically
+from switch.client.connection import ClientCredentials
+from switch.config import Settings, split_address
 from switch.demo.processes import say_ready, until_stdin_closes
+from switch.demo.secrets import ISSUER, SharedKeys, provide
+from switch.ops import logs
+from switch.pki import Authority
 
 log = structlog.get_logger()
+
+# Load tests draw on these besides the handful of accounts with a meaning.
+LOAD_ACCOUNTS = 10_000
 
 
 class Simulator(Protocol):
@@ -31,3 +44,124 @@ class Simulator(Protocol):
     async def close(self) -> None: ...
 
     def book(self) -> list[dict[str, Any]]: ...
+
+
+@dataclass(slots=True)
+class Town:
+    """The simulators by the names of their channels, and how each is switched off and on."""
+
+    unionpay: UnionPaySimulator
+    alipay: AlipaySimulator
+    wechat: WeChatSimulator
+    issuer: IssuerSimulator
+
+    def named(self) -> "dict[str, Simulator]":
+        return {"unionpay": self.unionpay, "alipay": self.alipay, "wechat": self.wechat, "issuer": self.issuer}
+
+    def switches(self) -> dict[str, tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]]:
+        return {
+            "unionpay": (self.unionpay.stop_listening, self.unionpay.resume),
+            "alipay": (self.alipay.stop_listening, self.alipay.resume),
+            "wechat": (self.wechat.stop_listening, self.wechat.resume),
+            "issuer": (self.issuer.sign_off, self.issuer.sign_on),
+        }
+
+
+def build(settings: Settings, keys: SharedKeys, host: str) -> Town:
+    """The simulators that the settings' channels talk to, on the settings' ports."""
+    authority = Authority(settings.state_dir / "pki")
+    certificate = authority.participant("issuer", ISSUER)
+    credentials = ClientCredentials(
+        authority.ensure().read_bytes(), certificate.certificate.read_bytes(), certificate.private_key.read_bytes()
+    )
+    wechat = settings.wechat
+    return Town(
+        UnionPaySimulator(SimulatorSettings(keys.unionpay_mmk, host, settings.unionpay.port), cards()),
+        AlipaySimulator(
+            settings.alipay.app_id, keys.alipay_app_public_key, host, _port_of(settings.alipay.gateway_url)
+        ),
+        WeChatSimulator(
+            appid=wechat.appid,
+            mchid=wechat.mchid,
+            merchant_serial_no=wechat.serial,
+            merchant_public_key_pem=keys.wechat_merchant_public_key,
+            apiv3_key=keys.apiv3_key,
+            public_key_id=wechat.platform_public_key_id,
+            host=host,
+            port=_port_of(wechat.base_url),
+            reversal_after_s=wechat.reversal_after_ms / 1000,
+        ),
+        IssuerSimulator(settings.listen, ISSUER, keys.issuer_zpk, credentials=credentials),
+    )
+
+
+def cards() -> list[Account]:
+    """UnionPay knows the direct issuer's cards too: that is what makes another way to them."""
+    shared = [Account(each.pan.reveal(), each.expiry_yymm, each.pin, each.balance_minor) for each in issuer_accounts()]
+    load = (Account(*load_account(index), balance_minor=10**11) for index in range(LOAD_ACCOUNTS))
+    return [*unionpay_accounts(), *shared, *load]
+
+
+def _port_of(url: str) -> int:
+    return split_address(url.split("//", 1)[1].split("/", 1)[0])[1]
+
+
+def control_app(town: Town) -> web.Application:
+    """`/{name}/book`, `/{name}/scenarios`, and `PUT /{name}/listening` with `true` or `false`."""
+    app = web.Application()
+    switches = town.switches()
+
+    def listening(name: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+        off, on = switches[name]
+
+        async def put(request: web.Request) -> web.Response:
+            await (on if await request.json() else off)()
+            return web.Response(status=204)
+
+        return put
+
+    for name, simulator in town.named().items():
+        app.add_routes(control_routes(name, simulator.scenarios, simulator.book))
+        app.add_routes([web.put(f"/{name}/listening", listening(name))])
+    return app
+
+
+async def run(settings: Settings, host: str, control_port: int) -> int:
+    """Serve until a signal comes or the parent is gone."""
+    keys = provide(settings.state_dir, settings.token_dir)
+    town = build(settings, keys, host)
+    _publish(settings, town)
+    runner = web.AppRunner(control_app(town), access_log=None, handle_signals=False)
+    ended = asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, ended.set)
+    try:
+        for simulator in town.named().values():
+            await simulator.start()
+        await runner.setup()
+        await web.TCPSite(runner, host, control_port).start()
+        say_ready(control=f"http://{host}:{control_port}")
+        watch = asyncio.create_task(until_stdin_closes(), name="parent")
+        watch.add_done_callback(lambda _: ended.set())
+        await ended.wait()
+        watch.cancel()
+    finally:
+        await runner.cleanup()
+        for simulator in town.named().values():
+            await simulator.close()
+    return 0
+
+
+def _publish(settings: Settings, town: Town) -> None:
+    """Their public keys, where the switch's settings look for them."""
+    for path, pem in (
+        (settings.alipay_public_key_path, town.alipay.public_key_pem),
+        (settings.wechat_public_key_path, town.wechat.public_key_pem),
+    ):
+        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(Path(path), pem if isinstance(pem, bytes) else pem.encode())
+
+
+def main(settings: Settings, host: str, control_port: int) -> int:
+    logs.configure(settings.operations.log_level)
+    return uvloop.run(run(settings, host, control_port))

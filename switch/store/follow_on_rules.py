@@ -7,6 +7,17 @@ from switch.domain.states import Operation, State
 
 
 @dataclass(frozen=True, slots=True)
+class InFlight:
+    """What other follow-ons of the same original have begun and not finished (SENT or UNKNOWN).
+
+    undoing: a void or reversal is among them. captures_minor: what their captures have reserved.
+    """
+
+    undoing: bool
+    captures_minor: int
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What becomes of a follow-on, and of its original.
 
@@ -32,27 +43,25 @@ NO_ORIGINAL = refused("25", "original not found")
 OVERTOOK = Verdict(State.APPROVED, "00", "the original has not arrived; it will be declined")
 
 
-def judge(follow_on: FollowOn, original: Authorization, undoing: bool) -> Verdict:
-    """undoing: another void or reversal of this original is in flight or unresolved.
-
-    Invariant 9: 0 ≤ captured ≤ approved, refunded ≤ captured, reversed + captured ≤ approved.
-    """
+def judge(follow_on: FollowOn, original: Authorization, others: InFlight) -> Verdict:
+    """Invariant 9: 0 ≤ captured ≤ approved, refunded ≤ captured, reversed + captured ≤ approved."""
     if original.acquirer_id != follow_on.acquirer_id:
         return NO_ORIGINAL
     if follow_on.money.currency != original.money.currency:
         return refused("64", "currency differs from the original's")
     if follow_on.operation is Operation.REVERSAL:
-        return _judge_reversal(follow_on, original, undoing)
+        return _judge_reversal(follow_on, original, others)
     if original.state is not State.APPROVED:
         return refused("12", f"original is {original.state.name}")
-    if undoing:
+    if others.undoing:
         return refused("12", "original is being reversed")
     if follow_on.operation is Operation.VOID:
         return _judge_void(follow_on, original)
-    return _judge_amount(follow_on, original)
+    return _judge_amount(follow_on, original, others)
 
 
-def _judge_amount(follow_on: FollowOn, original: Authorization) -> Verdict:
+def _judge_amount(follow_on: FollowOn, original: Authorization, others: InFlight) -> Verdict:
+    """A refund counts on captures that succeeded: one in flight may be declined and give back what it reserved."""
     amount_minor = follow_on.money.amount_minor
     if amount_minor <= 0:
         return refused("13", "amount must be positive")
@@ -63,7 +72,7 @@ def _judge_amount(follow_on: FollowOn, original: Authorization) -> Verdict:
             return refused("64", "more than was approved")
         return Verdict(State.SENT, captured_delta_minor=amount_minor)
     if follow_on.operation is Operation.REFUND:
-        if original.refunded_minor + amount_minor > original.captured_minor:
+        if original.refunded_minor + amount_minor > original.captured_minor - others.captures_minor:
             return refused("64", "more than was captured")
         return Verdict(State.SENT, refunded_delta_minor=amount_minor)
     return refused("12", f"{follow_on.operation.name} is not a follow-on")
@@ -76,7 +85,7 @@ def _judge_void(follow_on: FollowOn, original: Authorization) -> Verdict:
     return refused("12", "captured or refunded already") if _used(original) else Verdict(State.SENT)
 
 
-def _judge_reversal(follow_on: FollowOn, original: Authorization, undoing: bool) -> Verdict:
+def _judge_reversal(follow_on: FollowOn, original: Authorization, others: InFlight) -> Verdict:
     """An acquirer that got no answer wants to be sure that nothing is held.
 
     SENT, AWAITING_PAYER: the original becomes UNKNOWN at once, under its row lock. Whoever drives it then finds that
@@ -96,7 +105,7 @@ def _judge_reversal(follow_on: FollowOn, original: Authorization, undoing: bool)
         case State.DECLINED | State.REVERSED | State.VOIDED:
             return Verdict(State.APPROVED, "00", f"nothing is held: original is {original.state.name}")
         case State.APPROVED:
-            if undoing:
+            if others.undoing:
                 return refused("12", "original is being reversed")
             return refused("12", "captured or refunded already") if _used(original) else Verdict(State.SENT)
 

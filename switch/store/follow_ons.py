@@ -7,7 +7,7 @@ import structlog
 
 from switch.domain.authorization import Authorization, FollowOn
 from switch.domain.states import Decision, Operation, State, may_become
-from switch.store.follow_on_rules import NO_ORIGINAL, OVERTOOK, Verdict, judge
+from switch.store.follow_on_rules import NO_ORIGINAL, OVERTOOK, InFlight, Verdict, judge
 from switch.store.follow_ups import OPEN_FOLLOW_UPS, follow_up_row
 from switch.store.rows import authorization_from, authorization_row, follow_on_from, follow_on_row, trace_text
 from switch.store.sessions import Connection, Retry, Sessions
@@ -20,11 +20,11 @@ _FIND = "SELECT * FROM follow_ons WHERE merchant_id = $1 AND id = $2"
 
 _LOCK = "SELECT * FROM follow_ons WHERE merchant_id = $1 AND id = $2 FOR UPDATE"
 
-# A void (4) or reversal (6) that is SENT (1) or UNKNOWN (5).
+# Voids (4), reversals (6) and captures (3) that are SENT (1) or UNKNOWN (5).
 _FACTS = """
-SELECT now_ms() AS now_ms, EXISTS (
-    SELECT FROM follow_ons
-    WHERE merchant_id = $1 AND authorization_id = $2 AND operation IN (4, 6) AND state IN (1, 5)) AS undoing
+SELECT now_ms() AS now_ms, count(*) FILTER (WHERE operation IN (4, 6)) > 0 AS undoing,
+       coalesce(sum(amount_minor) FILTER (WHERE operation = 3), 0)::bigint AS captures_minor
+FROM follow_ons WHERE merchant_id = $1 AND authorization_id = $2 AND state IN (1, 5)
 """
 
 _INSERT = """
@@ -85,13 +85,13 @@ class FollowOns:
             if stored is not None:
                 return follow_on_from(stored), original, False
             facts = await connection.fetchrow(_FACTS, follow_on.merchant_id, follow_on.authorization_id)
-            assert facts is not None  # a SELECT without FROM has one row
+            assert facts is not None  # an aggregate always has one row
             if original is None:
                 verdict = NO_ORIGINAL
                 if follow_on.operation is Operation.REVERSAL and tombstone is not None:
                     original, verdict = await _bury(connection, tombstone, facts["now_ms"]), OVERTOOK
             else:
-                verdict = judge(follow_on, original, facts["undoing"])
+                verdict = judge(follow_on, original, InFlight(facts["undoing"], facts["captures_minor"]))
             fresh = await _store(connection, follow_on, verdict, facts["now_ms"])
             if original is not None and verdict is not OVERTOOK:
                 await self._reserve(connection, original, verdict, facts["now_ms"])

@@ -128,6 +128,9 @@ class InDoubt:
 
     async def _claim_range(self, connection: Connection, claimer: UUID, left: _Range) -> int:
         lowest = lowest_id_at(max(0, left.from_ms - _OLDEST_TRANSMISSION_MS))
+        # The pool's plans are made without looking at values. Here they decide: which days are read, and that the BRIN
+        # is read and not the primary key, in which a time is not a range.
+        await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
         bounds = (left.owner, left.from_ms, left.until_ms, lowest)
         count: int = await connection.fetchval(
             _CLAIM, claimer, *bounds, left.reason, self._reversal_after_ms, timeout=_SCAN_TIMEOUT_S

@@ -9,7 +9,7 @@ from switch.entry.emv import parse_tap
 def test_accounts_are_by_the_agreed_scheme():
     for index in (0, 1, 9, 12345, 999_999_999):
         pan, expiry_yymm, pin = load_account(index)
-        assert pan[:15] == f"622588{index:09d}"
+        assert pan[:15] == f"622599{index:09d}"
         assert len(pan) == 16
         assert luhn_valid(pan)
         assert (expiry_yymm, pin) == ("3012", "123456")

@@ -30,7 +30,8 @@ def vectors() -> dict[str, list[dict[str, Any]]]:
 @pytest.fixture(scope="session")
 def key_reset() -> dict[str, Any]:
     """UnionPay's two key resets and the captured messages that carry them."""
-    return json.loads((VECTORS / "unionpay.json").read_text())
+    document: dict[str, Any] = json.loads((VECTORS / "unionpay.json").read_text())
+    return document
 
 
 @pytest.fixture(scope="session")

@@ -39,9 +39,7 @@ def test_key_check_values(hsm: DirectHsm, make_key: Any, vectors: Any) -> None:
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 200])
 def test_financial_mac_is_the_retail_mac_in_hexadecimal(hsm: DirectHsm, make_key: Any, length: int) -> None:
     key, data = make_key(KeyUsage.MAC_KEY, KEY), bytes(range(length))
-    [whole, shaped] = hsm.macs_now(
-        [(key, commands.RETAIL_MAC_PADDING_1, data), (key, commands.CUP_FINANCIAL, data)]
-    )
+    [whole, shaped] = hsm.macs_now([(key, commands.RETAIL_MAC_PADDING_1, data), (key, commands.CUP_FINANCIAL, data)])
     assert isinstance(whole, bytes)
     assert shaped == whole[:4].hex().upper().encode()
 
@@ -89,7 +87,7 @@ def test_unknown_algorithm(hsm: DirectHsm, make_key: Any, name: str) -> None:
 
 def test_only_mac_keys_make_macs(hsm: DirectHsm, make_key: Any) -> None:
     for usage in (KeyUsage.PIN_KEY, KeyUsage.KEY_TRANSPORT, KeyUsage.SEALING, KeyUsage.HASHING):
-        key = make_key(usage, KEY)
+        key = make_key(usage, KEY * (2 if usage is KeyUsage.HASHING else 1))
         for algorithm in (commands.CUP_FINANCIAL, commands.CUP_KEY_RESET, commands.CBC_MAC_PADDING_1):
             [result] = hsm.macs_now([(key, algorithm, b"data")])
             assert isinstance(result, KeyUsageError)

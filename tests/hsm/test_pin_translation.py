@@ -166,7 +166,9 @@ def test_a_translation_that_is_not_permitted_is_refused(hsm: DirectHsm, known: s
     assert isinstance(result, PinFormatError)
 
 
-@pytest.mark.parametrize("pan", ["", "62258800000", "62258800000012345678", "622588000000123x", "６２２５８８００００００１２３９"])
+@pytest.mark.parametrize(
+    "pan", ["", "62258800000", "62258800000012345678", "622588000000123x", "６２２５８８００００００１２"]
+)
 def test_a_wrong_pan_is_refused_and_not_repeated(hsm: DirectHsm, known: str, pan: str) -> None:
     [result] = hsm.translate_pins_now([(known, 0, known, 0, bytes(8), pan)])
     assert isinstance(result, PinFormatError)

@@ -1,6 +1,7 @@
 import itertools
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -35,32 +36,14 @@ def journal(database: asyncpg.Pool) -> PostgresJournal:
 
 
 @pytest.fixture
-def make_intent(owner: UUID) -> Callable[..., Authorization]:
+def make_intent(owner: UUID, make_intent_for: Callable[[UUID], Authorization]) -> Callable[..., Authorization]:
     """An authorization as it is recorded before it is sent; every one has another idempotency key."""
 
     def make(**fields: Any) -> Authorization:
-        now_ms = int(time.time() * 1000)
-        merchant_id = fields.get("merchant_id", "merchant-1")
-        values: dict[str, Any] = {
-            "id": computed_id("acquirer-1", merchant_id, now_ms, next(_keys)),
-            "acquirer_id": "acquirer-1",
-            "merchant_id": merchant_id,
-            "terminal_id": "terminal",
-            "merchant_category_code": "5411",
-            "operation": Operation.SALE,
-            "money": Money(10_000, "CNY"),
-            "entry": EntryMode.NFC,
-            "masked_credential": "622588******1234",
-            "fingerprint": b"f" * 32,
-            "sealed_credential": b"s" * 48,
-            "channel": "unionpay",
-            "attempt": 1,
-            "route_explanation": "622588 is UnionPay's",
-            "trace": {"stan": "000001", "rrn": "123456789012"},
-            "owner": owner,
-            "created_time_ms": now_ms,
-        }
-        return Authorization(**(values | fields))
+        intent = make_intent_for(owner)
+        if "merchant_id" in fields and "id" not in fields:
+            fields["id"] = computed_id("acquirer-1", fields["merchant_id"], intent.created_time_ms, next(_keys))
+        return replace(intent, **fields)
 
     return make
 
@@ -98,5 +81,34 @@ def make_follow_on() -> Callable[..., FollowOn]:
             "created_time_ms": now_ms,
         }
         return FollowOn(**(values | fields))
+
+    return make
+
+
+@pytest.fixture
+def make_intent_for() -> Callable[[UUID], Authorization]:
+    """For tests with a server of their own: an intent of that owner."""
+
+    def make(owner: UUID) -> Authorization:
+        now_ms = int(time.time() * 1000)
+        return Authorization(
+            id=computed_id("acquirer-1", "merchant-1", now_ms, next(_keys)),
+            acquirer_id="acquirer-1",
+            merchant_id="merchant-1",
+            terminal_id="terminal",
+            merchant_category_code="5411",
+            operation=Operation.SALE,
+            money=Money(10_000, "CNY"),
+            entry=EntryMode.NFC,
+            masked_credential="622588******1234",
+            fingerprint=b"f" * 32,
+            sealed_credential=b"s" * 48,
+            channel="unionpay",
+            attempt=1,
+            route_explanation="622588 is UnionPay's",
+            trace={"stan": "000001", "rrn": "123456789012"},
+            owner=owner,
+            created_time_ms=now_ms,
+        )
 
     return make

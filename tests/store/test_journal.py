@@ -20,7 +20,7 @@ Make = Callable[..., Authorization]
 
 async def test_every_field_comes_back(journal: PostgresJournal, make_intent: Make) -> None:
     intent = make_intent(
-        payer_key=b"p" * 32, trace={"名": 'quote " backslash \\', "empty": ""}, route_explanation="规则 1", response_code="00",
+        payer_key=b"p" * 32, trace={"名": 'quote " backslash \\', "e": ""}, route_explanation="规则", response_code="0",
         reason="r", stage="s", decision=Decision.DECLINED, approval_code="a", retrieval_reference="rr",
         channel_reference="cr", emv_response=b"\x91\x00", approved_minor=3, captured_minor=2, refunded_minor=1,
         answered_time_ms=5, state=State.DECLINED, money=Money(999_999_999_999, "JPY"),
@@ -102,7 +102,9 @@ async def test_an_outcome_needs_a_row_that_is_sent_and_ours(
     await journal.record_intents([done, stolen, ours])
     done.state, done.decision = State.DECLINED, Decision.DECLINED
     assert await journal.record_outcomes([done], [0.0]) == [True]
-    late = [replace(each, state=State.APPROVED, approved_minor=1) for each in (done, replace(stolen, owner=uuid4()), ours)]
+    late = [
+        replace(each, state=State.APPROVED, approved_minor=1) for each in (done, replace(stolen, owner=uuid4()), ours)
+    ]
     assert await journal.record_outcomes(late, [0.0] * 3) == [False, False, True]
     assert await journal.record_attempts([done]) == [False]
     assert await journal.find(done.merchant_id, done.id) == done

@@ -46,7 +46,10 @@ async def test_concurrent_makers_make_each_day_once(database: asyncpg.Pool) -> N
     made = await asyncio.gather(*(ensure_partitions(database, later_ms) for _ in range(4)))
     assert sorted(len(each) for each in made)[-1] <= 5
     assert len({name for each in made for name in each}) == sum(len(each) for each in made) == 5
-    options = await database.fetchval("SELECT reloptions FROM pg_class WHERE relname = $1", made[0][0] if made[0] else next(name for each in made for name in each))
+    options = await database.fetchval(
+        "SELECT reloptions FROM pg_class WHERE relname = $1",
+        made[0][0] if made[0] else next(name for each in made for name in each),
+    )
     assert "fillfactor=45" in options
 
 
@@ -71,11 +74,17 @@ async def test_outcome_updates_are_hot(
     name = await partition_of(database, intents[0])
     async with database.acquire() as connection:
         await connection.execute("SELECT pg_stat_force_next_flush()")
-        before = await connection.fetchrow("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = $1", name)
+        before = await connection.fetchrow(
+            "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = $1", name
+        )
         async with connection.transaction():
-            await connection.execute("UPDATE authorizations SET state = 3, approval_code = '123456' WHERE owner = $1", intents[0].owner)
+            await connection.execute(
+                "UPDATE authorizations SET state = 3, approval_code = '123456' WHERE owner = $1", intents[0].owner
+            )
         await connection.execute("SELECT pg_stat_force_next_flush()")
-        after = await connection.fetchrow("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = $1", name)
+        after = await connection.fetchrow(
+            "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = $1", name
+        )
     assert after["n_tup_upd"] - before["n_tup_upd"] == 64
     assert after["n_tup_hot_upd"] - before["n_tup_hot_upd"] == 64
 

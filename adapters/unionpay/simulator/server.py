@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -73,8 +73,8 @@ class Connection(asyncio.Protocol):
         self.member = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports have the shape but not the type.
+        self._transport = cast(asyncio.Transport, transport)
         self._network.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

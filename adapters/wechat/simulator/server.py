@@ -29,6 +29,7 @@ class WeChatSimulator:
     """Strict WeChat Pay API v3 for one merchant.
 
     merchant_public_key_pem: PEM text of the key whose private half signs. apiv3_key: 32 bytes, for notifications.
+    public_key_id: of its platform key, a random one if empty.
     reversal_after_s: 15 at the real platform. accounts: payers by the last four digits of their codes, "" for the
     rest (see `default_accounts`). Its own RSA key is new with each simulator. The control endpoint is below
     `/simulator/`. Scenarios apply to codepay; DUPLICATE means nothing over HTTP and is normal.
@@ -42,6 +43,7 @@ class WeChatSimulator:
         merchant_serial_no: str,
         merchant_public_key_pem: str,
         apiv3_key: bytes,
+        public_key_id: str = "",
         host: str = "127.0.0.1",
         port: int = 0,
         reversal_after_s: float = 15.0,
@@ -57,7 +59,7 @@ class WeChatSimulator:
         self._apiv3_key = apiv3_key
         self._time_s = time_s
         self._gate = MerchantGate(mchid, merchant_serial_no, merchant_public_key_pem, time_s)
-        self._signer = PlatformSigner(time_s)
+        self._signer = PlatformSigner(time_s, public_key_id)
         payers = default_accounts() if accounts is None else accounts
         self._book = Book(payers, int(reversal_after_s * 1000), int(refund_settles_after_s * 1000))
         self._runner: web.AppRunner | None = None

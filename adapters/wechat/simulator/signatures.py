@@ -82,12 +82,12 @@ def _parameters(authorization: str) -> dict[str, str]:
 
 
 class PlatformSigner:
-    """The platform's own key, new with every simulator."""
+    """The platform's own key, new with every simulator. key_id: a random one if empty."""
 
-    def __init__(self, time_s: Callable[[], float]) -> None:
+    def __init__(self, time_s: Callable[[], float], key_id: str = "") -> None:
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._time_s = time_s
-        self.key_id = f"PUB_KEY_ID_{secrets.randbelow(10**28):028d}"
+        self.key_id = key_id or f"PUB_KEY_ID_{secrets.randbelow(10**28):028d}"
 
     @property
     def public_key_pem(self) -> str:

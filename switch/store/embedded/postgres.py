@@ -89,8 +89,8 @@ class EmbeddedPostgres:
     async def _create(self, database: str) -> None:
         connection = await asyncpg.connect(self.dsn("postgres"), timeout=10)
         try:
-            # Already there: this directory was used before.
-            with contextlib.suppress(asyncpg.DuplicateDatabaseError):
+            # Already there, from an earlier start or by another process just now.
+            with contextlib.suppress(asyncpg.DuplicateDatabaseError, asyncpg.UniqueViolationError):
                 await connection.execute('CREATE DATABASE "{}"'.format(database.replace('"', '""')))
         finally:
             await connection.close()

@@ -47,7 +47,7 @@ CREATE TABLE authorizations (
 
 -- Finds what a dead process left open, by the time it was created, without costing the hot path an index entry.
 CREATE INDEX authorizations_created ON authorizations USING brin (created_time_ms)
-    WITH (pages_per_range = 32, autosummarize = on);
+    WITH (pages_per_range = 128, autosummarize = on);
 
 CREATE TABLE authorizations_default PARTITION OF authorizations DEFAULT WITH (fillfactor = 45);
 

@@ -1,0 +1,57 @@
+"""`payswitch bench` without a target: start everything on this machine, then load it from a process of its own."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from switch import config
+from switch.demo.environment import Environment
+from switch.demo.secrets import ACQUIRER
+from switch.ops import logs
+from switch.pki import Authority
+
+# Ten thousand cards are used in turn, so a minute of load is hundreds of payments by each of them.
+_OVERRIDES = {"PAYSWITCH_RISK__VELOCITY_LIMIT_PER_MINUTE": "0", "PAYSWITCH_OPERATIONS__LOG_LEVEL": "warning"}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The load generator's exit code. arguments: its own, after the ones that name this environment."""
+    logs.configure("warning")
+    return asyncio.run(_bench(arguments))
+
+
+async def _bench(arguments: Sequence[str]) -> int:
+    settings = config.load()
+    output = Path("benchmarks") / "results" / time.strftime("%Y%m%d-%H%M%S")
+    async with Environment(settings.state_dir, _OVERRIDES) as environment:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "benchmarks.load", *_named(environment), "--output", str(output), *arguments
+        )
+        return await process.wait()
+
+
+def _named(environment: Environment) -> list[str]:
+    authority = Authority(environment.state_dir / "pki")
+    certificate, own, server = (
+        authority.ensure(),
+        authority.participant("acquirer", ACQUIRER),
+        authority.server(),
+    )
+    folder = environment.state_dir
+    servers = {"postgres": _pid_in(folder / "postgres", "postmaster.pid"), "redis": _pid_in(folder / "redis", "*.pid")}
+    pids = {**environment.pids, **servers}
+    return [
+        "--target", environment.target,
+        "--ca", str(certificate), "--certificate", str(own.certificate), "--key", str(own.private_key),
+        "--server-ca", str(certificate), "--server-certificate", str(server.certificate),
+        "--server-key", str(server.private_key),
+        "--metrics", f"{environment.operations_url}/metrics",
+        "--pids", ",".join(f"{name}={pid}" for name, pid in pids.items()),
+    ]  # fmt: skip
+
+
+def _pid_in(folder: Path, pattern: str) -> int:
+    """From the pid file that an embedded server keeps."""
+    return int(next(folder.rglob(pattern)).read_text().split()[0])

@@ -1,0 +1,72 @@
+"""The development keys: made at first start, shared by the token and the simulators, never committed.
+
+A real network hands its keys over in components at a ceremony; here the simulators stand for it, so the clear values
+lie in one file, 0600, that only they and the demo's terminal read.
+"""
+
+import json
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hsm.errors import KeyNotFound
+from hsm.keys import KeyStore, KeyUsage
+from hsm.token import create_token, open_token, write_atomically
+
+ACQUIRER = "demo"
+ISSUER = "demo"
+_SIGNING = ("alipay/app", "wechat/merchant")
+
+
+@dataclass(frozen=True, slots=True)
+class SharedKeys:
+    """Clear DES keys, 16 bytes each, and the public keys of what the token signs with (PEM)."""
+
+    unionpay_mmk: bytes = field(repr=False)
+    acquirer_zpk: bytes = field(repr=False)
+    issuer_zpk: bytes = field(repr=False)
+    apiv3_key: bytes = field(repr=False)
+    alipay_app_public_key: str = ""
+    wechat_merchant_public_key: str = ""
+
+
+def provide(state_dir: Path, token_dir: Path) -> SharedKeys:
+    """Create the token and every key that is missing; returns what the simulators need. Idempotent."""
+    create_token(token_dir)
+    clear = _clear_keys(state_dir / "simulators" / "keys.json")
+    with open_token(token_dir) as token:
+        store = KeyStore(token)
+        store.ensure("journal/seal", KeyUsage.SEALING)
+        store.ensure("journal/hash", KeyUsage.HASHING)
+        for label in _SIGNING:
+            store.ensure(label, KeyUsage.SIGNING)
+        _import(store, "unionpay/mmk", KeyUsage.KEY_TRANSPORT, clear["unionpay_mmk"])
+        _import(store, f"acquirer/{ACQUIRER}/zpk", KeyUsage.PIN_KEY, clear["acquirer_zpk"])
+        _import(store, f"issuer/{ISSUER}/zpk", KeyUsage.PIN_KEY, clear["issuer_zpk"])
+        alipay, wechat = (store.public_key(label).decode() for label in _SIGNING)
+    return SharedKeys(
+        clear["unionpay_mmk"], clear["acquirer_zpk"], clear["issuer_zpk"], clear["apiv3_key"], alipay, wechat
+    )
+
+
+def zone_pin_key(state_dir: Path) -> bytes:
+    """The demo acquirer's PIN key, for its terminal."""
+    return _clear_keys(state_dir / "simulators" / "keys.json")["acquirer_zpk"]
+
+
+def _clear_keys(path: Path) -> dict[str, bytes]:
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lengths = {"unionpay_mmk": 16, "acquirer_zpk": 16, "issuer_zpk": 16, "apiv3_key": 32}
+        values = {name: secrets.token_hex(length) for name, length in lengths.items()}
+        write_atomically(path, json.dumps(values).encode())
+    return {name: bytes.fromhex(value) for name, value in json.loads(path.read_text()).items()}
+
+
+def _import(store: KeyStore, label: str, usage: KeyUsage, value: bytes) -> None:
+    """As two components, the way a key is entered; a token that was made for other keys is not touched."""
+    try:
+        store.find(label)
+    except KeyNotFound:
+        mask = secrets.token_bytes(len(value))
+        store.import_components(label, usage, [mask, bytes(a ^ b for a, b in zip(value, mask, strict=True))])

@@ -1,0 +1,22 @@
+"""A switch process as somebody's child: it says that it serves, and ends when its parent does."""
+
+import asyncio
+import os
+import signal
+
+from switch.app import Addresses, serve
+from switch.config import Settings
+from switch.demo.processes import say_ready, until_stdin_closes
+
+_watches: set[asyncio.Task[None]] = set()
+
+
+async def _started(addresses: Addresses) -> None:
+    watch = asyncio.create_task(until_stdin_closes(), name="parent")
+    watch.add_done_callback(lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    _watches.add(watch)
+    say_ready(listen=addresses.authorizations, operations=addresses.operations)
+
+
+def main(settings: Settings) -> int:
+    return serve(settings, _started)
