@@ -1,6 +1,7 @@
 """The wiring: settings in, a running switch process out. Nothing is decided here."""
 
 import asyncio
+import gc
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -87,6 +88,8 @@ async def run(settings: Settings, started: Callable[[Addresses], Awaitable[None]
         await lifecycle.run()
         raise
     log.info("serving", listen=addresses.authorizations, operations=addresses.operations)
+    gc.collect()
+    gc.freeze()
     if started is not None:
         await started(addresses)
     return await lifecycle.run()
@@ -252,7 +255,7 @@ def _road_settings(settings: Settings) -> RoadSettings:
         earliest_ms=settings.transmission.back_s * 1000,
         latest_ms=settings.transmission.ahead_s * 1000,
         max_batch=settings.batching.max_batch,
-        max_flushes=settings.batching.store_flushes,
+        max_flushes=settings.batching.flushes,
         max_in_flight=settings.budgets.max_in_flight,
         inquiry_after_s=settings.follow_ups.inquiry_interval_ms / 1000,
     )
@@ -368,6 +371,9 @@ async def _cancelled(task: "asyncio.Task[None]") -> None:
 
 def serve(settings: Settings, started: Callable[[Addresses], Awaitable[None]] | None = None) -> int:
     """Run one switch process on uvloop; returns its exit code."""
+    # What lives from the start to the end is not looked through again, and the young are left to die in peace: the
+    # road makes no cycles, so collecting every 700 objects found nothing and took 6 % of the process's time.
+    gc.set_threshold(50_000, 20, 20)
     logs.configure(settings.operations.log_level, _as_json(settings.operations.log_format))
     return uvloop.run(run(settings, started))
 

@@ -121,9 +121,7 @@ class Budgets(Section):
 
 class Batching(Section):
     max_batch: int = Field(default=128, ge=1, le=4096, description="items in one flush of a stage, at most")
-    store_flushes: int = Field(default=2, ge=1, le=64, description="flushes to PostgreSQL at once, per stage")
-    counters_flushes: int = Field(default=2, ge=1, le=64, description="flushes to Redis at once")
-    hsm_flushes: int = Field(default=1, ge=1, le=64, description="flushes to the HSM at once")
+    flushes: int = Field(default=1, ge=1, le=64, description="flushes of one stage at once")
 
 
 class TransmissionWindow(Section):

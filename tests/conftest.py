@@ -1,8 +1,10 @@
 """Real servers for the tests: one PostgreSQL and one Redis per session, emptied for each test that asks."""
 
 import asyncio
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -17,10 +19,20 @@ from switch.store.pool import create_pool
 TEST_SETTINGS = {"fsync": "off", "shared_buffers": "64MB", "max_wal_size": "256MB", "min_wal_size": "80MB"}
 
 
+def _fresh_directory() -> Iterator[Path]:
+    """Not under pytest's own: as root the server runs as another user, and each pytest that starts shuts that one."""
+    with tempfile.TemporaryDirectory(prefix="payswitch-tests-", ignore_cleanup_errors=True) as path:
+        yield Path(path)
+
+
+session_directory = pytest.fixture(_fresh_directory, scope="session", name="session_directory")
+server_directory = pytest.fixture(_fresh_directory, name="server_directory")
+
+
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+def postgres_server(session_directory: Path) -> Iterator[EmbeddedPostgres]:
     """A server of the session's own, with a migrated database and today's partitions."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), TEST_SETTINGS)
+    server = EmbeddedPostgres(session_directory / "postgres", TEST_SETTINGS)
 
     async def prepare() -> None:
         dsn = await server.start()
@@ -58,8 +70,8 @@ async def database(postgres_dsn: str) -> AsyncIterator[asyncpg.Pool]:
 
 
 @pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
-    server = EmbeddedRedis(tmp_path_factory.mktemp("redis"), memory="64mb")
+def redis_server(session_directory: Path) -> Iterator[EmbeddedRedis]:
+    server = EmbeddedRedis(session_directory / "redis", memory="64mb")
     asyncio.run(server.start())
     yield server
     asyncio.run(server.stop())

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -23,7 +24,17 @@ from switch.ports import ChannelHealth, ChannelRequest, ChannelResult, Clock, Hs
 log = structlog.get_logger()
 
 _Future = asyncio.Future[ChannelResult]
-_Outgoing = tuple[ChannelRequest, str, Fields, _Future]
+
+
+@dataclass(slots=True)
+class _Outgoing:
+    """A request said in this dialect; text: what its MAC covers."""
+
+    request: ChannelRequest
+    mti: str
+    fields: Fields = field(repr=False)
+    text: bytes = field(repr=False)
+    future: _Future
 
 
 class UnionPayChannel:
@@ -142,7 +153,7 @@ class UnionPayChannel:
 
     async def _write(self, link: Link, outgoing: list[_Outgoing]) -> None:
         try:
-            items = [(self._settings.mak, FINANCIAL, financial_text(mti, fields)) for _, mti, fields, _ in outgoing]
+            items = [(self._settings.mak, FINANCIAL, each.text) for each in outgoing]
             macs = await self._hsm.macs(items) if items else []
         except Exception as error:  # the HSM is gone: nothing left this process
             log.error("unionpay_macs_failed", error=type(error).__name__)
@@ -157,7 +168,7 @@ class UnionPayChannel:
                 log.error("unionpay_mac_failed", error=type(mac).__name__)
                 _refuse([message], "no_mac")
                 continue
-            message[2][128] = mac
+            message.fields[128] = mac
             frame = self._register(link, message)
             if frame is not None:
                 frames.append(frame)
@@ -172,20 +183,19 @@ class UnionPayChannel:
                 continue
             try:
                 mti, fields = financial_fields(request, self._settings, self._keys.pin_control)
-            except NotExpressible as error:
+                outgoing.append(_Outgoing(request, mti, fields, financial_text(mti, fields), future))
+            except (NotExpressible, MalformedMessage) as error:
                 metrics.NOT_SENT.labels("not_expressible").inc()
                 resolve(future, Unknown(Phase.NOT_SENT, str(error)))
-            else:
-                outgoing.append((request, mti, fields, future))
         return outgoing
 
     def _register(self, link: Link, message: _Outgoing) -> bytes | None:
-        request, mti, fields, future = message
+        request, future = message.request, message.future
         expected = Expected(
-            request.operation, REPLY_MTI[mti], request.trace["transmission"], request.money.amount_minor
+            request.operation, REPLY_MTI[message.mti], request.trace["transmission"], request.money.amount_minor
         )
         try:
-            frame = link.register(mti, fields, expected, future)
+            frame = link.register(message.mti, message.fields, expected, future)
         except MalformedMessage as error:
             metrics.NOT_SENT.labels("not_expressible").inc()
             resolve(future, Unknown(Phase.NOT_SENT, str(error)))
@@ -235,12 +245,14 @@ class UnionPayChannel:
                 resolve(reply.waiting.future, Unknown(Phase.SENT, "the reply's MAC could not be verified"))
             return []
         refused = []
+        interpreted = 0
         for reply, verdict in zip(replies, verdicts, strict=True):
             if verdict is not None:
                 refused.append(reply)
                 continue
-            metrics.REPLIES.labels("settled").inc()
             resolve(reply.waiting.future, interpret(reply.waiting.expected, reply.fields))
+            interpreted += 1
+        metrics.REPLIES.labels("settled").inc(interpreted)
         return refused
 
     def _on_network_request(self, link: Link, header: Header, mti: str, fields: Fields) -> None:
@@ -272,8 +284,8 @@ def _mac_of(fields: Fields) -> bytes:
 
 def _refuse(outgoing: list[_Outgoing], cause: str) -> None:
     metrics.NOT_SENT.labels(cause).inc(len(outgoing))
-    for *_, future in outgoing:
-        resolve(future, Unknown(Phase.NOT_SENT, cause))
+    for each in outgoing:
+        resolve(each.future, Unknown(Phase.NOT_SENT, cause))
 
 
 def _log_death(task: "asyncio.Task[None]") -> None:

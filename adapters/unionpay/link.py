@@ -117,10 +117,12 @@ class Link(asyncio.Protocol):
         name = (str(fields[11]), str(fields[70]))
         if name in self._asked:
             raise ValueError("a network message of this name is pending")
-        future = self._asked[name] = self._loop.create_future()
+        future: asyncio.Future[Fields] = self._loop.create_future()
+        self._asked[name] = future
         try:
             self.write(encode_frame(self._header, "0820", fields))
-            return await asyncio.wait_for(future, self._settings.reply_timeout_s)
+            async with asyncio.timeout(self._settings.reply_timeout_s):
+                return await future
         finally:
             self._asked.pop(name, None)
 

@@ -5,45 +5,26 @@ upper case. DE128 is what the HSM answers for the text, algorithm FINANCIAL or K
 eight ASCII characters (the first four MAC bytes in hex), or four MAC bytes and four bytes of the key's check value.
 """
 
-from adapters.unionpay.format import FIELDS, Fields
+from adapters.unionpay._codec import covered_text
+from adapters.unionpay.format import Fields
 
 FINANCIAL = "cup-financial"
 KEY_RESET = "cup-key-reset"
 
-_ORIGINAL_DATA = 90
-_ORIGINAL_DATA_COVERED = 20  # MTI, STAN, DE7
-
-
-def _with_prefixes(numbers: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    return tuple((number, FIELDS[number].prefix) for number in numbers)
-
-
-_FINANCIAL_FIELDS = _with_prefixes((2, 3, 4, 7, 11, 18, 25, 28, 32, 33, 38, 39, 41, 42, _ORIGINAL_DATA, 102, 103))
-_KEY_RESET_FIELDS = _with_prefixes((7, 11, 39, 53, 70, 100))
-_DROPPED = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ,."))
-
-
-def _joined(mti: str, fields: Fields, covered: tuple[tuple[int, int], ...]) -> bytes:
-    parts = [mti]
-    for number, prefix in covered:
-        value = fields.get(number)
-        if value is None:
-            continue
-        assert isinstance(value, str)  # no field of kind B is covered
-        if number == _ORIGINAL_DATA:
-            value = value[:_ORIGINAL_DATA_COVERED]
-        parts.append(f"{len(value):0{prefix}d}{value}" if prefix else value)
-    return " ".join(parts).encode("latin-1").upper()
+_ORIGINAL_DATA_COVERED = 20  # of DE90: MTI, STAN, DE7
+_FINANCIAL_FIELDS = (2, 3, 4, 7, 11, 18, 25, 28, 32, 33, 38, 39, 41, 42, 90, 102, 103)
+_KEY_RESET_FIELDS = (7, 11, 39, 53, 70, 100)
 
 
 def financial_text(mti: str, fields: Fields) -> bytes:
     """What DE128 of a financial message covers. Only `A–Z 0–9 , .` and single spaces remain.
 
+    Raises MalformedMessage for a covered field that cannot be encoded.
+
     >>> financial_text("0210", {2: "6210947000000021", 4: "000000000100", 39: "00", 41: "term-1  "})
     b'0210 166210947000000021 000000000100 00 TERM1'
     """
-    kept = _joined(mti, fields, _FINANCIAL_FIELDS).translate(None, _DROPPED)
-    return b" ".join(kept.split())
+    return covered_text(mti, fields, _FINANCIAL_FIELDS, _ORIGINAL_DATA_COVERED, restricted=True)
 
 
 def key_reset_text(mti: str, fields: Fields) -> bytes:
@@ -53,4 +34,4 @@ def key_reset_text(mti: str, fields: Fields) -> bytes:
     >>> key_reset_text("0800", fields)
     b'0800 0517094653 000522 1600000000000000 101 0844190440'
     """
-    return _joined(mti, fields, _KEY_RESET_FIELDS)
+    return covered_text(mti, fields, _KEY_RESET_FIELDS)

@@ -69,12 +69,12 @@ class Session:
 
     async def _one_connection(self) -> None:
         loop = asyncio.get_running_loop()
-        connecting = loop.create_connection(
-            lambda: Link(self._settings, self._events), self._settings.host, self._settings.port
-        )
-        _, link = await asyncio.wait_for(connecting, self._settings.connect_timeout_s)
-        self.link = link
+        link = Link(self._settings, self._events)
         try:
+            # Not wait_for: in Python 3.11 it loses a cancellation that meets the connection's own failure.
+            async with asyncio.timeout(self._settings.connect_timeout_s):
+                await loop.create_connection(lambda: link, self._settings.host, self._settings.port)
+            self.link = link
             await self._sign_on(link)
             await self._obtain_keys(link)
             self._failures = 0

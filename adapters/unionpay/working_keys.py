@@ -97,7 +97,8 @@ class WorkingKeys:
     async def settle(self, patience_s: float) -> None:
         """Wait until both keys were reset since the links were last all down, but no longer than `patience_s`."""
         try:
-            await asyncio.wait_for(self._all_renewed.wait(), patience_s)
+            async with asyncio.timeout(patience_s):
+                await self._all_renewed.wait()
         except TimeoutError:
             await self.changed()  # a reset that has begun is finished
 
@@ -142,7 +143,7 @@ class WorkingKeys:
                 response.pop(128, None)
             else:
                 metrics.KEY_RESETS.labels(label, "activated").inc()
-                log.info("unionpay_key_activated", key=label)
+                log.info("unionpay_key_reset", key=label)
                 self._note(key)
             if not link.closed.done():
                 link.respond(header, "0800", response)

@@ -47,7 +47,8 @@ class Child:
             )  # fmt: skip
         assert self._process.stdout is not None
         try:
-            line = await asyncio.wait_for(self._process.stdout.readline(), READY_TIMEOUT_S)
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                line = await self._process.stdout.readline()
             self.ready = json.loads(line)
         except (TimeoutError, ValueError):
             await self.kill()
@@ -62,7 +63,8 @@ class Child:
         if process.returncode is None:
             process.terminate()
             try:
-                await asyncio.wait_for(process.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await process.wait()
             except TimeoutError:
                 process.kill()
         return await self._ended(process)

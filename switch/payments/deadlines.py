@@ -1,43 +1,41 @@
-"""One clock hand for all deadlines: a heap and a single timer instead of a timer per transaction."""
+"""One clock hand for all deadlines: they are kept in slots of a few milliseconds, with a timer per slot.
+
+A timer of its own for every transaction would wake the loop thousands of times a second, nearly always in vain: the
+answer has come long before. A slot's callbacks run up to one slot early, never late.
+"""
 
 import asyncio
-import heapq
 from collections.abc import Callable
-from itertools import count
 
 Expired = Callable[[], None]
+
+SLOT_S = 0.004
 
 
 class Deadlines:
     """Calls back at `loop.time()` deadlines. Callbacks look for themselves whether there is anything left to do."""
 
-    def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Expired]] = []
-        self._order = count()
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_s = 0.0
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._slots: dict[int, list[Expired]] = {}
+        self._timers: dict[int, asyncio.TimerHandle] = {}
 
     def at(self, deadline_s: float, expired: Expired) -> None:
-        heapq.heappush(self._heap, (deadline_s, next(self._order), expired))
-        if self._timer is None or deadline_s < self._timer_s:
-            self._arm(deadline_s)
+        slot = int(deadline_s / SLOT_S)
+        waiting = self._slots.get(slot)
+        if waiting is not None:
+            waiting.append(expired)
+            return
+        self._slots[slot] = [expired]
+        self._timers[slot] = self._loop.call_at(slot * SLOT_S, self._expire, slot)
 
     def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._heap.clear()
+        for timer in self._timers.values():
+            timer.cancel()
+        self._slots.clear()
+        self._timers.clear()
 
-    def _arm(self, deadline_s: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_s = deadline_s
-        self._timer = asyncio.get_running_loop().call_at(deadline_s, self._sweep)
-
-    def _sweep(self) -> None:
-        self._timer = None
-        # The loop's clock is coarse: what falls due within a millisecond is taken now rather than woken for again.
-        now_s = asyncio.get_running_loop().time() + 0.001
-        while self._heap and self._heap[0][0] <= now_s:
-            heapq.heappop(self._heap)[2]()
-        if self._heap:
-            self._arm(self._heap[0][0])
+    def _expire(self, slot: int) -> None:
+        self._timers.pop(slot, None)
+        for expired in self._slots.pop(slot, ()):
+            expired()

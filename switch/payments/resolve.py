@@ -5,6 +5,7 @@ message's identifiers are durable before its first byte, and a repeat carries th
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
@@ -66,32 +67,40 @@ class Resolver:
 
     def start(self) -> None:
         runners = range(self._settings.concurrency)
-        self._tasks = [asyncio.create_task(self._run(), name=f"resolver.{each}") for each in runners]
+        self._tasks = [asyncio.create_task(self._run(self.turn), name=f"resolver.{each}") for each in runners]
+        self._tasks.append(asyncio.create_task(self._run(self.take_over), name="resolver.take_over"))
 
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _run(self) -> None:
+    async def _run(self, turn: Callable[[], Awaitable[int]]) -> None:
         while True:
             busy = False
             try:
-                busy = await self.turn() > 0
+                busy = await turn() > 0
             except StoreUnavailable as error:
                 log.warning("resolver_waits_for_database", reason=str(error))
             except Exception:
                 log.exception("resolver_turn_failed")
             await asyncio.sleep(0 if busy else self._settings.poll_s)
 
-    async def turn(self) -> int:
-        """Take over what dead processes left, then claim and carry out one batch; returns its size."""
-        world, settings = self._world, self._settings
+    async def take_over(self) -> int:
+        """Open the reversals of what dead processes left in flight; returns how many."""
+        world = self._world
         if not world.ownership.may_send():
             return 0
         taken_over = await world.journal.claim_in_doubt(world.ownership.owner)
         if taken_over:
             log.warning("in_doubt_taken_over", count=taken_over)
+        return taken_over
+
+    async def turn(self) -> int:
+        """Claim one batch and carry it out; returns its size."""
+        world, settings = self._world, self._settings
+        if not world.ownership.may_send():
+            return 0
         work = await world.journal.claim_follow_ups(world.ownership.owner, settings.batch, settings.lease_s)
         if not work:
             return 0

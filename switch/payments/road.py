@@ -3,12 +3,14 @@
     enter → admit → assess → route → protect → record → send → decide → conclude → answer
                                         ↑_________ the next channel _________|
 
-Every stage takes a batch; what a stage decides leaves the road there, with the reason and the stage on its record.
+Every stage takes a batch; what a stage decides passes the others by, with the reason and the stage on its record.
 Nothing is sent before its intent is durable (record), nothing is answered before its outcome is (conclude).
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TypeVar
 
 import structlog
 
@@ -28,6 +30,7 @@ from switch.ports import ChannelRequest, ChannelResult, CountersUnavailable, Pha
 from switch.risk.assess import judge
 
 log = structlog.get_logger()
+_R = TypeVar("_R")
 
 
 _NOT_SENT_REASON = "not sent: the switch could not record it"
@@ -40,7 +43,8 @@ class Road:
         self._world = world
         self._settings = settings
         self._open: dict[int, Transaction] = {}
-        self._deadlines = Deadlines()
+        self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines(self._loop)
         self._afterwards = Afterwards(world.journal, world.ownership)
         self._elsewhere: set[asyncio.Task[None]] = set()
         self._queueing_s = 0.0
@@ -48,15 +52,13 @@ class Road:
         self._in_flight = 0
         self._admits = True
 
-        self.admitting = self._stop("admit", self._admit, self._lost_before_intent)
-        self.assessing = self._stop("assess", self._assess, self._lost_before_intent)
-        self.protecting = self._stop("protect", self._protect, self._lost_before_intent)
+        # Where transactions wait and become batches: before the first shared thing, the intent, the outcome. Between
+        # two of them a batch stays together, since every further wait would only cut it smaller.
+        self.judging = self._stop("judge", self._judge, self._lost_before_intent)
         self.recording = self._stop("record", self._record, self._lost_around_intent)
-        self.sending = self._stop("send", self._send, self._lost_while_sending)
         self.concluding = self._stop("conclude", self._conclude, self._lost_outcome)
-        self.stops = (
-            self.admitting, self.assessing, self.protecting, self.recording, self.sending, self.concluding,
-        )  # fmt: skip
+        self.cascading = self._stop("cascade", self._cascade, self._lost_before_next_channel)
+        self.stops = (self.judging, self.recording, self.concluding, self.cascading)
 
     def _stop(self, name: str, work: Work, failed: Failed) -> Stop:
         settings = self._settings
@@ -71,10 +73,9 @@ class Road:
 
         The future yields the durable record or raises a `NotAnswered`. It is shared by concurrent repeats: shield it.
         """
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Authorization] = loop.create_future()
+        answer: asyncio.Future[Authorization] = self._loop.create_future()
         answer.add_done_callback(_consume)
-        now_s = loop.time()
+        now_s = self._loop.time()
         now_ms = self._world.clock.time_ms()
         budget_s = min(budget_s, self._settings.answer_budget_ms / 1000)
         refusal = self._refusal(request, now_ms, budget_s)
@@ -86,7 +87,7 @@ class Road:
         self._in_flight += 1
         answer.add_done_callback(partial(self._left, transaction))
         self._deadlines.at(transaction.deadline_s, partial(_answer_is_late, transaction))
-        self.admitting.put_one(transaction)
+        self.judging.put_one(transaction)
         return answer
 
     def _refusal(self, request: AuthorizationRequest, now_ms: int, budget_s: float) -> NotAnswered | None:
@@ -101,9 +102,27 @@ class Road:
             return Overloaded("no answer is to be expected in time; send again later")
         return None
 
+    # --- judge: everything before the intent, one batch, stage by stage ----------------------------------------------
+
+    async def _judge(self, batch: list[Transaction]) -> None:
+        admitted = await self._timed("admit", self._admit, batch)
+        await self._timed("assess", self._assess, admitted)
+        self._route(_undecided(admitted))
+        await self._timed("protect", self._protect, _undecided(admitted))
+        self.recording.put([each for each in admitted if not each.answer.done()])
+
+    async def _timed(
+        self, name: str, work: Callable[[list[Transaction]], Awaitable[_R]], batch: list[Transaction]
+    ) -> _R:
+        started_s = self._loop.time()
+        result = await work(batch)
+        self._world.observer.stage(name, len(batch), self._loop.time() - started_s)
+        return result
+
     # --- admit: who is it, and do we know it already -----------------------------------------------------------------
 
-    async def _admit(self, batch: list[Transaction]) -> None:
+    async def _admit(self, batch: list[Transaction]) -> list[Transaction]:
+        """Returns those that go on: neither refused nor waiting for the answer of their first sending."""
         hsm = self._world.hsm
         credentials = [credential_bytes(each.request.credential) for each in batch]
         keys = await hsm.keyed_hashes([(HASH_KEY, credential) for credential in credentials])
@@ -127,7 +146,7 @@ class Road:
             transaction.record.sealed_credential = sealed
             if expired(transaction.request):
                 decline(transaction.record, "admit", "54")
-        self._onward(admitted, self.assessing)
+        return admitted
 
     def _joins_open(self, transaction: Transaction) -> bool:
         """A repeat of what is on the road now waits for the same answer."""
@@ -151,11 +170,9 @@ class Road:
         except CountersUnavailable:
             attempts = [None] * len(batch)
         for transaction, attempts_in_window in zip(batch, attempts, strict=True):
-            refusal = judge(transaction.request, attempts_in_window, limits)
+            refusal = None if transaction.decided else judge(transaction.request, attempts_in_window, limits)
             if refusal is not None:
                 decline(transaction.record, "assess", refusal.response_code, refusal.reason)
-        self._route([each for each in batch if not each.decided])
-        self._onward(batch, self.protecting)
 
     # --- route: which channels, in which order -----------------------------------------------------------------------
 
@@ -209,6 +226,10 @@ class Road:
             self._world.channels[name].prepare(messages)
             for message in messages:
                 message.authorization.trace = message.trace
+
+    async def _cascade(self, batch: list[Transaction]) -> None:
+        """Towards the next channel."""
+        await self._timed("protect", self._protect, batch)
         self.recording.put(batch)
 
     @staticmethod
@@ -226,6 +247,7 @@ class Road:
     async def _record(self, batch: list[Transaction]) -> None:
         first_attempts = [each for each in batch if each.record.owner is None]
         cascading = [each for each in batch if each.record.owner is not None]
+        recorded: list[Transaction] = []
         for transaction in first_attempts:
             transaction.record.owner = self._world.ownership.owner
         if first_attempts:
@@ -236,16 +258,18 @@ class Road:
                 elif transaction.decided:
                     self._answer(transaction)
                 else:
-                    self.sending.put_one(transaction)
-        undecided = [each for each in cascading if not each.decided]
+                    recorded.append(transaction)
+        undecided = _undecided(cascading)
         if undecided:
             ours = await self._world.journal.record_attempts([each.record for each in undecided])
             for transaction, is_ours in zip(undecided, ours, strict=True):
                 if is_ours:
-                    self.sending.put_one(transaction)
+                    recorded.append(transaction)
                 else:
                     transaction.refuse(Unavailable("another process has taken this authorization over"))
         self.concluding.put([each for each in cascading if each.decided])
+        if recorded:
+            self._send(recorded)
 
     def _answer_repeat(self, transaction: Transaction, existing: Authorization) -> None:
         """What was stored is the answer, byte for byte; a reversal's tombstone declines its original (invariant 7)."""
@@ -261,9 +285,8 @@ class Road:
 
     async def _await_other_process(self, transaction: Transaction) -> None:
         """The same request is on another process's road: wait for the decision there, as long as there is time."""
-        loop = asyncio.get_running_loop()
         record = transaction.record
-        while loop.time() < transaction.deadline_s and not transaction.answer.done():
+        while self._loop.time() < transaction.deadline_s and not transaction.answer.done():
             await asyncio.sleep(0.01)
             try:
                 stored = await self._world.journal.find(record.merchant_id, record.id)
@@ -277,9 +300,8 @@ class Road:
 
     # --- send: one write per channel and batch -----------------------------------------------------------------------
 
-    async def _send(self, batch: list[Transaction]) -> None:
-        loop = asyncio.get_running_loop()
-        now_s = loop.time()
+    def _send(self, batch: list[Transaction]) -> None:
+        now_s = self._loop.time()
         by_channel: dict[str, list[Transaction]] = {}
         may_send = self._world.ownership.may_send()
         for transaction in batch:
@@ -294,7 +316,7 @@ class Road:
                 by_channel.setdefault(transaction.record.channel, []).append(transaction)
         self._queueing_s += 0.2 * (now_s - batch[0].arrived_s - self._queueing_s)
         for name, transactions in by_channel.items():
-            replies = self._world.channels[name].send([each.message for each in transactions if each.message])
+            replies = self._hand_over(name, [each.message for each in transactions if each.message])
             for transaction, reply in zip(transactions, replies, strict=True):
                 assert transaction.message is not None
                 transaction.sent_s = now_s
@@ -302,22 +324,29 @@ class Road:
                 reply.add_done_callback(partial(self._decide, transaction))
                 self._deadlines.at(transaction.message.deadline_s, partial(_channel_is_silent, transaction))
 
+    def _hand_over(self, name: str, messages: list[ChannelRequest]) -> "list[asyncio.Future[ChannelResult]]":
+        try:
+            return self._world.channels[name].send(messages)
+        except Exception:
+            # A channel does not raise for what its peer does: this is a fault of ours, and how far it got is unknown.
+            log.exception("channel_raised", channel=name)
+            replies: list[asyncio.Future[ChannelResult]] = [self._loop.create_future() for _ in messages]
+            for reply in replies:
+                reply.set_result(Unknown(Phase.SENT, "the channel failed"))
+            return replies
+
     # --- decide: what the channel's result means, or which channel is next -------------------------------------------
 
     def _decide(self, transaction: Transaction, reply: "asyncio.Future[ChannelResult]") -> None:
         result = _result_of(reply)
         transaction.result = result
         channel = transaction.record.channel
-        self._world.observer.channel(transaction.record, result, asyncio.get_running_loop().time() - transaction.sent_s)
+        self._world.observer.channel(transaction.record, result, self._loop.time() - transaction.sent_s)
         message = transaction.message
         assert message is not None
-        if (
-            transaction.candidates
-            and tries_elsewhere(result)
-            and asyncio.get_running_loop().time() < message.deadline_s
-        ):
+        if transaction.candidates and tries_elsewhere(result) and self._loop.time() < message.deadline_s:
             transaction.record.route_explanation += f"; {channel} could not serve"
-            self.protecting.put_one(transaction)
+            self.cascading.put_one(transaction)
             return
         conclude(transaction.record, result, "decide")
         self.concluding.put_one(transaction)
@@ -350,7 +379,7 @@ class Road:
     def _left(self, transaction: Transaction, answer: "asyncio.Future[Authorization]") -> None:
         """The caller has its answer. The transaction itself is open until its outcome is durable."""
         self._in_flight -= 1
-        elapsed_s = asyncio.get_running_loop().time() - transaction.arrived_s
+        elapsed_s = self._loop.time() - transaction.arrived_s
         error = None if answer.cancelled() else answer.exception()
         if error is None and not answer.cancelled():
             self._world.observer.answered(transaction.record, elapsed_s)
@@ -363,11 +392,6 @@ class Road:
 
     # --- what a failing stage means ----------------------------------------------------------------------------------
 
-    def _onward(self, batch: list[Transaction], following: Stop) -> None:
-        """The undecided go on; the decided go to be recorded, and from there to their answer."""
-        following.put([each for each in batch if not each.decided and not each.answer.done()])
-        self.recording.put([each for each in batch if each.decided])
-
     def _lost_before_intent(self, batch: list[Transaction], error: Exception) -> None:
         for transaction in batch:
             transaction.refuse(Unavailable(f"could not be processed: {type(error).__name__}"))
@@ -379,11 +403,11 @@ class Road:
             decline(transaction.record, "record", "96", _NOT_SENT_REASON)
         self._afterwards.put([each.record for each in batch if each.record.owner is not None])
 
-    def _lost_while_sending(self, batch: list[Transaction], error: Exception) -> None:
+    def _lost_before_next_channel(self, batch: list[Transaction], error: Exception) -> None:
+        """The last channel was not asked or could not serve, the next was not asked: no money can have moved."""
         for transaction in batch:
-            if transaction.reply is None:
-                unknown(transaction.record, "send", f"sending failed: {type(error).__name__}")
-                self.concluding.put_one(transaction)
+            decline(transaction.record, "protect", "96", f"could not be processed: {type(error).__name__}")
+        self.concluding.put(batch)
 
     def _lost_outcome(self, batch: list[Transaction], error: Exception) -> None:
         """Not durable: nobody may hear it. Recorded UNKNOWN as soon as the database is back, which reverses it."""
@@ -417,7 +441,8 @@ class Road:
         if self._in_flight == 0:
             return True
         try:
-            await asyncio.wait_for(self._drained.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._drained.wait()
         except TimeoutError:
             return False
         return True
@@ -428,6 +453,10 @@ class Road:
         for task in self._elsewhere:
             task.cancel()
         await asyncio.gather(*self._elsewhere, return_exceptions=True)
+
+
+def _undecided(batch: list[Transaction]) -> list[Transaction]:
+    return [each for each in batch if not each.decided and not each.answer.done()]
 
 
 def _consume(answer: "asyncio.Future[Authorization]") -> None:

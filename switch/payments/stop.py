@@ -47,6 +47,7 @@ class Stop:
         self, name: str, work: Work, failed: Failed, observer: Observer, *, max_batch: int, max_flushes: int
     ) -> None:
         self.name = name
+        self._loop = asyncio.get_running_loop()
         self._work = work
         self._failed = failed
         self._observer = observer
@@ -72,14 +73,14 @@ class Stop:
         # One turn of the loop later, so that all that this turn brings travels together.
         if not self._pump_is_due and len(self._flushes) < self._max_flushes:
             self._pump_is_due = True
-            asyncio.get_running_loop().call_soon(self._pump)
+            self._loop.call_soon(self._pump)
 
     def _pump(self) -> None:
         self._pump_is_due = False
         while self._waiting and len(self._flushes) < self._max_flushes:
             batch = self._waiting[: self._max_batch]
             del self._waiting[: self._max_batch]
-            task = asyncio.get_running_loop().create_task(self._flush(batch), name=f"road.{self.name}")
+            task = self._loop.create_task(self._flush(batch), name=f"road.{self.name}")
             self._flushes.add(task)
             task.add_done_callback(self._flushed)
 
@@ -89,11 +90,10 @@ class Stop:
             self._pump_soon()
 
     async def _flush(self, batch: list[Transaction]) -> None:
-        loop = asyncio.get_running_loop()
-        started_s = loop.time()
+        started_s = self._loop.time()
         try:
             await self._work(batch)
         except Exception as error:
             log.exception("stage_failed", stage=self.name, batch=len(batch))
             self._failed(batch, error)
-        self._observer.stage(self.name, len(batch), loop.time() - started_s)
+        self._observer.stage(self.name, len(batch), self._loop.time() - started_s)

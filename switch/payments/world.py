@@ -24,7 +24,7 @@ class RoadSettings:
     earliest_ms: int = 24 * 3600 * 1000
     latest_ms: int = 5 * 60 * 1000
     max_batch: int = 128
-    max_flushes: int = 2
+    max_flushes: int = 1
     max_in_flight: int = 4_096
     inquiry_after_s: float = 3.0
 

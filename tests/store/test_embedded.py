@@ -30,10 +30,6 @@ def postmaster(directory: Path) -> int:
     return int((directory / "data" / "postmaster.pid").read_text().splitlines()[0])
 
 
-def children(pid: int) -> list[int]:
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 async def ask(dsn: str, question: str) -> object:
     connection = await asyncpg.connect(dsn, timeout=5)
     try:
@@ -47,8 +43,8 @@ async def pong(url: str) -> bool:
         return bool(await client.ping())
 
 
-async def test_postgres_twice_keeps_its_data_and_listens_on_no_port(tmp_path: Path) -> None:
-    server = EmbeddedPostgres(tmp_path / "pg", QUICK)
+async def test_postgres_twice_keeps_its_data_and_listens_on_no_port(server_directory: Path) -> None:
+    server = EmbeddedPostgres(server_directory / "pg", QUICK)
     dsn = await server.start()
     assert await ask(dsn, "SHOW listen_addresses") == ""
     assert await ask(dsn, "SHOW shared_buffers") == "16MB"
@@ -62,9 +58,9 @@ async def test_postgres_twice_keeps_its_data_and_listens_on_no_port(tmp_path: Pa
     await server.stop()
 
 
-async def test_two_users_of_one_directory_and_two_directories(tmp_path: Path) -> None:
-    first, second = EmbeddedPostgres(tmp_path / "pg", QUICK), EmbeddedPostgres(tmp_path / "pg", QUICK)
-    other = EmbeddedPostgres(tmp_path / "other", QUICK)
+async def test_two_users_of_one_directory_and_two_directories(server_directory: Path) -> None:
+    first, second = EmbeddedPostgres(server_directory / "pg", QUICK), EmbeddedPostgres(server_directory / "pg", QUICK)
+    other = EmbeddedPostgres(server_directory / "other", QUICK)
     dsn, same, another = await asyncio.gather(first.start(), second.start(), other.start())
     assert dsn == same != another
     await first.stop()
@@ -76,8 +72,8 @@ async def test_two_users_of_one_directory_and_two_directories(tmp_path: Path) ->
     await other.stop()
 
 
-async def test_a_killed_user_leaves_servers_that_are_used_again(tmp_path: Path) -> None:
-    arguments = [sys.executable, "-c", LEFT_RUNNING, str(tmp_path / "pg"), str(tmp_path / "redis")]
+async def test_a_killed_user_leaves_servers_that_are_used_again(server_directory: Path) -> None:
+    arguments = [sys.executable, "-c", LEFT_RUNNING, str(server_directory / "pg"), str(server_directory / "redis")]
     user = await asyncio.create_subprocess_exec(
         *arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
@@ -85,10 +81,10 @@ async def test_a_killed_user_leaves_servers_that_are_used_again(tmp_path: Path) 
     dsn, url = [(await user.stdout.readline()).decode().strip() for _ in range(2)]
     user.kill()
     await user.communicate()
-    pid = postmaster(tmp_path / "pg")
-    postgres, cache = EmbeddedPostgres(tmp_path / "pg", QUICK), EmbeddedRedis(tmp_path / "redis")
+    pid = postmaster(server_directory / "pg")
+    postgres, cache = EmbeddedPostgres(server_directory / "pg", QUICK), EmbeddedRedis(server_directory / "redis")
     assert (await postgres.start(), await cache.start()) == (dsn, url)
-    assert postmaster(tmp_path / "pg") == pid
+    assert postmaster(server_directory / "pg") == pid
     assert await ask(dsn, "SELECT 1") == 1
     assert await pong(url)
     await postgres.stop()
@@ -97,15 +93,14 @@ async def test_a_killed_user_leaves_servers_that_are_used_again(tmp_path: Path) 
         await ask(dsn, "SELECT 1")
 
 
-async def test_postgres_killed_and_its_pid_taken_by_a_stranger(tmp_path: Path) -> None:
-    server = EmbeddedPostgres(tmp_path / "pg", QUICK)
+async def test_postgres_killed_and_its_pid_taken_by_a_stranger(server_directory: Path) -> None:
+    server = EmbeddedPostgres(server_directory / "pg", QUICK)
     dsn = await server.start()
     await ask(dsn, "CREATE TABLE kept ()")
-    pid_file = tmp_path / "pg" / "data" / "postmaster.pid"
+    pid_file = server_directory / "pg" / "data" / "postmaster.pid"
     lines = pid_file.read_text().splitlines()
     pid = int(lines[0])
-    for each in (*children(pid), pid):
-        os.kill(each, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
     await asyncio.sleep(0.1)
     pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
     assert await server.start() == dsn
@@ -113,36 +108,59 @@ async def test_postgres_killed_and_its_pid_taken_by_a_stranger(tmp_path: Path) -
     await server.stop()
 
 
-async def test_an_interrupted_initdb_starts_over(tmp_path: Path) -> None:
-    half = tmp_path / "pg" / "data.new"
+async def test_backends_of_a_killed_server_are_waited_for(server_directory: Path) -> None:
+    """A second server over the same files beside them would destroy the files."""
+    server = EmbeddedPostgres(server_directory / "pg", QUICK)
+    dsn = await server.start()
+    busy = await asyncpg.connect(dsn)
+    backend = await busy.fetchval("SELECT pg_backend_pid()")
+    os.kill(backend, signal.SIGSTOP)
+    os.kill(postmaster(server_directory / "pg"), signal.SIGKILL)
+    await asyncio.sleep(0.1)
+    starting = asyncio.create_task(server.start())
+    await asyncio.sleep(1)
+    assert not starting.done()
+    os.kill(backend, signal.SIGCONT)
+    assert await starting == dsn
+    busy.terminate()
+    assert await ask(dsn, "SELECT 1") == 1
+    await server.stop()
+
+
+async def test_an_interrupted_initdb_starts_over(server_directory: Path) -> None:
+    half = server_directory / "pg" / "data.new"
     half.mkdir(parents=True)
     (half / "PG_VERSION").write_text("18\n")
-    server = EmbeddedPostgres(tmp_path / "pg", QUICK)
+    server = EmbeddedPostgres(server_directory / "pg", QUICK)
     assert await ask(await server.start(), "SELECT 1") == 1
     await server.stop()
 
 
-async def test_long_paths_with_spaces(tmp_path: Path) -> None:
-    deep = tmp_path / ("long name 'quoted' " * 3) / ("x" * LONGEST_SOCKET_PATH)
+async def test_long_paths_with_spaces(server_directory: Path) -> None:
+    deep = server_directory / ("long name 'quoted' " * 3) / ("x" * LONGEST_SOCKET_PATH)
     postgres, cache = EmbeddedPostgres(deep / "pg", QUICK), EmbeddedRedis(deep / "redis")
+    dsn, url = await postgres.start(), await cache.start()
+    assert await ask(dsn, "SELECT 1") == 1
+    assert await pong(url)
+    await postgres.stop()
+    await cache.stop()
+    short = Path(url.removeprefix("unix://").partition("?")[0]).parent
+    assert deep not in short.parents
+    assert not os.path.lexists(short)  # nothing stays behind in the temporary directory
+
+
+async def test_a_path_with_spaces_that_is_short_enough(server_directory: Path) -> None:
+    postgres, cache = EmbeddedPostgres(server_directory / "a b'c", QUICK), EmbeddedRedis(server_directory / "r %20 s")
     assert await ask(await postgres.start(), "SELECT 1") == 1
     assert await pong(await cache.start())
     await postgres.stop()
     await cache.stop()
 
 
-async def test_a_path_with_spaces_that_is_short_enough(tmp_path: Path) -> None:
-    postgres, cache = EmbeddedPostgres(tmp_path / "a b'c", QUICK), EmbeddedRedis(tmp_path / "r %20 s")
-    assert await ask(await postgres.start(), "SELECT 1") == 1
-    assert await pong(await cache.start())
-    await postgres.stop()
-    await cache.stop()
-
-
-async def test_redis_twice_and_after_a_kill(tmp_path: Path) -> None:
-    server = EmbeddedRedis(tmp_path / "redis")
+async def test_redis_twice_and_after_a_kill(server_directory: Path) -> None:
+    server = EmbeddedRedis(server_directory / "redis")
     url = await server.start()
-    pid = int((tmp_path / "redis" / "redis.pid").read_text())
+    pid = int((server_directory / "redis" / "redis.pid").read_text())
     os.kill(pid, signal.SIGKILL)
     await asyncio.sleep(0.05)
     assert await server.start() == url
@@ -155,8 +173,11 @@ async def test_redis_twice_and_after_a_kill(tmp_path: Path) -> None:
     await server.stop()
 
 
-async def test_an_unusable_directory_is_said(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    for server in (EmbeddedPostgres(tmp_path / "file" / "pg"), EmbeddedRedis(tmp_path / "file" / "redis")):
+async def test_an_unusable_directory_is_said(server_directory: Path) -> None:
+    (server_directory / "file").write_text("")
+    for server in (
+        EmbeddedPostgres(server_directory / "file" / "pg"),
+        EmbeddedRedis(server_directory / "file" / "redis"),
+    ):
         with pytest.raises(EmbeddedServerError, match="cannot make"):
             await server.start()

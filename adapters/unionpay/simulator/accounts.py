@@ -16,6 +16,10 @@ class Account:
     balance_minor: int
     payment_code: str = field(default="", repr=False)
     pin_tries_left: int = PIN_TRIES
+    pan_masked: str = ""
+
+    def __post_init__(self) -> None:
+        self.pan_masked = f"{self.pan[:6]}{'*' * (len(self.pan) - 10)}{self.pan[-4:]}"
 
 
 class DefaultAccounts(NamedTuple):

@@ -17,8 +17,8 @@ _ZEROS = bytes(_BLOCK)
 _FINANCIAL = {2: 2, 3: 0, 4: 0, 7: 0, 11: 0, 18: 0, 25: 0, 28: 0, 32: 2, 33: 2, 38: 0, 39: 0, 41: 0, 42: 0}
 _FINANCIAL_AFTER_ORIGINAL = {102: 2, 103: 2}
 _KEY_RESET = {7: 0, 11: 0, 39: 0, 53: 0, 70: 0, 100: 2}
-_FORBIDDEN = re.compile(rb"[^A-Z0-9 ,.]+")
 _SPACES = re.compile(rb" {2,}")
+_LEFT_OUT = bytes(byte for byte in range(256) if re.match(rb"[^A-Z0-9 ,.]", bytes((byte,))))
 
 
 def _listed(fields: Fields, widths: dict[int, int]) -> list[str]:
@@ -33,8 +33,8 @@ def _listed(fields: Fields, widths: dict[int, int]) -> list[str]:
 def financial_text(mti: str, fields: Fields) -> bytes:
     original = [str(fields[90])[:20]] if 90 in fields else []
     parts = [mti, *_listed(fields, _FINANCIAL), *original, *_listed(fields, _FINANCIAL_AFTER_ORIGINAL)]
-    text = _FORBIDDEN.sub(b"", " ".join(parts).encode("latin-1").upper())
-    return _SPACES.sub(b" ", text).strip()
+    text = " ".join(parts).encode("latin-1").upper().translate(None, _LEFT_OUT)
+    return (_SPACES.sub(b" ", text) if b"  " in text else text).strip()
 
 
 def key_reset_text(mti: str, fields: Fields) -> bytes:

@@ -1,7 +1,7 @@
 """What the network decides about a financial message, once its link is known to be signed on."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from dataclasses import dataclass
 
 from adapters.simulation import Behaviour, Scenario
 from adapters.unionpay.format import Fields
@@ -39,6 +39,15 @@ _WITH_PIN = frozenset({26, 52, 53})
 _CODE_FIELDS = (59, 48)
 _PARTIAL = "10"
 
+
+@dataclass(frozen=True, slots=True)
+class Today:
+    """The date in Shanghai as messages hold it: MMDD and YYMM."""
+
+    mmdd: str
+    yymm: str
+
+
 PinKeys = Sequence[DesKey]
 
 
@@ -65,13 +74,13 @@ def duplicate_key(fields: Fields) -> str:
 
 
 class Rules:
-    """Accounts, book and what follows from them. `now` is local time in Shanghai."""
+    """Accounts, book and what follows from them."""
 
-    def __init__(self, accounts: dict[str, Account], book: Book, now: Callable[[], datetime]) -> None:
+    def __init__(self, accounts: dict[str, Account], book: Book, today: Callable[[], Today]) -> None:
         self.accounts = accounts
         self.book = book
         self._codes = {each.payment_code: each for each in accounts.values() if each.payment_code}
-        self._now = now
+        self._today = today
         self._approvals = 0
 
     def process(
@@ -94,7 +103,7 @@ class Rules:
             kind=kind,
             stan=str(fields[11]),
             rrn=str(fields[37]),
-            pan_masked=f"{account.pan[:6]}{'*' * (len(account.pan) - 10)}{account.pan[-4:]}" if account else "",
+            pan_masked=account.pan_masked if account else "",
             amount_minor=int(fields[4]),
             account=account,
         )
@@ -126,7 +135,7 @@ class Rules:
             return "14"
         if entry.amount_minor == 0:
             return "13"
-        if fields.get(14, account.expiry_yymm) != account.expiry_yymm or account.expiry_yymm < f"{self._now():%y%m}":
+        if fields.get(14, account.expiry_yymm) != account.expiry_yymm or account.expiry_yymm < self._today().yymm:
             return "54"
         if 52 in fields and (refusal := self._check_pin(account, fields, pin_keys)):
             return refusal

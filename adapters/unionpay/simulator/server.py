@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +18,7 @@ from adapters.unionpay.frame import KEEP_ALIVE, Framer
 from adapters.unionpay.simulator.accounts import Account, default_accounts
 from adapters.unionpay.simulator.book import PAYMENTS, REVERSAL, Book, Entry
 from adapters.unionpay.simulator.keys import DesKey
-from adapters.unionpay.simulator.rules import Rules, kind_of, lacks_fields
+from adapters.unionpay.simulator.rules import Rules, Today, kind_of, lacks_fields
 
 log = structlog.get_logger()
 
@@ -175,7 +176,8 @@ class Connection(asyncio.Protocol):
         self._confirmations[stan] = confirmation
         self.write(encode_frame(self._network.header_to(self.member), mti, fields))
         try:
-            return await asyncio.wait_for(confirmation, self._network.settings.key_reset_timeout_s)
+            async with asyncio.timeout(self._network.settings.key_reset_timeout_s):
+                return await confirmation
         except TimeoutError:
             return None
         finally:
@@ -215,7 +217,7 @@ class Connection(asyncio.Protocol):
         self, header: Header, mti: str, request: Fields, code: str, entry: Entry | None, *, forged: bool
     ) -> bytes:
         fields = {number: request[number] for number in _ECHOED if number in request}
-        fields[15] = self._network.settlement_date()
+        fields[15] = self._network.today().mmdd
         fields[39] = code
         if entry is not None and entry.approval_code and entry.kind != REVERSAL:
             fields[38] = entry.approval_code
@@ -248,8 +250,8 @@ class UnionPaySimulator:
         self._book = Book(settings.book_limit)
         self._now = now
         self._second = -1.0
-        self._local = now()
-        self.rules = Rules({each.pan: each for each in everyone}, self._book, self._coarse_now)
+        self._day = Today("", "")
+        self.rules = Rules({each.pan: each for each in everyone}, self._book, self.today)
         self._transport_key = DesKey(settings.mmk)
         self._keys: WorkingKeyPair | None = None
         self._server: asyncio.Server | None = None
@@ -326,16 +328,14 @@ class UnionPaySimulator:
 
     # --- for its connections ----------------------------------------------------------------------------------------
 
-    def _coarse_now(self) -> datetime:
-        """Local time, looked up once a second."""
-        second = asyncio.get_running_loop().time() // 1
+    def today(self) -> Today:
+        """Looked up once a second."""
+        second = time.monotonic() // 1
         if second != self._second:
             self._second = second
-            self._local = self._now()
-        return self._local
-
-    def settlement_date(self) -> str:
-        return self._coarse_now().strftime("%m%d")
+            local = self._now()
+            self._day = Today(f"{local:%m%d}", f"{local:%y%m}")
+        return self._day
 
     def named(self) -> Fields:
         """DE7 and DE11 of a message of the network's own."""

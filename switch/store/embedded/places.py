@@ -93,6 +93,13 @@ def socket_directory(directory: Path, socket_name: str) -> Path:
     raise EmbeddedServerError(f"no path short enough for a unix socket beside {directory}")
 
 
+def forget_socket_directory(used: Path, directory: Path) -> None:
+    """Remove what `socket_directory` chose outside of `directory`, once its server has stopped."""
+    if used.parent != directory:
+        with contextlib.suppress(OSError):  # not empty: something is left to look at
+            used.rmdir()
+
+
 def make_private(directory: Path, owner: tuple[int, int]) -> None:
     """Make a 0700 directory of (uid, gid) `owner`. A link, or another user's directory, is refused."""
     with contextlib.suppress(FileExistsError):

@@ -24,6 +24,7 @@ from switch.store.embedded.places import (
     EmbeddedServerError,
     InUse,
     command_line,
+    forget_socket_directory,
     last_lines,
     make_private,
     socket_directory,
@@ -33,6 +34,9 @@ log = structlog.get_logger()
 
 _PORT = 5432  # names the socket file only: nothing listens on TCP
 _ROLE = "payswitch"
+_NO_PID = 1 << 30  # above the largest pid of any system
+_ORPHANS = "pre-existing shared memory block"  # PostgreSQL's words while backends of a killed server still run
+_ORPHANS_PATIENCE_S = 20
 _PATIENCE_S = 90  # a server killed under load replays its log before it answers
 
 # Durability stays at its defaults: fsync, full_page_writes and synchronous_commit on.
@@ -75,7 +79,12 @@ class EmbeddedPostgres:
     async def start(self, database: str = "payswitch") -> str:
         """Start or join the server, make `database` if missing; returns its DSN. Raises EmbeddedServerError."""
         await asyncio.to_thread(self._start)
-        await self._create(database)
+        try:
+            await self._create(database)
+        except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError):
+            # It was answering and dying: a server that was killed, or stopped by somebody else, just now.
+            await asyncio.to_thread(self._start)
+            await self._create(database)
         return self.dsn(database)
 
     async def stop(self) -> None:
@@ -115,6 +124,7 @@ class EmbeddedPostgres:
         with self._use.starting():
             if self._use.leave():
                 _Installation(self.directory).stop()
+                forget_socket_directory(socket_directory(self.directory, f".s.PGSQL.{_PORT}"), self.directory)
 
 
 class _Installation:
@@ -155,15 +165,29 @@ class _Installation:
         if self._alive():
             self._await_ready()
             return
-        for stale in (self._data / "postmaster.pid", self._run / f".s.PGSQL.{_PORT}.lock"):
-            stale.unlink(missing_ok=True)
+        self._forget_stale_pid()
         self._write_settings(settings)
         if self._log.exists():
             self._log.replace(self._data / "server.log.previous")
         options = [f"--pgdata={self._data}", f"--log={self._log}", f"--timeout={_PATIENCE_S}", "--wait", "--silent"]
-        started = self._try("pg_ctl", [*options, "start"], timeout_s=_PATIENCE_S + 10)
-        if started.returncode != 0:
-            raise EmbeddedServerError(f"PostgreSQL did not start in {self._data}:\n{last_lines(self._log)}")
+        give_up = time.monotonic() + _ORPHANS_PATIENCE_S
+        while (started := self._try("pg_ctl", [*options, "start"], timeout_s=_PATIENCE_S + 10)).returncode != 0:
+            shown = f"{started.stderr.strip()}\n{last_lines(self._log)}"
+            if _ORPHANS not in shown or time.monotonic() > give_up:
+                raise EmbeddedServerError(f"PostgreSQL did not start in {self._data}:\n{shown}")
+            time.sleep(0.2)
+
+    def _forget_stale_pid(self) -> None:
+        """The pid of a dead server may be a stranger's by now, and PostgreSQL would refuse to start beside it.
+
+        Only the pid is replaced: by the rest of the file PostgreSQL sees whether backends of the dead server still
+        run, and does not start beside those either.
+        """
+        (self._run / f".s.PGSQL.{_PORT}.lock").unlink(missing_ok=True)
+        path = self._data / "postmaster.pid"
+        if path.exists():
+            _, newline, rest = path.read_text().partition("\n")
+            path.write_text(f"{_NO_PID}{newline}{rest}")
 
     def stop(self) -> None:
         if not self._alive():

@@ -15,6 +15,7 @@ from switch.store.embedded.places import (
     EmbeddedServerError,
     InUse,
     command_line,
+    forget_socket_directory,
     last_lines,
     make_private,
     socket_directory,
@@ -92,6 +93,7 @@ class EmbeddedRedis:
         with self._use.starting():
             if self._use.leave():
                 self._shut_down()
+                forget_socket_directory(self._socket().parent, self.directory)
 
     def _shut_down(self) -> None:
         path = self._socket()

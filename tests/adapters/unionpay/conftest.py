@@ -144,6 +144,11 @@ def reference_mac() -> Callable[[bytes, bytes], bytes]:
 
 
 @pytest.fixture
+def des_encrypt() -> Callable[[bytes, bytes], bytes]:
+    return triple_des
+
+
+@pytest.fixture
 def mmk() -> bytes:
     return os.urandom(16)
 

@@ -1,13 +1,17 @@
 """Links: coming up, going down, coming back, garbage, echoes, sign-on."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import uvloop
 
 from adapters.unionpay import metrics
 from adapters.unionpay._codec import Header, decode, encode_frame
+from adapters.unionpay.channel import UnionPayChannel
 from adapters.unionpay.frame import Framer
+from adapters.unionpay.simulator import SimulatorSettings, UnionPaySimulator
 from switch.domain.states import Operation
 from switch.ports import Approved, Declined, Phase, Unknown
 
@@ -19,6 +23,15 @@ async def test_network_down_is_not_sent(start_channel: Any, exchange_on: Any, ma
     await asyncio.sleep(0.1)
     assert await exchange(make_request(rich)) == Unknown(Phase.NOT_SENT, "link_down")
     assert channel.health().detail.startswith("0 of 1 links ready: link_down")
+
+
+async def test_close_while_connecting_fails(start_channel: Any) -> None:
+    """A cancellation that meets the refusal of the connection is not lost: each close ends."""
+    for round_number in range(60):
+        channel = await start_channel(1, ready=False, backoff_first_s=0.0001, backoff_most_s=0.0002)
+        await asyncio.sleep(round_number * 0.0001)
+        async with asyncio.timeout(2):
+            await channel.close()
 
 
 async def test_down_and_up_again(
@@ -51,8 +64,9 @@ async def test_one_of_two_links(
 ) -> None:
     channel = await start_channel(network.port, links=2)
     await until(lambda: channel.health().detail == "2 of 2 links ready")
+    before = [session.link for session in channel._sessions]
     next(iter(network.connections)).abort()
-    await until(lambda: channel.health().detail == "1 of 2 links ready")
+    await until(lambda: any(link.closed.done() for link in before))
     exchange = exchange_on(channel)
     for _ in range(4):
         assert isinstance(await exchange(make_request(rich)), Approved)
@@ -249,3 +263,23 @@ async def test_rejected_in_the_header(
     exchange = exchange_on(await start_channel(port, settle_s=0.02))
     result = await exchange(make_request(rich, operation=Operation.SALE))
     assert result == Unknown(Phase.SENT, "rejected in the header: 00401")
+
+
+def test_under_uvloop(settings: Any, mmk: bytes, hsm: Any, clock: Any, until: Any, make_request: Any) -> None:
+    """The loop of production: its transports are not asyncio's."""
+
+    async def sale() -> Any:
+        network = UnionPaySimulator(SimulatorSettings(mmk=mmk))
+        await network.start()
+        channel = UnionPayChannel(replace(settings, port=network.port), hsm, clock)
+        await channel.start()
+        await until(lambda: channel.health().ready)
+        request = make_request(next(iter(network.accounts.values())))
+        channel.prepare([request])
+        result = await asyncio.wait_for(channel.send([request])[0], 3)
+        await channel.close()
+        await network.close()
+        return result
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert isinstance(runner.run(sale()), Approved)

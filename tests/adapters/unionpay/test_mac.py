@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from adapters.unionpay import mac
 from adapters.unionpay._codec import decode
+from adapters.unionpay.format import FIELDS, MalformedMessage
 from adapters.unionpay.simulator import keys as network_keys
 
 FULL = {
@@ -49,11 +50,19 @@ def test_both_sides_build_the_same_text() -> None:
 
 
 @given(
-    st.fixed_dictionaries({}, optional={n: st.text("09AZaz ,.-\xe9", min_size=1, max_size=12) for n in FULL if n != 90})
+    st.fixed_dictionaries(
+        {}, optional={n: st.text("09AZaz ,.-\xe9", max_size=FIELDS[n].length) for n in FULL if n != 90}
+    )
 )
 def test_both_sides_agree_on_any_fields(fields: dict[int, Any]) -> None:
     assert network_keys.financial_text("0200", fields) == mac.financial_text("0200", fields)
-    assert network_keys.key_reset_text is not mac.key_reset_text
+
+
+@pytest.mark.parametrize(("fields", "field"), [({2: "6" * 20}, 2), ({41: "字"}, 41), ({39: b"00"}, 39)])
+def test_what_is_no_field_is_not_covered(fields: dict[int, Any], field: int) -> None:
+    with pytest.raises(MalformedMessage) as caught:
+        mac.financial_text("0200", fields)
+    assert caught.value.field == field
 
 
 @pytest.mark.parametrize(("index", "name"), [(2, "mak"), (3, "pik")])
