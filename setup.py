@@ -1,6 +1,7 @@
 """Builds what cannot be written by hand: the protobuf stubs (package `payswitch`) and the Cython extensions."""
 
 from pathlib import Path
+from typing import ClassVar
 
 from Cython.Build import cythonize
 from setuptools import Command, Extension, find_packages, setup
@@ -15,7 +16,7 @@ class BuildProtos(Command):
     """Generate `payswitch/v1/*_pb2*.py` and their type stubs from `protos/`."""
 
     description = "generate the protobuf stubs"
-    user_options: list[tuple[str, str, str]] = []
+    user_options: ClassVar[list[tuple[str, str, str]]] = []
 
     def initialize_options(self) -> None: ...
 
@@ -59,11 +60,12 @@ EXTENSIONS = [
 ]
 
 setup(
-    packages=find_packages(include=["switch*", "hsm*", "adapters*", "benchmarks*", "payswitch*"]),
+    # The stubs' package is not there yet when a fresh clone is built.
+    packages=[*find_packages(include=["switch*", "hsm*", "adapters*", "benchmarks*"]), "payswitch", "payswitch.v1"],
     ext_modules=cythonize(
         [each for each in EXTENSIONS if (ROOT / each.sources[0]).exists()],
         compiler_directives={"language_level": 3, "embedsignature": True},
     ),
     cmdclass={"build_protos": BuildProtos, "build_ext": BuildExtensions, "build_py": BuildPython},
-    package_data={"": ["*.pyi", "*.pxd", "py.typed", "*.sql", "*.toml", "*.lua"]},
+    package_data={"": ["*.pyi", "*.pxd", "py.typed", "*.pxi", "*.sql", "*.lua"]},
 )

@@ -40,11 +40,11 @@ class LoadConfig:
     seconds: float = 10.0
     warmup_s: float = 2.0
     connections: int = 1
-    streams: int = 2
-    window: int = 512
+    streams: int = 1
+    window: int = 256
     frame_limit: int = 128
     unary_concurrency: int = 64
-    tick_ms: float = 2.0
+    tick_ms: float = 5.0
     open_loop: tuple[Mode, ...] = ("stream",)
     rate_per_s: float = 0.0
     drain_s: float = 5.0

@@ -272,6 +272,8 @@ class KeyStore:
     def activate_working_key(self, label: str) -> None:
         """Pending becomes current, current becomes previous, previous is forgotten. Durable on return.
 
+        A pending key that is the current one already is dropped, and nothing else changes.
+
         Raises KeyNotFound if nothing is pending.
         """
         with self._lock, self.token.locked():
@@ -279,6 +281,11 @@ class KeyStore:
             pending, current = self.keys.get(label + PENDING), self.keys.get(label)
             if not isinstance(pending, _core.HostKey):
                 raise KeyNotFound(f"no key {label}{PENDING}")
+            if isinstance(current, _core.HostKey) and current.check_value() == pending.check_value():
+                # Another process of this token was given the same key: the previous one is still wanted.
+                self._save({(label, KeyState.PENDING): None})
+                self._remove(label + PENDING)
+                return
             changes: dict[tuple[str, KeyState], _core.HostKey | None] = {(label, KeyState.CURRENT): pending}
             if isinstance(current, _core.HostKey):
                 changes[label, KeyState.PREVIOUS] = current

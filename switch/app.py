@@ -114,7 +114,8 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     leases = PostgresLeases(pool, lease_s=settings.lease_ms / 1000)
     ownership = Ownership(
         leases, f"switch-{settings.listen}", settings.lease_ms / 1000,
-        lambda: road.oldest_open_time_ms() if road is not None else clock.time_ms(),
+        lambda: road.oldest_open_time_ms() if road is not None else clock.time_ms() - 30_000,
+        lifecycle.fail,
     )  # fmt: skip
     await ownership.join()
     ownership.start()
@@ -256,6 +257,7 @@ def _road_settings(settings: Settings) -> RoadSettings:
         latest_ms=settings.transmission.ahead_s * 1000,
         max_batch=settings.batching.max_batch,
         max_flushes=settings.batching.flushes,
+        pace_ms=settings.batching.pace_ms,
         max_in_flight=settings.budgets.max_in_flight,
         inquiry_after_s=settings.follow_ups.inquiry_interval_ms / 1000,
     )

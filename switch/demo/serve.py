@@ -13,9 +13,15 @@ _watches: set[asyncio.Task[None]] = set()
 
 async def _started(addresses: Addresses) -> None:
     watch = asyncio.create_task(until_stdin_closes(), name="parent")
-    watch.add_done_callback(lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    watch.add_done_callback(_parent_gone)
     _watches.add(watch)
     say_ready(listen=addresses.authorizations, operations=addresses.operations)
+
+
+def _parent_gone(watch: "asyncio.Task[None]") -> None:
+    # Cancelled: the process is past its drain and ends by itself; a signal now would end it as if it had failed.
+    if not watch.cancelled():
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main(settings: Settings) -> int:

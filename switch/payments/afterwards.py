@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from uuid import UUID
 
 import structlog
 
@@ -23,14 +24,23 @@ class Afterwards:
         self._journal = journal
         self._ownership = ownership
         self._records: list[Authorization] = []
+        self._ids: set[UUID] = set()
         self._task: asyncio.Task[None] | None = None
 
     @property
     def waiting(self) -> Sequence[Authorization]:
         return self._records
 
+    def holds(self, authorization_id: UUID) -> bool:
+        """Whether an outcome of it is still to be recorded.
+
+        Until then it must not be recorded anew: the old outcome would be taken for that of the new attempt.
+        """
+        return authorization_id in self._ids
+
     def put(self, records: Sequence[Authorization]) -> None:
         self._records.extend(records)
+        self._ids.update(each.id for each in records)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._record(), name="afterwards")
 
@@ -49,4 +59,5 @@ class Afterwards:
                 await asyncio.sleep(_PAUSE_S)
                 continue
             del self._records[: len(batch)]
+            self._ids = {each.id for each in self._records}
             log.warning("outcomes_recorded_late", count=len(batch))

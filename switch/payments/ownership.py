@@ -14,17 +14,24 @@ log = structlog.get_logger()
 class Ownership:
     """Keeps this process's lease alive and says whether it may still send.
 
-    A process that was paused longer than its lease finds it lost: it stops sending and joins anew under another
-    owner id, so that nothing it recorded before is driven by two.
+    A process that was paused longer than its lease, or whose database was away for so long, finds it lost: it stops
+    sending and joins anew under another owner id, so that nothing it recorded before is driven by two. If its slot was
+    given away meanwhile it must end, since its channels number their messages by slot (invariant 14).
     """
 
     def __init__(
-        self, leases: ProcessLeases, name: str, lease_s: float, oldest_open_time_ms: Callable[[], int]
+        self,
+        leases: ProcessLeases,
+        name: str,
+        lease_s: float,
+        oldest_open_time_ms: Callable[[], int],
+        slot_lost: Callable[[str], None],
     ) -> None:
         self._leases = leases
         self._name = name
         self._lease_s = lease_s
         self._oldest_open_time_ms = oldest_open_time_ms
+        self._slot_lost = slot_lost
         self._valid_until_s = 0.0
         self._beating: asyncio.Task[None] | None = None
         self._owner: UUID | None = None
@@ -76,4 +83,8 @@ class Ownership:
             return
         log.error("lease_lost", process=self._name)
         self._valid_until_s = 0.0
+        slot = self.slot
         await self.join()
+        if self.slot != slot:
+            self._valid_until_s = 0.0
+            self._slot_lost(f"slot {slot} was given to another process")

@@ -63,7 +63,13 @@ class Road:
     def _stop(self, name: str, work: Work, failed: Failed) -> Stop:
         settings = self._settings
         return Stop(
-            name, work, failed, self._world.observer, max_batch=settings.max_batch, max_flushes=settings.max_flushes
+            name,
+            work,
+            failed,
+            self._world.observer,
+            max_batch=settings.max_batch,
+            max_flushes=settings.max_flushes,
+            pace_s=settings.pace_ms / 1000,
         )
 
     # --- enter: refuse at once what cannot be answered ---------------------------------------------------------------
@@ -177,11 +183,11 @@ class Road:
     # --- route: which channels, in which order -----------------------------------------------------------------------
 
     def _route(self, batch: list[Transaction]) -> None:
-        channels = self._world.channel_facts()
+        facts_of = self._world.channel_facts()
         for transaction in batch:
             request, record = transaction.request, transaction.record
             rule = self._world.routing.rule_for(request.credential)
-            route = choose(rule, request.operation, request.pin is not None, channels)
+            route = choose(rule, request.operation, request.pin is not None, facts_of)
             record.route_explanation = route.explanation
             transaction.candidates = list(route.channels)
             if rule is None:
@@ -245,6 +251,8 @@ class Road:
     # --- record: the intent is durable before the first byte (invariants 1 and 2) ------------------------------------
 
     async def _record(self, batch: list[Transaction]) -> None:
+        # Whoever waited too long here was told so, and is not worth the database's time: nothing is stored of it yet.
+        batch = [each for each in batch if each.record.owner is not None or self._worth_recording(each)]
         first_attempts = [each for each in batch if each.record.owner is None]
         cascading = [each for each in batch if each.record.owner is not None]
         recorded: list[Transaction] = []
@@ -270,6 +278,14 @@ class Road:
         self.concluding.put([each for each in cascading if each.decided])
         if recorded:
             self._send(recorded)
+
+    def _worth_recording(self, transaction: Transaction) -> bool:
+        message = transaction.message
+        if message is not None and self._loop.time() >= message.deadline_s:
+            transaction.refuse(Overloaded("no time was left to ask the channel; send again later"))
+        elif self._afterwards.holds(transaction.record.id):
+            transaction.refuse(Unavailable("an earlier sending is not recorded yet; send the same request again"))
+        return not transaction.answer.done()
 
     def _answer_repeat(self, transaction: Transaction, existing: Authorization) -> None:
         """What was stored is the answer, byte for byte; a reversal's tombstone declines its original (invariant 7)."""
@@ -477,7 +493,8 @@ def _pass_on(transaction: Transaction, first: "asyncio.Future[Authorization]") -
 
 
 def _answer_is_late(transaction: Transaction) -> None:
-    transaction.refuse(Unavailable("no durable decision in time; send the same request again"))
+    if not transaction.answer.done():
+        transaction.refuse(Unavailable("no durable decision in time; send the same request again"))
 
 
 def _channel_is_silent(transaction: Transaction) -> None:

@@ -1,6 +1,6 @@
 """Which channels may serve a credential, in which order: pure, over gathered facts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from switch.domain.authorization import CodeCredential, Credential
@@ -63,7 +63,9 @@ class RoutingTable:
         return self.rule_for_pan(credential.pan.reveal())
 
 
-def choose(rule: Rule | None, operation: Operation, has_pin: bool, channels: Mapping[str, ChannelFacts]) -> Route:
+def choose(
+    rule: Rule | None, operation: Operation, has_pin: bool, facts_of: Callable[[str], ChannelFacts | None]
+) -> Route:
     """The channels of the rule that can serve, those that are ready first.
 
     A channel that is not ready stays in the list behind the others: by the time it is asked it may be, and if not,
@@ -75,7 +77,7 @@ def choose(rule: Rule | None, operation: Operation, has_pin: bool, channels: Map
     waiting: list[str] = []
     passed_over: list[str] = []
     for name in rule.channels:
-        facts = channels.get(name)
+        facts = facts_of(name)
         if facts is None:
             passed_over.append(f"{name} unknown")
         elif operation not in facts.operations:

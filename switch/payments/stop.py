@@ -1,7 +1,9 @@
 """A stop of the road: what waits is taken together (DESIGN 3.1).
 
-The batch is whatever arrived while the last flush was in flight: no timers, a bound on its size, a bound on how
-many flushes run at once.
+The batch is whatever arrived while the last flush was in flight, or since it began if that is less than the pace
+ago: a bound on its size, a bound on how many flushes run at once, a bound on how many begin in a second. A flush has a
+price of its own (a round trip, two wake-ups of another process) that a busy process must not pay for every handful; a
+transaction that meets an idle stop waits for nothing.
 """
 
 import asyncio
@@ -39,12 +41,21 @@ class Observer(Protocol):
 class Stop:
     """Collects transactions and works on them in batches.
 
+    pace_s: from the beginning of one flush to the beginning of the next, at least.
     work: does the stage and passes the transactions on. failed: what to do with a batch whose work raised; no
     transaction is ever dropped in silence.
     """
 
     def __init__(
-        self, name: str, work: Work, failed: Failed, observer: Observer, *, max_batch: int, max_flushes: int
+        self,
+        name: str,
+        work: Work,
+        failed: Failed,
+        observer: Observer,
+        *,
+        max_batch: int,
+        max_flushes: int,
+        pace_s: float,
     ) -> None:
         self.name = name
         self._loop = asyncio.get_running_loop()
@@ -53,6 +64,8 @@ class Stop:
         self._observer = observer
         self._max_batch = max_batch
         self._max_flushes = max_flushes
+        self._pace_s = pace_s
+        self._last_flush_s = 0.0
         self._waiting: list[Transaction] = []
         self._flushes: set[asyncio.Task[None]] = set()
         self._pump_is_due = False
@@ -70,13 +83,19 @@ class Stop:
         self._pump_soon()
 
     def _pump_soon(self) -> None:
-        # One turn of the loop later, so that all that this turn brings travels together.
-        if not self._pump_is_due and len(self._flushes) < self._max_flushes:
-            self._pump_is_due = True
+        if self._pump_is_due or len(self._flushes) >= self._max_flushes:
+            return
+        self._pump_is_due = True
+        next_flush_s = self._last_flush_s + self._pace_s
+        if len(self._waiting) < self._max_batch and self._loop.time() < next_flush_s:
+            self._loop.call_at(next_flush_s, self._pump)
+        else:
+            # One turn of the loop later, so that all that this turn brings travels together.
             self._loop.call_soon(self._pump)
 
     def _pump(self) -> None:
         self._pump_is_due = False
+        self._last_flush_s = self._loop.time()
         while self._waiting and len(self._flushes) < self._max_flushes:
             batch = self._waiting[: self._max_batch]
             del self._waiting[: self._max_batch]

@@ -1,7 +1,8 @@
 """What the road reaches out to, and the figures it keeps to."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 from switch.payments.ownership import Ownership
 from switch.payments.routing import ChannelFacts, RoutingTable
@@ -16,7 +17,7 @@ class RoadSettings:
 
     answer_reserve_ms: kept back from the budget for recording the outcome and answering.
     earliest_ms, latest_ms: how far a transmission time may lie before and after now.
-    max_flushes: how many flushes of one stop run at once.
+    max_flushes: how many flushes of one stop run at once. pace_ms: least time from one flush's start to the next's.
     """
 
     answer_budget_ms: int = 200
@@ -25,6 +26,7 @@ class RoadSettings:
     latest_ms: int = 5 * 60 * 1000
     max_batch: int = 128
     max_flushes: int = 1
+    pace_ms: float = 4.0
     max_in_flight: int = 4_096
     inquiry_after_s: float = 3.0
 
@@ -41,8 +43,14 @@ class World:
     observer: Observer
     limits: Limits = field(default_factory=Limits)
 
-    def channel_facts(self) -> dict[str, ChannelFacts]:
-        return {
-            name: ChannelFacts(channel.operations, bool(channel.pin_key), channel.health().ready)
-            for name, channel in self.channels.items()
-        }
+    def channel_facts(self) -> "Callable[[str], ChannelFacts | None]":
+        """A look-up that asks each channel at most once: one picture of the world for a whole batch."""
+
+        @cache
+        def facts_of(name: str) -> ChannelFacts | None:
+            channel = self.channels.get(name)
+            if channel is None:
+                return None
+            return ChannelFacts(channel.operations, bool(channel.pin_key), channel.health().ready)
+
+        return facts_of

@@ -97,6 +97,18 @@ async def test_all_states_survive_a_restart(member: DirectHsm, tmp_path: Path) -
         again.close()
 
 
+async def test_the_same_key_again_keeps_the_previous_one(member: DirectHsm) -> None:
+    """Two processes of one token are handed the same new key; the second confirmation must not push out the old."""
+    for number in (1, 2, 2):
+        await member.import_working_key("unionpay/mak", "MAC_KEY", "unionpay/mmk", bytes([number]) * 16)
+        await member.activate_working_key("unionpay/mak")
+        if number == 1:
+            [old] = await member.macs([("unionpay/mak", commands.CUP_FINANCIAL, b"data")])
+    assert isinstance(old, bytes)
+    assert await member.verify_macs([("unionpay/mak", commands.CUP_FINANCIAL, b"data", old)]) == [None]
+    assert "unionpay/mak?pending" not in member.store
+
+
 async def test_a_second_store_learns_by_reload(member: DirectHsm, tmp_path: Path) -> None:
     other = DirectHsm.open(tmp_path / "token")
     try:

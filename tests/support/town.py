@@ -264,7 +264,7 @@ async def town() -> Any:
     events: list[str] = []
     journal, leases = MemoryJournal(events), OneLease()
     first, second = ScriptedChannel("first", events), ScriptedChannel("second", events)
-    ownership = Ownership(leases, "test", 5.0, lambda: 0)
+    ownership = Ownership(leases, "test", 5.0, lambda: 0, lambda reason: events.append(reason))
     await ownership.join()
     rules = [Rule("cards", ("first", "second"), pan_prefix="62"), Rule("codes", ("first",), scheme="alipay")]
     world = World(

@@ -12,6 +12,7 @@ import pwd
 import shutil
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,6 +39,15 @@ _NO_PID = 1 << 30  # above the largest pid of any system
 _ORPHANS = "pre-existing shared memory block"  # PostgreSQL's words while backends of a killed server still run
 _ORPHANS_PATIENCE_S = 20
 _PATIENCE_S = 90  # a server killed under load replays its log before it answers
+# Given a user, subprocess forks in full, and gRPC's fork handlers can crash the child of a process that has calls open;
+# without one it vforks, which runs no handlers. So the child changes its user itself.
+_AS_USER = """
+import os, sys
+os.setgroups([])
+os.setgid(int(sys.argv[2]))
+os.setuid(int(sys.argv[1]))
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 # Durability stays at its defaults: fsync, full_page_writes and synchronous_commit on.
 SETTINGS: Mapping[str, str] = {
@@ -233,13 +243,15 @@ class _Installation:
 
     def _try(self, program: str, arguments: list[str], timeout_s: float = 10) -> "subprocess.CompletedProcess[str]":
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        root = os.geteuid() == 0
+        command = [str(self._binaries / program), *arguments]
+        if os.geteuid() == 0:
+            command = [sys.executable, "-I", "-S", "-c", _AS_USER, *map(str, self._owner), *command]
         # Into files, not pipes: the server inherits them and a pipe would stay open for as long as it lives.
         output = self._directory / "command.log"
         with output.open("w+") as file:
             try:
                 done = subprocess.run(  # noqa: S603 - our own binaries
-                    [str(self._binaries / program), *arguments],
+                    command,
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=file,
@@ -247,9 +259,6 @@ class _Installation:
                     check=False,
                     cwd="/",
                     env={**environment, "LC_ALL": "C"},
-                    user=self._owner[0] if root else None,
-                    group=self._owner[1] if root else None,
-                    extra_groups=[] if root else None,
                 )
             except subprocess.TimeoutExpired as error:
                 raise EmbeddedServerError(f"{program} took more than {timeout_s:.0f} s") from error

@@ -1,0 +1,42 @@
+"""The whole product, started once for most tests; those that break servers have one of their own."""
+
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+from shop import Shop
+
+from switch.demo.environment import Environment
+
+# One card pays in most tests, many times a minute. Everything is logged, since the logs are searched for secrets.
+_OVERRIDES = {"PAYSWITCH_RISK__VELOCITY_LIMIT_PER_MINUTE": "0", "PAYSWITCH_OPERATIONS__LOG_LEVEL": "debug"}
+
+
+async def _environment(overrides: dict[str, str]) -> AsyncIterator[Environment]:
+    # Not under pytest's own directory: as root the database runs as another user, who could not enter it.
+    with tempfile.TemporaryDirectory(prefix="payswitch-tests-", ignore_cleanup_errors=True) as directory:
+        async with Environment(Path(directory) / "state", _OVERRIDES | overrides) as environment:
+            yield environment
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def environment() -> AsyncIterator[Environment]:
+    """Whole when a test gets it, and to be left whole."""
+    async for each in _environment({}):
+        yield each
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def breakable() -> AsyncIterator[Environment]:
+    """The module's own: its servers may be stopped, its switch killed."""
+    async for each in _environment({"PAYSWITCH_OPERATIONS__DRAIN_GRACE_MS": "300"}):
+        yield each
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def shop(environment: Environment) -> AsyncIterator[Shop]:
+    async with environment.client() as client:
+        shop = Shop(environment, client)
+        await shop.connected()
+        yield shop
