@@ -11,7 +11,7 @@ import aiohttp
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-STAGE_METRIC = "payswitch_stage_seconds"
+STAGE_METRIC = "payswitch_flush_duration_seconds"
 GENERATOR = "generator"
 
 

@@ -169,10 +169,11 @@ class StoreUnavailable(Exception):
 
 @dataclass(slots=True)
 class FollowUp:
-    """Work that must end: a reversal or an inquiry of an authorization whose outcome is open.
+    """Work that must end: a reversal or an inquiry of an authorization, a capture or refund whose outcome is open.
 
-    operation: REVERSAL or INQUIRY. attempts: how often it was sent. fence: grows with every claim; a result is
-    accepted only under the fence it was claimed with.
+    operation: REVERSAL, INQUIRY, CAPTURE or REFUND. attempts: how often it was sent by a resolver. fence: grows with
+    every claim; a result is accepted only under the fence it was claimed with. follow_on: the capture or refund, which
+    was sent once before under `trace`; None for a reversal and an inquiry.
     """
 
     authorization: Authorization
@@ -181,6 +182,7 @@ class FollowUp:
     fence: int
     first_due_time_ms: int
     trace: dict[str, str] = field(default_factory=dict)
+    follow_on: FollowOn | None = None
 
 
 class Journal(Protocol):
@@ -216,7 +218,10 @@ class Journal(Protocol):
         """
 
     async def finish_follow_on(self, follow_on: FollowOn, original: Authorization) -> None:
-        """Outcome of a follow-on: what was reserved for a declined one is given back; VOID and REVERSAL move it."""
+        """Outcome of a follow-on that is SENT: what was reserved for a declined one is given back; VOID and REVERSAL
+        move the original; an UNKNOWN one is the resolver's from now on: a REVERSAL of the original, or the CAPTURE or
+        REFUND again. If it was not SENT any more nothing changes. `follow_on` and `original` then say what is stored.
+        """
 
     async def claim_follow_ups(self, owner: UUID, limit: int, lease_s: float) -> list[FollowUp]:
         """Due work, at most one per payer_key and in its order, leased to `owner` (FOR UPDATE SKIP LOCKED)."""
@@ -237,6 +242,9 @@ class FollowUpResult:
     state: the authorization's new state, or None to try again after `retry_after_s`.
     For an inquiry that ends in UNKNOWN a reversal is opened, due after `retry_after_s`.
     answer fields (approval_code …) are taken from `FollowUp.authorization`, which the resolver has updated.
+    Of a capture or refund it is the follow-on's: APPROVED, or DECLINED, which gives back what was reserved; its answer
+    fields are taken from `FollowUp.follow_on`. DEAD_LETTER leaves it UNKNOWN and open, due after `retry_after_s`, but
+    it no longer holds up what is newer of its payer.
     """
 
     state: State | None

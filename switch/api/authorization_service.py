@@ -19,6 +19,7 @@ from switch.api.identity import Doorkeeper
 from switch.domain.authorization import Authorization
 from switch.domain.identity import computed_id, transmission_time_ms_of
 from switch.domain.states import Operation, State
+from switch.ops.metrics import REQUEST_ERRORS
 from switch.payments.errors import NotFound
 from switch.payments.follow_on import FollowOns
 from switch.payments.road import Road
@@ -165,6 +166,7 @@ class AuthorizationServicer(pb_grpc.AuthorizationServiceServicer):
 
 async def _abort(context: Context, error: Exception) -> NoReturn:
     code, text = status_of(error)
+    REQUEST_ERRORS.labels("unary", code.name).inc()
     if code is grpc.StatusCode.INTERNAL:
         log.exception("call_failed")
     await context.abort(code, text)
@@ -173,6 +175,7 @@ async def _abort(context: Context, error: Exception) -> NoReturn:
 
 def _stream_error(sequence: int, error: BaseException) -> pb.AuthorizeStreamResult:
     code, text = status_of(error)
+    REQUEST_ERRORS.labels("stream", code.name).inc()
     if code is grpc.StatusCode.INTERNAL:
         log.error("stream_item_failed", reason=type(error).__name__)
     return pb.AuthorizeStreamResult(sequence=sequence, error=pb.StreamError(code=code.value[0], message=text))

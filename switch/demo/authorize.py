@@ -76,7 +76,7 @@ async def _send(console: Console, target: str, credentials: ClientCredentials, r
         try:
             answer = await client.authorize_unary(request)
         except PaymentError as error:
-            console.print(f"payswitch: {error.code.name}: {error}", highlight=False, soft_wrap=True)
+            console.print(f"payswitch: {error}", highlight=False, soft_wrap=True)
             return 2
     console.print(str(answer).rstrip(), highlight=False)
     return 0 if answer.decision == common_pb2.DECISION_APPROVED else 1

@@ -18,6 +18,12 @@ from switch.domain.identity import computed_id
 
 BUDGET_MS = 200
 _SETTLE_TIMEOUT_S = 20.0
+# UNSPECIFIED: the switch knows nothing of it, since it was killed before the intent was recorded.
+_ENDED_WITHOUT_MONEY = (
+    pb.AUTHORIZATION_STATE_REVERSED,
+    pb.AUTHORIZATION_STATE_DECLINED,
+    pb.AUTHORIZATION_STATE_UNSPECIFIED,
+)
 
 
 @dataclass(slots=True)
@@ -239,18 +245,30 @@ async def killed(stage: Stage) -> Row:
     calls = [asyncio.ensure_future(_or_error(stage.client.authorize(each, BUDGET_MS))) for each in requests]
     await asyncio.sleep(0.08)
     await stage.environment.kill_switch()
-    answered = sum(isinstance(each, pb.AuthorizeResponse) for each in await asyncio.gather(*calls))
+    answers = await asyncio.gather(*calls)
     await stage.environment.clear_scenarios("unionpay")
     started_s = time.perf_counter()
     await stage.environment.start_switch()
-    states = [_state_name(await _settled(stage, each)) for each in requests]
+    ends = [await _settled(stage, each) for each in requests]
     elapsed_s = time.perf_counter() - started_s
-    row = Row("killed with SIGKILL in flight, restarted", "unionpay", "keyed", "unknown", "68", 0.0)
+    name = "killed with SIGKILL in flight, restarted"
+    row = row_of(name, ends[0].answer, 0.0)
+    states = [_state_name(each) for each in ends]
+    answered = sum(isinstance(each, pb.AuthorizeResponse) for each in answers)
     row.remark = f"{answered} answered before; all {count} ended after {elapsed_s:.1f} s: {_counted(states)}"
-    booked = [each for n in range(count) for each in await _states(stage, 20_000 + n)]
-    if set(states) - {"reversed", "declined", "approved"} or "approved" in booked[: count - answered]:
-        row.problem = f"the network's book says {_counted(booked)}"
+    for request, answer, end in zip(requests, answers, ends, strict=True):
+        booked = await _states(stage, request.amount.amount_minor)
+        row.problem = row.problem or _wrong_after_the_kill(answer, end, booked)
     return row
+
+
+def _wrong_after_the_kill(answer: Any, end: pb.Authorization, booked: list[str]) -> str:
+    """An answer that was given still stands; what was not answered holds no money anywhere."""
+    if isinstance(answer, pb.AuthorizeResponse):
+        return "" if end.answer == answer else "an answer that was given does not stand"
+    if end.state not in _ENDED_WITHOUT_MONEY:
+        return f"one stayed {_state_name(end)}"
+    return "the network's book still holds one" if "approved" in booked else ""
 
 
 SCENES: tuple[Scene, ...] = (

@@ -48,14 +48,18 @@ FOLLOW_UP_BACKLOG = ReadingFamily(
 LOOP_LAG = DistributionFamily("payswitch_loop_lag_seconds", "How late the event loop woke a timer.", (), LAG_EDGES_S)
 
 REQUEST_ERRORS = Counter(
-    "payswitch_request_errors_total", "Requests that ended with a gRPC status instead of an answer.", ("rpc", "code")
+    "payswitch_request_errors_total",
+    "Requests that ended with a gRPC status instead of an answer; way: unary or stream.",
+    ("way", "code"),
 )
 REFUSED_ADMISSIONS = Counter(
     "payswitch_refused_admissions_total", "Requests refused before any work was done for them.", ("reason",)
 )
 FOLLOW_UPS = Counter("payswitch_follow_ups_total", "Follow-ups sent, by what they came to.", ("operation", "outcome"))
 DEAD_LETTERS = Counter("payswitch_dead_letters_total", "Follow-ups handed to a person.", ("channel",))
-STORE_FAILURES = Counter("payswitch_store_failures_total", "Failures of the database.", ("operation",))
+STAGE_FAILURES = Counter(
+    "payswitch_stage_failures_total", "Flushes that came to nothing: the database or the HSM was away.", ("stage",)
+)
 COUNTERS_FAILURES = Counter("payswitch_counters_failures_total", "Failures of Redis; risk continued by policy.")
 CHECK_READY = Gauge("payswitch_check_ready", "1 if the readiness check passed last time.", ("check",))
 

@@ -1,8 +1,17 @@
-"""What the road's observer counts: `switch.payments.stop.Observer`, met by shape."""
+"""What the road's observer counts: `switch.payments.observer.Observer`, met by shape."""
 
 from switch.domain.authorization import Authorization
-from switch.domain.states import Decision
-from switch.ops.metrics import REFUSED_ADMISSIONS, AnswerCounts, ChannelCounts, StageCounts
+from switch.domain.states import Decision, Operation
+from switch.ops.metrics import (
+    COUNTERS_FAILURES,
+    DEAD_LETTERS,
+    FOLLOW_UPS,
+    REFUSED_ADMISSIONS,
+    STAGE_FAILURES,
+    AnswerCounts,
+    ChannelCounts,
+    StageCounts,
+)
 from switch.ports import Approved, AwaitingPayer, ChannelResult, Declined, Phase
 
 RPC = "authorize"
@@ -34,6 +43,18 @@ class RoadCounts:
 
     def refused(self, reason: str) -> None:
         REFUSED_ADMISSIONS.labels(reason).inc()
+
+    def failed(self, stage: str) -> None:
+        STAGE_FAILURES.labels(stage).inc()
+
+    def counters_failed(self) -> None:
+        COUNTERS_FAILURES.inc()
+
+    def followed_up(self, operation: Operation, channel: str, result: ChannelResult) -> None:
+        FOLLOW_UPS.labels(operation.name.lower(), _outcome(result)).inc()
+
+    def dead_letter(self, channel: str) -> None:
+        DEAD_LETTERS.labels(channel).inc()
 
 
 def _outcome(result: ChannelResult) -> str:

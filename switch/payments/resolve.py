@@ -1,4 +1,5 @@
-"""What the switch could not learn in time, it learns here: reversals and inquiries until the end (invariant 5).
+"""What the switch could not learn in time, it learns here: reversals, inquiries, captures and refunds until the end
+(invariants 5 and 8).
 
 Work is claimed from the journal under a lease and a fence, at most one item per payer at a time and in order; every
 message's identifiers are durable before its first byte, and a repeat carries the same.
@@ -10,10 +11,11 @@ from dataclasses import dataclass
 
 import structlog
 
-from switch.domain.authorization import Merchant
+from switch.domain.authorization import FollowOn, Merchant
 from switch.domain.states import Operation, State
 from switch.payments.credential import unsealed
 from switch.payments.decide import conclude, unknown
+from switch.payments.follow_on import conclude_follow_on
 from switch.payments.world import World
 from switch.ports import (
     Approved,
@@ -35,14 +37,18 @@ log = structlog.get_logger()
 # way; said so often, with growing pauses between, it means that the original never arrived.
 _TIMES_MISSING = 3
 
+# Refusals of the repeat itself, which say nothing of the message before it: not now, not by this number, not readable.
+_SAY_NOTHING_OF_BEFORE = frozenset({"09", "30", "68", "77", "90", "91", "92", "94", "96", "98", "A0"})
+
 
 @dataclass(slots=True, frozen=True)
 class ResolveSettings:
     """Seconds, but for the counts.
 
     concurrency: batches under way at once, so that one silent channel does not hold up the others.
-    backoff: the pause after the n-th silent reversal is first × 2ⁿ, at most `backoff_max_s`; after
-    `max_attempts` the authorization goes to the dead letters and an alert is raised; it is never dropped.
+    backoff: the pause after the n-th silent reversal, capture or refund is first × 2ⁿ, at most `backoff_max_s`; after
+    `max_attempts` the authorization goes to the dead letters and an alert is raised; it is never dropped. A capture or
+    refund stays UNKNOWN with an alert every `max_attempts`, and is repeated every `backoff_max_s`.
     """
 
     poll_s: float = 0.5
@@ -131,11 +137,14 @@ class Resolver:
             log.warning("credential_not_opened", authorization=str(record.id), reason=type(error).__name__)
             return None
         loop = asyncio.get_running_loop()
+        if follow_up.follow_on is None:
+            money, repeat = record.money, follow_up.attempts if follow_up.trace else 0
+        else:
+            money, repeat = follow_up.follow_on.money, follow_up.attempts + 1
         return ChannelRequest(
-            follow_up.operation, record, record.money, credential,
+            follow_up.operation, record, money, credential,
             Merchant(record.merchant_id, category_code=record.merchant_category_code),
-            loop.time() + self._settings.message_timeout_s, trace=follow_up.trace,
-            repeat=follow_up.attempts if follow_up.trace else 0,
+            loop.time() + self._settings.message_timeout_s, trace=follow_up.trace, repeat=repeat,
         )  # fmt: skip
 
     async def _ask(self, message: ChannelRequest | None) -> ChannelResult:
@@ -146,6 +155,8 @@ class Resolver:
         return reply.result() if done else Unknown(Phase.SENT, "the channel did not answer in time")
 
     def _judge(self, follow_up: FollowUp, result: ChannelResult) -> FollowUpResult:
+        if follow_up.follow_on is not None:
+            return self._judge_follow_on(follow_up, follow_up.follow_on, result)
         if follow_up.operation is Operation.INQUIRY:
             return self._judge_inquiry(follow_up, result)
         return self._judge_reversal(follow_up, result)
@@ -154,12 +165,31 @@ class Resolver:
         """Only the channel's own word ends a reversal; a refusal is tried again, since the money may be held."""
         if isinstance(result, Approved) or (_original_missing(result) and follow_up.attempts + 1 >= _TIMES_MISSING):
             return FollowUpResult(State.REVERSED)
-        reason = result.reason if isinstance(result, Declined | Unknown) else "awaiting the payer"
+        reason = _reason_of(result)
         if follow_up.attempts + 1 >= self._settings.max_attempts:
             log.error("dead_letter", authorization=str(follow_up.authorization.id), reason=reason)
             return FollowUpResult(State.DEAD_LETTER)
-        pause_s = min(self._settings.backoff_max_s, self._settings.backoff_first_s * 2 ** min(follow_up.attempts, 20))
-        return FollowUpResult(None, pause_s)
+        return FollowUpResult(None, self._pause_s(follow_up.attempts))
+
+    def _judge_follow_on(self, follow_up: FollowUp, follow_on: FollowOn, result: ChannelResult) -> FollowUpResult:
+        """A repeat is answered as the first message was, or carried out now; either way that is the outcome."""
+        refused = isinstance(result, Declined) and result.response_code not in _SAY_NOTHING_OF_BEFORE
+        if refused or isinstance(result, Approved):
+            conclude_follow_on(follow_on, result, self._world.clock.time_ms())
+            return FollowUpResult(follow_on.state)
+        follow_on.reason = _reason_of(result)
+        sent = follow_up.attempts + 1
+        if sent % self._settings.max_attempts:
+            over = sent > self._settings.max_attempts
+            return FollowUpResult(None, self._settings.backoff_max_s if over else self._pause_s(follow_up.attempts))
+        log.error(
+            "dead_letter", authorization=str(follow_on.authorization_id), follow_on=str(follow_on.id),
+            operation=follow_on.operation.name, attempts=sent, reason=follow_on.reason,
+        )  # fmt: skip
+        return FollowUpResult(State.DEAD_LETTER, self._settings.backoff_max_s)
+
+    def _pause_s(self, attempts: int) -> float:
+        return min(self._settings.backoff_max_s, self._settings.backoff_first_s * 2.0 ** min(attempts, 20))
 
     def _judge_inquiry(self, follow_up: FollowUp, result: ChannelResult) -> FollowUpResult:
         record = follow_up.authorization
@@ -172,6 +202,10 @@ class Resolver:
         reason = "the payer did not confirm in time" if isinstance(result, AwaitingPayer) else result.reason
         unknown(record, "resolve", reason)
         return FollowUpResult(State.UNKNOWN, 0.0)
+
+
+def _reason_of(result: ChannelResult) -> str:
+    return result.reason if isinstance(result, Declined | Unknown) else "the channel has not finished it"
 
 
 def _original_missing(result: ChannelResult) -> bool:

@@ -175,6 +175,7 @@ class Road:
             attempts = await self._world.counters.count_many(keys, limits.window_s)
         except CountersUnavailable:
             attempts = [None] * len(batch)
+            self._world.observer.counters_failed()
         for transaction, attempts_in_window in zip(batch, attempts, strict=True):
             refusal = None if transaction.decided else judge(transaction.request, attempts_in_window, limits)
             if refusal is not None:

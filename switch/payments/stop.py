@@ -8,34 +8,16 @@ transaction that meets an idle stop waits for nothing.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
 
 import structlog
 
-from switch.domain.authorization import Authorization
+from switch.payments.observer import Observer
 from switch.payments.transaction import Transaction
-from switch.ports import ChannelResult
 
 log = structlog.get_logger()
 
 Work = Callable[[list[Transaction]], Awaitable[None]]
 Failed = Callable[[list[Transaction], Exception], None]
-
-
-class Observer(Protocol):
-    """Who watches the road; `switch.ops.metrics` meets it."""
-
-    def stage(self, name: str, batch: int, seconds: float) -> None:
-        """A flush of `batch` transactions took so long."""
-
-    def channel(self, record: Authorization, result: ChannelResult, seconds: float) -> None:
-        """The record's channel came to that result after so long."""
-
-    def answered(self, record: Authorization, seconds: float) -> None:
-        """One caller got its answer after so long."""
-
-    def refused(self, reason: str) -> None:
-        """One request was not answered with a decision."""
 
 
 class Stop:
@@ -114,5 +96,6 @@ class Stop:
             await self._work(batch)
         except Exception as error:
             log.exception("stage_failed", stage=self.name, batch=len(batch))
+            self._observer.failed(self.name)
             self._failed(batch, error)
         self._observer.stage(self.name, len(batch), self._loop.time() - started_s)

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
+from switch.payments.observer import Observer
 from switch.payments.ownership import Ownership
 from switch.payments.routing import ChannelFacts, RoutingTable
-from switch.payments.stop import Observer
 from switch.ports import Channel, Clock, Counters, Hsm, Journal
 from switch.risk.assess import Limits
 

@@ -8,7 +8,7 @@ import structlog
 from switch.domain.authorization import Authorization, FollowOn
 from switch.domain.states import Decision, Operation, State, may_become
 from switch.store.follow_on_rules import NO_ORIGINAL, OVERTOOK, InFlight, Verdict, judge
-from switch.store.follow_ups import OPEN_FOLLOW_UPS, follow_up_row
+from switch.store.follow_ups import NO_FOLLOW_ON, OPEN_FOLLOW_UPS, follow_up_row
 from switch.store.rows import authorization_from, authorization_row, follow_on_from, follow_on_row, trace_text
 from switch.store.sessions import Connection, Retry, Sessions
 
@@ -118,23 +118,29 @@ class FollowOns:
             await self._open_reversal(connection, original)
 
     async def _open_reversal(self, connection: Connection, original: Authorization) -> None:
-        row = follow_up_row(original, Operation.REVERSAL, self._reversal_after_s)
+        await self._open(connection, original, Operation.REVERSAL)
+
+    async def _open(
+        self, connection: Connection, original: Authorization, operation: Operation, follow_on_id: UUID = NO_FOLLOW_ON
+    ) -> None:
+        row = follow_up_row(original, operation, self._reversal_after_s, follow_on_id=follow_on_id)
         await connection.execute(OPEN_FOLLOW_UPS, [row])
 
     async def finish(self, follow_on: FollowOn, original: Authorization) -> None:
-        """Outcome of a follow-on that is SENT or UNKNOWN; of any other nothing changes.
+        """Outcome of a follow-on that is SENT; of any other nothing changes: once UNKNOWN it is the resolver's.
 
-        `original` is brought up to date: state and amounts. DECLINED gives back what was reserved. UNKNOWN keeps it;
-        of a void or reversal the resolver takes over with a REVERSAL.
+        `follow_on` and `original` are brought up to date: they say what is stored now. DECLINED gives back what was
+        reserved. UNKNOWN keeps it, and the resolver takes over: a void or reversal ends as a REVERSAL of the original,
+        a capture or refund is repeated until the channel answers it.
         """
         if follow_on.state is State.SENT:
             raise ValueError("a follow-on does not finish as SENT")
 
-        async def work(connection: Connection) -> Authorization | None:
+        async def work(connection: Connection) -> tuple[Authorization | None, FollowOn | None]:
             current = await _lock_original(connection, follow_on.merchant_id, follow_on.authorization_id)
             stored = await connection.fetchrow(_LOCK, follow_on.merchant_id, follow_on.id)
-            if current is None or stored is None or stored["state"] not in (State.SENT, State.UNKNOWN):
-                return current
+            if current is None or stored is None or stored["state"] != State.SENT:
+                return current, None if stored is None else follow_on_from(stored)
             await connection.execute(
                 _FINISH,
                 follow_on.merchant_id,
@@ -147,9 +153,13 @@ class FollowOns:
                 follow_on.answered_time_ms,
             )
             await self._settle(connection, follow_on, current)
-            return current
+            return current, None
 
-        current = await self._sessions.transaction(work)
+        current, settled_before = await self._sessions.transaction(work)
+        if settled_before is not None:
+            follow_on.state, follow_on.answered_time_ms = settled_before.state, settled_before.answered_time_ms
+            follow_on.response_code, follow_on.reason = settled_before.response_code, settled_before.reason
+            follow_on.channel_reference = settled_before.channel_reference
         if current is not None:
             original.state = current.state
             original.approved_minor = current.approved_minor
@@ -161,7 +171,9 @@ class FollowOns:
         if follow_on.state is State.DECLINED and following is None:
             _give_back(follow_on, original)
             await _save_original(connection, original)
-        elif follow_on.state is State.UNKNOWN and following is not None:
+        elif follow_on.state is State.UNKNOWN and following is None:
+            await self._open(connection, original, follow_on.operation, follow_on.id)
+        elif follow_on.state is State.UNKNOWN:
             await self._open_reversal(connection, original)
         elif follow_on.state is State.APPROVED and following is not None:
             if not may_become(original.state, following):

@@ -7,7 +7,7 @@ import structlog
 
 from switch.domain.identity import lowest_id_at
 from switch.domain.states import Operation
-from switch.store.follow_ups import OPEN_FOLLOW_UPS
+from switch.store.follow_ups import NO_FOLLOW_ON, OPEN, OPEN_FOLLOW_UPS
 from switch.store.sessions import Connection, Sessions
 
 log = structlog.get_logger()
@@ -25,7 +25,8 @@ _OWN_SWEEP_MS = 30_000
 # An id begins with the acquirer's transmission time: at most this far before the row was created (DESIGN 3.4: 24 h).
 _OLDEST_TRANSMISSION_MS = 25 * 3_600_000
 
-# Follow-ons have no owner; none is in flight for as long as this.
+# Follow-ons have no owner, so whether their process lives is not asked: none is in flight for as long as this. Whoever
+# wakes up later finds its follow-on UNKNOWN and no longer its own to finish.
 _FOLLOW_ON_PATIENCE_MS = 60_000
 
 _SCAN_TIMEOUT_S = 30.0
@@ -61,14 +62,15 @@ opened AS (
 SELECT count(*) FROM claimed
 """
 
-# A reversal (6) or void (4) left in flight is finished by a reversal; a capture or refund keeps what it reserved.
+# A reversal (6) or void (4) left in flight is finished by a reversal; a capture or refund keeps what it reserved and is
+# repeated until the channel answers it.
 _CLAIM_FOLLOW_ONS = """
 WITH old AS (
     SELECT merchant_id, id FROM follow_ons
     WHERE state = 1 AND created_time_ms < now_ms() - $1 FOR UPDATE SKIP LOCKED)
 UPDATE follow_ons AS n SET state = 5, response_code = '68', reason = 'outcome lost', answered_time_ms = now_ms()
 FROM old WHERE n.merchant_id = old.merchant_id AND n.id = old.id
-RETURNING n.merchant_id, n.authorization_id, n.operation
+RETURNING n.merchant_id, n.id, n.authorization_id, n.operation
 """
 
 
@@ -139,15 +141,16 @@ class InDoubt:
 
     async def _claim_follow_ons(self, connection: Connection) -> None:
         left = await connection.fetch(_CLAIM_FOLLOW_ONS, _FOLLOW_ON_PATIENCE_MS)
-        undone = sorted(
-            {
-                (row["merchant_id"], row["authorization_id"])
-                for row in left
-                if row["operation"] in (Operation.REVERSAL, Operation.VOID)
-            }
-        )
-        if undone:
-            rows = [(*key, Operation.REVERSAL, 0, 0, self._reversal_after_ms, "") for key in undone]
+        work = {(row["merchant_id"], row["authorization_id"], *_work_of(row["operation"], row["id"])) for row in left}
+        if work:
+            rows = [(*key, 0, OPEN, self._reversal_after_ms, "") for key in sorted(work)]
             await connection.execute(OPEN_FOLLOW_UPS, rows)
         if left:
             log.warning("follow_ons_in_doubt", count=len(left))
+
+
+def _work_of(operation: int, follow_on_id: UUID) -> tuple[Operation, UUID]:
+    """What the resolver does for a follow-on in doubt: (operation, follow_on_id) of the follow-up."""
+    if operation in (Operation.REVERSAL, Operation.VOID):
+        return Operation.REVERSAL, NO_FOLLOW_ON
+    return Operation(operation), follow_on_id

@@ -70,14 +70,14 @@ def test_a_step_without_answers_has_no_curve_and_can_be_plotted(tmp_path):
 
 
 EXPOSITION = """\
-# HELP payswitch_stage_seconds Time in each stage.
-# TYPE payswitch_stage_seconds histogram
-payswitch_stage_seconds_bucket{le="+Inf",stage="admit"} 4
-payswitch_stage_seconds_count{stage="admit"} 4
-payswitch_stage_seconds_sum{stage="admit"} 0.002
-payswitch_stage_seconds_bucket{le="+Inf",stage="send"} 2
-payswitch_stage_seconds_count{stage="send"} 2
-payswitch_stage_seconds_sum{stage="send"} 0.010
+# HELP payswitch_flush_duration_seconds Time in each stage.
+# TYPE payswitch_flush_duration_seconds histogram
+payswitch_flush_duration_seconds_bucket{le="+Inf",stage="admit"} 4
+payswitch_flush_duration_seconds_count{stage="admit"} 4
+payswitch_flush_duration_seconds_sum{stage="admit"} 0.002
+payswitch_flush_duration_seconds_bucket{le="+Inf",stage="send"} 2
+payswitch_flush_duration_seconds_count{stage="send"} 2
+payswitch_flush_duration_seconds_sum{stage="send"} 0.010
 # HELP other_seconds Else.
 # TYPE other_seconds histogram
 other_seconds_count 1

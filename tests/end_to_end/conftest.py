@@ -5,12 +5,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest_asyncio
-from shop import Shop
+from shop import WECHAT, Shop
 
 from switch.demo.environment import Environment
 
 # One card pays in most tests, many times a minute. Everything is logged, since the logs are searched for secrets.
-_OVERRIDES = {"PAYSWITCH_RISK__VELOCITY_LIMIT_PER_MINUTE": "0", "PAYSWITCH_OPERATIONS__LOG_LEVEL": "debug"}
+# WeChat Pay takes no cancellation of a payment younger than 15 s; the tests have less patience.
+_OVERRIDES = {
+    "PAYSWITCH_RISK__VELOCITY_LIMIT_PER_MINUTE": "0",
+    "PAYSWITCH_OPERATIONS__LOG_LEVEL": "debug",
+    "PAYSWITCH_WECHAT__REVERSAL_AFTER_MS": str(int(WECHAT.undoes_after_s * 1000) - 100),
+}
 
 
 async def _environment(overrides: dict[str, str]) -> AsyncIterator[Environment]:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 async def test_a_tiny_run_measures_the_real_switch_and_writes_its_results(tmp_path: Path) -> None:
     arguments = [
-        "--seconds", "1", "--warmup-s", "0.5", "--window", "32", "--unary-concurrency", "8", "--no-echo",
+        "--seconds", "1", "--warmup-s", "0.2", "--window", "32", "--unary-concurrency", "8", "--no-echo",
         "--rate-per-s", "200", "--output", str(tmp_path / "out"),
     ]  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="payswitch-tests-", ignore_cleanup_errors=True) as state_dir:

@@ -35,6 +35,8 @@ card_channels = pytest.mark.parametrize("way", [UNIONPAY, ISSUER], ids=str)
 wallets = pytest.mark.parametrize("way", [ALIPAY, WECHAT], ids=str)
 
 BUDGET_S = 0.2
+# Of an original that is still in flight: the switch may reverse it at once or leave it to its resolver.
+_UNDONE_OR_BEING_UNDONE = (("approved", "00"), ("unknown", "68"))
 
 
 async def _timed(shop: Shop, request: pb.AuthorizeRequest) -> pb.AuthorizeResponse:
@@ -223,7 +225,7 @@ async def test_a_reversal_in_flight_wins_over_the_approval(shop: Shop, way: Way)
     paying = asyncio.ensure_future(shop.client.authorize(request))
     await asyncio.sleep(0.05)
     reversal = await shop.client.reverse(pb.ReverseRequest(follow_on=named(request)))
-    assert decided(reversal.result) == _undone_at_once(way)
+    assert decided(reversal.result) in _UNDONE_OR_BEING_UNDONE
     answers = await asyncio.gather(paying, return_exceptions=True)
     assert not any(isinstance(each, pb.AuthorizeResponse) and decided(each)[0] == "approved" for each in answers)
     await shop.becomes(request, "reversed")
@@ -317,6 +319,6 @@ async def test_an_acquirer_may_give_up_on_a_payer_who_takes_time(shop: Shop, way
     await shop.scripted(way, request, "user_paying", delay_ms=60_000)
     assert decided(await shop.client.authorize(request)) == ("awaiting_payer", "09")
     reversal = await shop.client.reverse(pb.ReverseRequest(follow_on=named(request)))
-    assert decided(reversal.result) == _undone_at_once(way)
+    assert decided(reversal.result) in _UNDONE_OR_BEING_UNDONE
     await shop.becomes(request, "reversed")
     assert [each.standing for each in await shop.booked(way, request)] == [UNDONE]

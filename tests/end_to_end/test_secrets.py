@@ -146,10 +146,11 @@ async def redis_dump(shop: Shop) -> bytes:
 
 
 def files_of(*folders: Path) -> Iterator[tuple[Path, bytes]]:
+    """Without their long runs of zeros: a fresh write-ahead log is hardly anything else."""
     for folder in folders:
         for path in sorted(folder.rglob("*")):
             if path.is_file():
-                yield path, path.read_bytes()
+                yield path, path.read_bytes().replace(bytes(1024), b"")
 
 
 async def test_no_secret_of_a_payer_is_seen_anywhere(shop: Shop, canaries: Canaries) -> None:

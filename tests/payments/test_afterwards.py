@@ -13,6 +13,7 @@ async def test_a_repeat_waits_until_the_lost_sending_is_settled_and_is_then_carr
     town.journal.down = True
     with pytest.raises(Unavailable):
         await town.road.enter(request, 0.2)
+    await asyncio.sleep(0.05)
     town.journal.down = False
     # The first sending's outcome ("not sent") must not be taken for this one's: the channel would have been paid.
     with pytest.raises(Unavailable):

@@ -1,5 +1,6 @@
 """Capture, void, refund and the acquirer's reversal; amounts are the journal's to check (tests/store)."""
 
+import asyncio
 import time
 from uuid import uuid4
 
@@ -7,10 +8,10 @@ import pytest
 
 from switch.domain.money import Money
 from switch.domain.states import Decision, Operation, State
-from switch.payments.errors import ContentDiffers, NotFound, TransmissionTimeRefused
+from switch.payments.errors import ContentDiffers, NotFound, TransmissionTimeRefused, Unavailable
 from switch.payments.follow_on import FollowOnRequest, FollowOns
 from switch.payments.intake import new_record
-from switch.ports import Approved, Declined, Phase, Unknown
+from switch.ports import Approved, Declined, Phase, StoreUnavailable, Unknown
 
 
 def follow_on_of(record, operation, **changes):
@@ -60,21 +61,124 @@ async def test_the_same_key_with_another_amount_is_an_error(town, approved, foll
         await follow_ons.carry_out(other)
 
 
-async def test_a_silent_refund_is_unknown_and_its_repeat_is_sent_under_the_same_identifiers(town, approved, follow_ons):
+async def test_a_silent_refund_is_unknown_and_its_repeat_is_not_sent_by_the_caller(town, approved, follow_ons):
     wanted = follow_on_of(approved, Operation.REFUND, money=Money(500, "CNY"))
     town.first.script = lambda request: None
-    assert (await follow_ons.carry_out(wanted)).state is State.UNKNOWN
+    first = await follow_ons.carry_out(wanted)
+    assert (first.state, first.response_code) == (State.UNKNOWN, "68")
     town.first.script = lambda request: Approved()
+    assert await follow_ons.carry_out(wanted) == first
+    assert len(town.first.sent) == 2
+    [follow_up] = town.journal.follow_ups
+    assert (follow_up.operation, follow_up.trace) == (Operation.REFUND, town.first.sent[-1].trace)
+
+
+async def test_repeats_that_come_while_it_is_sent_are_unknown_and_send_nothing(town, approved, follow_ons):
+    wanted = follow_on_of(approved, Operation.REFUND, money=Money(500, "CNY"))
+    town.first.script = lambda request: None
+    first = asyncio.create_task(follow_ons.carry_out(wanted))
+    await asyncio.sleep(0.02)
+    repeats = await asyncio.gather(*(follow_ons.carry_out(wanted) for _ in range(3)))
+    assert {(each.state, each.response_code) for each in repeats} == {(State.UNKNOWN, "68")}
+    town.first.replies[-1].set_result(Approved())
+    assert (await first).state is State.APPROVED
     assert (await follow_ons.carry_out(wanted)).state is State.APPROVED
-    first, second = town.first.sent[-2:]
-    assert first.trace == second.trace
-    assert (first.repeat, second.repeat) == (0, 1)
+    assert len(town.first.sent) == 2
+
+
+async def test_the_intent_is_durable_before_the_first_byte_and_the_outcome_before_the_answer(
+    town, approved, follow_ons
+):
+    town.events.clear()
+    await follow_ons.carry_out(follow_on_of(approved, Operation.REFUND, money=Money(500, "CNY")))
+    assert town.events == ["follow-on durable", "sent", "outcome durable"]
+
+
+async def test_a_process_killed_while_it_sends_leaves_it_to_the_resolver(town, approved, follow_ons):
+    """The journal's sweep takes it over (tests/store); a repeat meanwhile sends nothing."""
+    wanted = follow_on_of(approved, Operation.REFUND, money=Money(500, "CNY"))
+    town.journal.down_for_outcomes = True
+    with pytest.raises(StoreUnavailable):
+        await follow_ons.carry_out(wanted)
+    town.journal.down_for_outcomes = False
+    assert (await follow_ons.carry_out(wanted)).state is State.UNKNOWN
+    assert len(town.first.sent) == 2
+
+
+async def test_an_outcome_that_comes_after_the_sweep_does_not_win(town, approved, follow_ons):
+    wanted = follow_on_of(approved, Operation.REFUND, money=Money(500, "CNY"))
+    town.first.script = lambda request: None
+    late = asyncio.create_task(follow_ons.carry_out(wanted))
+    await asyncio.sleep(0.02)
+    for each in town.journal.follow_ons.values():
+        each.state, each.response_code, each.reason = State.UNKNOWN, "68", "outcome lost"
+    town.first.replies[-1].set_result(Declined("51"))
+    answer = await late
+    assert (answer.state, answer.response_code) == (State.UNKNOWN, "68")
+    assert town.journal.rows[approved.merchant_id, approved.id].refunded_minor == 500
+
+
+@pytest.mark.parametrize("slow_s", [0.15, 0.3])
+async def test_the_caller_is_answered_inside_its_budget(town, approved, follow_ons, slow_s):
+    """What the database takes from the budget the channel does not get."""
+    town.first.script = lambda request: None
+    town.journal.slow_s = slow_s
+    begun_s = time.monotonic()
+    with pytest.raises(Unavailable):
+        await follow_ons.carry_out(follow_on_of(approved, Operation.REFUND, money=Money(500, "CNY")))
+    assert time.monotonic() - begun_s < 0.4
+    await asyncio.gather(*follow_ons._working)
+    assert [each.state for each in town.journal.follow_ons.values()] == [State.DECLINED]
+    assert len(town.first.sent) == 1
 
 
 async def test_not_sent_is_declined_91(town, approved, follow_ons):
     town.first.script = lambda request: Unknown(Phase.NOT_SENT, "no link")
     done = await follow_ons.carry_out(follow_on_of(approved, Operation.VOID))
     assert (done.state, done.response_code) == (State.DECLINED, "91")
+
+
+async def test_a_reversal_that_was_not_sent_is_pursued(town, approved, follow_ons):
+    town.first.script = lambda request: Unknown(Phase.NOT_SENT, "no link")
+    wanted = follow_on_of(approved, Operation.REVERSAL)
+    done = await follow_ons.carry_out(wanted)
+    assert (done.state, done.response_code) == (State.UNKNOWN, "68")
+    assert [each.operation for each in town.journal.follow_ups] == [Operation.REVERSAL]
+    assert await follow_ons.carry_out(wanted) == done
+    assert len(town.first.sent) == 2
+
+
+@pytest.mark.parametrize("state", [State.SENT, State.UNKNOWN, State.AWAITING_PAYER])
+async def test_a_reversal_of_an_open_original_is_not_sent_at_once(town, approved, follow_ons, state):
+    """A channel may refuse it so early; the resolver sends it when it may be sent."""
+    town.journal.rows[approved.merchant_id, approved.id].state = state
+    town.first.script = lambda request: Declined("12")
+    done = await follow_ons.carry_out(follow_on_of(approved, Operation.REVERSAL))
+    assert (done.state, done.response_code) == (State.UNKNOWN, "68")
+    assert len(town.first.sent) == 1
+    assert [each.operation for each in town.journal.follow_ups] == [Operation.REVERSAL]
+
+
+async def test_a_reversal_of_an_open_original_without_a_channel_is_not_declined(town, approved, follow_ons):
+    row = town.journal.rows[approved.merchant_id, approved.id]
+    row.state, row.channel = State.SENT, ""
+    assert (await follow_ons.carry_out(follow_on_of(approved, Operation.REVERSAL))).state is State.UNKNOWN
+
+
+async def test_an_original_that_moved_to_another_channel_meanwhile_is_not_asked_under_a_wrong_name(
+    town, approved, follow_ons
+):
+    row = town.journal.rows[approved.merchant_id, approved.id]
+    begin = town.journal.begin_follow_on
+
+    async def cascaded(follow_on, tombstone):
+        row.channel = "second"
+        return await begin(follow_on, tombstone)
+
+    town.journal.begin_follow_on = cascaded
+    done = await follow_ons.carry_out(follow_on_of(approved, Operation.REVERSAL))
+    assert done.state is State.UNKNOWN
+    assert (len(town.first.sent), town.second.sent) == (1, [])
 
 
 async def test_a_refusal_is_an_answer(town, approved, follow_ons):
@@ -85,7 +189,7 @@ async def test_a_refusal_is_an_answer(town, approved, follow_ons):
 
 async def test_what_the_channel_does_not_offer_is_40(town, approved, follow_ons):
     town.first.operations = frozenset({Operation.SALE})
-    done = await follow_ons.carry_out(follow_on_of(approved, Operation.CAPTURE, money=Money(1, "CNY")))
+    done = await follow_ons.carry_out(follow_on_of(approved, Operation.REFUND, money=Money(1, "CNY")))
     assert (done.state, done.response_code) == (State.DECLINED, "40")
     assert len(town.first.sent) == 1
 

@@ -104,8 +104,8 @@ async def test_a_declined_capture_gives_back_and_an_unknown_one_keeps(
     assert original.captured_minor == 6_000
     await finish(journal, unknown, original, State.UNKNOWN)
     assert original.captured_minor == 6_000
-    await finish(journal, unknown, original, State.APPROVED)
-    await finish(journal, unknown, original, State.DECLINED)  # settled already: no effect
+    await finish(journal, unknown, original, State.DECLINED)  # the resolver's by now: no effect
+    assert (unknown.state, original.captured_minor) == (State.UNKNOWN, 6_000)
     assert (await stored(journal, original)).captured_minor == 6_000
 
 

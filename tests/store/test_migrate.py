@@ -2,12 +2,16 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import UUID
 
 import asyncpg
 import pytest
 
 from switch.store.embedded import EmbeddedPostgres
 from switch.store.migrate import DIRECTORY, MigrationError, migrate, read_migrations
+
+LAST = len(read_migrations())
+NEXT = f"{LAST + 1:04}"
 
 
 @pytest.fixture
@@ -28,13 +32,13 @@ def copy(tmp_path: Path) -> Path:
 
 async def test_applies_all_in_order_then_nothing(empty_dsn: str) -> None:
     applied = await migrate(empty_dsn)
-    assert [each.version for each in applied] == list(range(1, len(read_migrations()) + 1))
+    assert [each.version for each in applied] == list(range(1, LAST + 1))
     assert await migrate(empty_dsn) == []
 
 
 async def test_processes_that_start_at_once_apply_each_migration_once(empty_dsn: str) -> None:
     applied = await asyncio.gather(*(migrate(empty_dsn) for _ in range(5)))
-    assert sorted(len(each) for each in applied) == [0, 0, 0, 0, len(read_migrations())]
+    assert sorted(len(each) for each in applied) == [0, 0, 0, 0, LAST]
 
 
 async def test_a_changed_migration_is_named(empty_dsn: str, copy: Path) -> None:
@@ -46,23 +50,23 @@ async def test_a_changed_migration_is_named(empty_dsn: str, copy: Path) -> None:
 
 
 async def test_a_newer_database_is_refused(empty_dsn: str, copy: Path) -> None:
-    (copy / "0006_later.sql").write_text("SELECT 1")
+    (copy / f"{NEXT}_later.sql").write_text("SELECT 1")
     await migrate(empty_dsn, copy)
-    with pytest.raises(MigrationError, match="0006_later, which this version does not know"):
+    with pytest.raises(MigrationError, match=f"{NEXT}_later, which this version does not know"):
         await migrate(empty_dsn)
 
 
 async def test_a_failing_migration_leaves_no_trace_and_keeps_those_before(empty_dsn: str, copy: Path) -> None:
-    (copy / "0006_broken.sql").write_text("CREATE TABLE half (a int); SELECT nonsense")
-    with pytest.raises(MigrationError, match="0006_broken failed"):
+    (copy / f"{NEXT}_broken.sql").write_text("CREATE TABLE half (a int); SELECT nonsense")
+    with pytest.raises(MigrationError, match=f"{NEXT}_broken failed"):
         await migrate(empty_dsn, copy)
     connection = await asyncpg.connect(empty_dsn)
-    assert await connection.fetchval("SELECT max(version) FROM schema_migrations") == 5
+    assert await connection.fetchval("SELECT max(version) FROM schema_migrations") == LAST
     assert await connection.fetchval("SELECT to_regclass('half')") is None
     await connection.close()
 
 
-@pytest.mark.parametrize("name", ["0007_gap.sql", "0003_twice.sql", "x_y.sql", "0006.sql"])
+@pytest.mark.parametrize("name", [f"{LAST + 2:04}_gap.sql", "0003_twice.sql", "x_y.sql", f"{NEXT}.sql"])
 def test_badly_numbered_files_are_refused(copy: Path, name: str) -> None:
     (copy / name).write_text("SELECT 1")
     with pytest.raises(MigrationError):
@@ -75,3 +79,34 @@ async def test_another_process_migrating_for_too_long_is_an_error(empty_dsn: str
     with pytest.raises(MigrationError, match="another process"):
         await migrate(empty_dsn, lock_timeout_s=0.1)
     await other.close()
+
+
+@pytest.fixture
+def first_five(copy: Path) -> Path:
+    for path in sorted(copy.glob("*.sql"))[5:]:
+        path.unlink()
+    return copy
+
+
+async def test_what_was_left_unknown_before_is_pursued(empty_dsn: str, first_five: Path) -> None:
+    """Migration 6: captures and refunds without a follow-up get one; reversals keep theirs."""
+    await migrate(empty_dsn, first_five)
+    connection = await asyncpg.connect(empty_dsn)
+    await connection.execute(
+        "INSERT INTO authorizations VALUES ('m', $1, 'a', '', '', 1, 9, 'CNY', 1, '', '', 'payer', '', 3, 1, '', '', "
+        "'', 'unionpay', 1, '', '{}', '', '', '', '', 9, 9, 5, NULL, 10, 11)",
+        UUID(int=1),
+    )
+    await connection.executemany(
+        "INSERT INTO follow_ons VALUES ('m', $1, $2, 'a', $3, 5, 'CNY', '', $4, '68', '', '', '{}', 20, 21)",
+        [(UUID(int=2), UUID(int=1), 5, 5), (UUID(int=3), UUID(int=1), 5, 3), (UUID(int=4), UUID(int=1), 4, 5)],
+    )
+    await connection.execute(
+        "INSERT INTO follow_ups VALUES ('m', $1, 6, 'payer', 10, 1, 0, 0, 7, NULL, 0, 0, '{}', '')", UUID(int=1)
+    )
+    await migrate(empty_dsn)
+    rows = await connection.fetch(
+        "SELECT operation, follow_on_id, payer_key, created_time_ms, state, attempts FROM follow_ups ORDER BY operation"
+    )
+    assert [tuple(row) for row in rows] == [(5, UUID(int=2), b"payer", 20, 1, 0), (6, UUID(int=0), b"payer", 10, 1, 7)]
+    await connection.close()

@@ -87,8 +87,7 @@ class Way:
 
 UNIONPAY = Way("unionpay", "unionpay", lambda at, amount: at.keyed(RICH, amount), _in_unionpay)
 ALIPAY = Way("alipay", "alipay", lambda at, amount: at.code(fresh_code("28"), amount), _in_alipay)
-# The environment tells the platform and the switch one second instead of fifteen.
-WECHAT = Way("wechat", "wechat", lambda at, amount: at.code(fresh_code("13"), amount), _in_wechat, 1.1)
+WECHAT = Way("wechat", "wechat", lambda at, amount: at.code(fresh_code("13"), amount), _in_wechat, 0.6)
 ISSUER = Way("issuer:demo", "issuer", lambda at, amount: at.keyed(ISSUED[0], amount), _in_issuer)
 WAYS = (UNIONPAY, ALIPAY, WECHAT, ISSUER)
 

@@ -40,6 +40,7 @@ from switch.ports import (
     StoreUnavailable,
 )
 from switch.risk.assess import Limits
+from switch.store.follow_on_rules import NO_ORIGINAL, OVERTOOK, InFlight, judge
 
 
 class MemoryJournal:
@@ -54,6 +55,7 @@ class MemoryJournal:
         self.down_for_outcomes = False
         self.slow_s = 0.0
         self.batches: list[int] = []
+        self.pauses_s: list[float] = []
 
     async def _work(self) -> None:
         await asyncio.sleep(self.slow_s)
@@ -109,18 +111,68 @@ class MemoryJournal:
         self, follow_on: FollowOn, tombstone: Authorization | None
     ) -> tuple[FollowOn, Authorization | None]:
         await self._work()
+        key = follow_on.merchant_id, follow_on.id
         original = self.rows.get((follow_on.merchant_id, follow_on.authorization_id))
-        stored = self.follow_ons.setdefault((follow_on.merchant_id, follow_on.id), follow_on)
+        if key in self.follow_ons:
+            return copy.copy(self.follow_ons[key]), copy.copy(original)
+        verdict = NO_ORIGINAL if original is None else judge(follow_on, original, self._in_flight(follow_on))
         if original is None and tombstone is not None:
-            self.rows[tombstone.merchant_id, tombstone.id] = tombstone
-            stored.state, stored.response_code = State.APPROVED, "00"
-        return stored, copy.copy(original)
+            verdict, self.rows[tombstone.merchant_id, tombstone.id] = OVERTOOK, tombstone
+        follow_on.state, follow_on.response_code = verdict.state, verdict.response_code
+        follow_on.reason = verdict.reason
+        self.follow_ons[key] = copy.copy(follow_on)
+        self.events.append("follow-on durable")
+        if original is not None:
+            original.captured_minor += verdict.captured_delta_minor
+            original.refunded_minor += verdict.refunded_delta_minor
+            original.state = verdict.original_becomes or original.state
+            if verdict.open_reversal:
+                self._open(original, Operation.REVERSAL)
+        return follow_on, copy.copy(original)
+
+    def _in_flight(self, follow_on: FollowOn) -> InFlight:
+        others = [
+            each for each in self.follow_ons.values()
+            if each.authorization_id == follow_on.authorization_id and each.state in (State.SENT, State.UNKNOWN)
+        ]  # fmt: skip
+        captures = [each.money.amount_minor for each in others if each.operation is Operation.CAPTURE]
+        return InFlight(any(each.operation in (Operation.VOID, Operation.REVERSAL) for each in others), sum(captures))
+
+    def _open(self, record: Authorization, operation: Operation, follow_on: FollowOn | None = None) -> None:
+        self.follow_ups = [
+            each for each in self.follow_ups
+            if follow_on is not None or each.follow_on is not None or each.authorization.id != record.id
+        ]  # fmt: skip
+        trace = {} if follow_on is None else dict(follow_on.trace)
+        self.follow_ups.append(
+            FollowUp(copy.copy(record), operation, 0, 1, int(time.time() * 1000), trace, copy.copy(follow_on))
+        )
 
     async def finish_follow_on(self, follow_on: FollowOn, original: Authorization) -> None:
         await self._work()
+        if self.down_for_outcomes:
+            raise StoreUnavailable("outcomes down")
+        self.events.append("outcome durable")
+        stored = self.follow_ons[follow_on.merchant_id, follow_on.id]
+        if stored.state is not State.SENT:
+            follow_on.state, follow_on.response_code, follow_on.reason = (
+                stored.state, stored.response_code, stored.reason,
+            )  # fmt: skip
+            return
+        row = self.rows[original.merchant_id, original.id]
+        self._settle(follow_on, row)
         moved = {Operation.VOID: State.VOIDED, Operation.REVERSAL: State.REVERSED}.get(follow_on.operation)
-        if moved is not None and follow_on.state is State.APPROVED:
-            self.rows[original.merchant_id, original.id].state = moved
+        if follow_on.state is State.UNKNOWN:
+            self._open(row, Operation.REVERSAL) if moved else self._open(row, follow_on.operation, follow_on)
+        elif moved is not None and follow_on.state is State.APPROVED:
+            row.state = moved
+
+    def _settle(self, follow_on: FollowOn, row: Authorization) -> None:
+        self.follow_ons[follow_on.merchant_id, follow_on.id] = copy.copy(follow_on)
+        if follow_on.state is State.DECLINED and follow_on.operation is Operation.CAPTURE:
+            row.captured_minor -= follow_on.money.amount_minor
+        if follow_on.state is State.DECLINED and follow_on.operation is Operation.REFUND:
+            row.refunded_minor -= follow_on.money.amount_minor
 
     async def claim_follow_ups(self, owner: UUID, limit: int, lease_s: float) -> list[FollowUp]:
         await self._work()
@@ -132,17 +184,30 @@ class MemoryJournal:
 
     async def finish_follow_ups(self, results: Sequence[tuple[FollowUp, FollowUpResult]]) -> None:
         for follow_up, result in results:
-            record = follow_up.authorization
-            if result.state is None:
+            record, follow_on = follow_up.authorization, follow_up.follow_on
+            self.pauses_s.append(result.retry_after_s)
+            if result.state is None or (follow_on is not None and result.state is State.DEAD_LETTER):
                 follow_up.attempts += 1
                 self.follow_ups.append(follow_up)
                 continue
             row = self.rows[record.merchant_id, record.id]
+            if follow_on is not None:
+                self._settle(follow_on, row)
+                continue
             assert result.state in TRANSITIONS[row.state]
             self.rows[record.merchant_id, record.id] = copy.copy(record)
             self.rows[record.merchant_id, record.id].state = result.state
             if result.state is State.UNKNOWN:
                 self.follow_ups.append(FollowUp(copy.copy(record), Operation.REVERSAL, 0, 1, 0))
+            if result.state is State.REVERSED:
+                self._finish_waiting(record)
+
+    def _finish_waiting(self, record: Authorization) -> None:
+        """The acquirer's voids and reversals that waited for this reversal."""
+        for each in self.follow_ons.values():
+            undoes = each.operation in (Operation.VOID, Operation.REVERSAL)
+            if undoes and each.authorization_id == record.id and each.state is State.UNKNOWN:
+                each.state, each.response_code = State.APPROVED, "00"
 
     async def claim_in_doubt(self, owner: UUID) -> int:
         return 0
@@ -236,6 +301,8 @@ class OneLease:
 class Observed:
     answered_s: list[float] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
+    follow_ups: list[tuple[Operation, ChannelResult]] = field(default_factory=list)
+    dead_letters: list[str] = field(default_factory=list)
     batches: dict[str, list[int]] = field(default_factory=dict)
 
     def stage(self, name: str, batch: int, seconds: float) -> None:
@@ -248,6 +315,18 @@ class Observed:
 
     def refused(self, reason: str) -> None:
         self.refusals.append(reason)
+
+    def failed(self, stage: str) -> None:
+        self.refusals.append(f"failed {stage}")
+
+    def counters_failed(self) -> None:
+        self.refusals.append("counters")
+
+    def followed_up(self, operation: Operation, channel: str, result: ChannelResult) -> None:
+        self.follow_ups.append((operation, result))
+
+    def dead_letter(self, channel: str) -> None:
+        self.dead_letters.append(channel)
 
 
 class WallClock:

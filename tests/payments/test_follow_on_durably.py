@@ -1,0 +1,129 @@
+"""Follow-ons on a real journal: whatever happens to the process or the channel, each ends with one effect."""
+
+import asyncio
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+from uuid import uuid4
+
+import pytest
+
+from switch.domain.money import Money
+from switch.domain.states import Operation, State
+from switch.payments.follow_on import FollowOnRequest, FollowOns
+from switch.payments.ownership import Ownership
+from switch.payments.resolve import Resolver, ResolveSettings
+from switch.payments.road import Road
+from switch.ports import Approved, Declined
+from switch.store.journal import PostgresJournal
+from switch.store.leases import PostgresLeases
+
+
+@pytest.fixture
+async def city(town, database):
+    """The town with PostgreSQL for its journal: `road`, `follow_ons`, `resolver`, `journal`, `first` (the channel)."""
+    ownership = Ownership(PostgresLeases(database, lease_s=30), "test", 30.0, lambda: 0, lambda reason: None)
+    await ownership.join()
+    journal = PostgresJournal(database, reversal_after_s=0)
+    world = replace(town.world, journal=journal, ownership=ownership)
+    road = Road(world, town.settings)
+    settings = ResolveSettings(message_timeout_s=0.05, backoff_first_s=0.0)
+    yield SimpleNamespace(
+        road=road, follow_ons=FollowOns(world, town.settings), resolver=Resolver(world, settings), journal=journal,
+        first=town.first, database=database,
+    )  # fmt: skip
+    await road.close()
+
+
+def follow_on_of(record, operation, amount_minor=0):
+    money = Money(amount_minor, "CNY") if amount_minor else None
+    return FollowOnRequest(
+        operation, "acme", record.merchant_id, record.id, uuid4().hex, time.time_ns() // 1_000_000, money
+    )
+
+
+async def approved(city, request_of, operation):
+    kind = Operation.PRE_AUTHORIZATION if operation is Operation.CAPTURE else Operation.SALE
+    record = await city.road.enter(request_of(operation=kind), 1.0)
+    assert record.state is State.APPROVED
+    return record
+
+
+async def stored(city, record):
+    now = await city.journal.find(record.merchant_id, record.id)
+    [follow_on] = await city.journal.find_follow_ons(record.merchant_id, record.id)
+    return now, follow_on
+
+
+@pytest.mark.parametrize(
+    ("operation", "answer", "ends", "amounts"),
+    [
+        (Operation.CAPTURE, Approved(), State.APPROVED, (500, 0)),
+        (Operation.CAPTURE, Declined("51"), State.DECLINED, (0, 0)),
+        (Operation.REFUND, Approved(), State.APPROVED, (1200, 500)),
+        (Operation.REFUND, Declined("51"), State.DECLINED, (1200, 0)),
+    ],
+)
+async def test_silence_then_an_answer(city, request_of, operation, answer, ends, amounts):
+    record = await approved(city, request_of, operation)
+    wanted = follow_on_of(record, operation, 500)
+    city.first.script = lambda request: None
+    assert (await city.follow_ons.carry_out(wanted)).state is State.UNKNOWN
+    assert await city.resolver.turn() == 1
+    assert (await city.follow_ons.carry_out(wanted)).state is State.UNKNOWN
+    city.first.script = lambda request: answer
+    assert await city.resolver.turn() == 1
+    assert await city.resolver.turn() == 0
+    now, follow_on = await stored(city, record)
+    assert (now.captured_minor, now.refunded_minor, follow_on.state) == (*amounts, ends)
+    assert (await city.follow_ons.carry_out(wanted)).state is ends
+    messages = [each for each in city.first.sent if each.operation is operation]
+    assert [each.repeat for each in messages] == [0, 1, 2]
+    assert [each.trace for each in messages] == [follow_on.trace] * 3
+
+
+async def test_many_callers_with_the_same_refund_send_once(city, request_of):
+    record = await approved(city, request_of, Operation.REFUND)
+    wanted = follow_on_of(record, Operation.REFUND, 500)
+    answers = await asyncio.gather(*(city.follow_ons.carry_out(wanted) for _ in range(6)))
+    assert State.APPROVED in {each.state for each in answers} <= {State.APPROVED, State.UNKNOWN}
+    assert [each.operation for each in city.first.sent].count(Operation.REFUND) == 1
+    assert (await stored(city, record))[0].refunded_minor == 500
+
+
+@pytest.mark.parametrize("operation", [Operation.CAPTURE, Operation.REFUND, Operation.VOID, Operation.REVERSAL])
+async def test_killed_after_sending(city, request_of, operation):
+    """The intent is all that is left; another process takes it over after a minute and ends it."""
+    record = await approved(city, request_of, operation)
+    city.first.script = lambda request: None
+    amount_minor = 500 if operation in (Operation.CAPTURE, Operation.REFUND) else 0
+    caller = asyncio.create_task(city.follow_ons.carry_out(follow_on_of(record, operation, amount_minor)))
+    while city.first.sent[-1].operation is not operation:
+        await asyncio.sleep(0.001)
+    for work in city.follow_ons._working:
+        work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert (await stored(city, record))[1].state is State.SENT
+    await city.database.execute("UPDATE follow_ons SET created_time_ms = created_time_ms - 61000")
+    await city.resolver.take_over()
+    city.first.script = lambda request: Approved()
+    assert await city.resolver.turn() == 1
+    now, follow_on = await stored(city, record)
+    assert follow_on.state is State.APPROVED
+    undone = operation in (Operation.VOID, Operation.REVERSAL)
+    assert now.state is (State.REVERSED if undone else State.APPROVED)
+
+
+async def test_an_early_reversal_is_sent_by_the_resolver_alone(city, request_of):
+    city.first.script = lambda request: None
+    record = await city.road.enter(request_of(), 0.05)
+    city.first.script = lambda request: Declined("12")
+    done = await city.follow_ons.carry_out(follow_on_of(record, Operation.REVERSAL))
+    assert done.state is State.UNKNOWN
+    assert [each.operation for each in city.first.sent] == [Operation.SALE]
+    await city.resolver.turn()  # still too early for this channel
+    city.first.script = lambda request: Approved()
+    await city.resolver.turn()
+    now, follow_on = await stored(city, record)
+    assert (now.state, follow_on.state) == (State.REVERSED, State.APPROVED)
