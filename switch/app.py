@@ -256,7 +256,6 @@ def _road_settings(settings: Settings) -> RoadSettings:
         earliest_ms=settings.transmission.back_s * 1000,
         latest_ms=settings.transmission.ahead_s * 1000,
         max_batch=settings.batching.max_batch,
-        max_flushes=settings.batching.flushes,
         pace_ms=settings.batching.pace_ms,
         max_in_flight=settings.budgets.max_in_flight,
         inquiry_after_s=settings.follow_ups.inquiry_interval_ms / 1000,

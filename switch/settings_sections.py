@@ -121,7 +121,6 @@ class Budgets(Section):
 
 class Batching(Section):
     max_batch: int = Field(default=128, ge=1, le=4096, description="items in one flush of a stage, at most")
-    flushes: int = Field(default=1, ge=1, le=64, description="flushes of one stage at once")
     pace_ms: float = Field(default=4.0, ge=0, le=50, description="from one flush's start to the next's, at least")
 
 

@@ -68,7 +68,6 @@ class Road:
             failed,
             self._world.observer,
             max_batch=settings.max_batch,
-            max_flushes=settings.max_flushes,
             pace_s=settings.pace_ms / 1000,
         )
 

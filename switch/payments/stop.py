@@ -1,9 +1,9 @@
 """A stop of the road: what waits is taken together (DESIGN 3.1).
 
 The batch is whatever arrived while the last flush was in flight, or since it began if that is less than the pace
-ago: a bound on its size, a bound on how many flushes run at once, a bound on how many begin in a second. A flush has a
-price of its own (a round trip, two wake-ups of another process) that a busy process must not pay for every handful; a
-transaction that meets an idle stop waits for nothing.
+ago: a bound on its size, one flush at a time, a bound on how many begin in a second. A flush has a price of its own (a
+round trip, two wake-ups of another process) that a busy process must not pay for every handful; a transaction that
+meets an idle stop waits for nothing.
 """
 
 import asyncio
@@ -36,7 +36,6 @@ class Stop:
         observer: Observer,
         *,
         max_batch: int,
-        max_flushes: int,
         pace_s: float,
     ) -> None:
         self.name = name
@@ -45,12 +44,11 @@ class Stop:
         self._failed = failed
         self._observer = observer
         self._max_batch = max_batch
-        self._max_flushes = max_flushes
         self._pace_s = pace_s
         self._last_flush_s = 0.0
         self._waiting: list[Transaction] = []
-        self._flushes: set[asyncio.Task[None]] = set()
-        self._pump_is_due = False
+        self._flush: asyncio.Task[None] | None = None
+        self._is_due = False
 
     @property
     def depth(self) -> int:
@@ -58,39 +56,36 @@ class Stop:
 
     def put(self, transactions: Sequence[Transaction]) -> None:
         self._waiting.extend(transactions)
-        self._pump_soon()
+        self._flush_soon()
 
     def put_one(self, transaction: Transaction) -> None:
         self._waiting.append(transaction)
-        self._pump_soon()
+        self._flush_soon()
 
-    def _pump_soon(self) -> None:
-        if self._pump_is_due or len(self._flushes) >= self._max_flushes:
+    def _flush_soon(self) -> None:
+        if self._is_due or self._flush is not None or not self._waiting:
             return
-        self._pump_is_due = True
+        self._is_due = True
         next_flush_s = self._last_flush_s + self._pace_s
         if len(self._waiting) < self._max_batch and self._loop.time() < next_flush_s:
-            self._loop.call_at(next_flush_s, self._pump)
+            self._loop.call_at(next_flush_s, self._begin)
         else:
             # One turn of the loop later, so that all that this turn brings travels together.
-            self._loop.call_soon(self._pump)
+            self._loop.call_soon(self._begin)
 
-    def _pump(self) -> None:
-        self._pump_is_due = False
+    def _begin(self) -> None:
+        self._is_due = False
         self._last_flush_s = self._loop.time()
-        while self._waiting and len(self._flushes) < self._max_flushes:
-            batch = self._waiting[: self._max_batch]
-            del self._waiting[: self._max_batch]
-            task = self._loop.create_task(self._flush(batch), name=f"road.{self.name}")
-            self._flushes.add(task)
-            task.add_done_callback(self._flushed)
+        batch = self._waiting[: self._max_batch]
+        del self._waiting[: self._max_batch]
+        self._flush = self._loop.create_task(self._take(batch), name=f"road.{self.name}")
+        self._flush.add_done_callback(self._ended)
 
-    def _flushed(self, task: "asyncio.Task[None]") -> None:
-        self._flushes.discard(task)
-        if self._waiting:
-            self._pump_soon()
+    def _ended(self, flush: "asyncio.Task[None]") -> None:
+        self._flush = None
+        self._flush_soon()
 
-    async def _flush(self, batch: list[Transaction]) -> None:
+    async def _take(self, batch: list[Transaction]) -> None:
         started_s = self._loop.time()
         try:
             await self._work(batch)

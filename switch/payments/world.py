@@ -17,7 +17,7 @@ class RoadSettings:
 
     answer_reserve_ms: kept back from the budget for recording the outcome and answering.
     earliest_ms, latest_ms: how far a transmission time may lie before and after now.
-    max_flushes: how many flushes of one stop run at once. pace_ms: least time from one flush's start to the next's.
+    pace_ms: from the start of one flush of a stop to the start of the next, at least.
     """
 
     answer_budget_ms: int = 200
@@ -25,7 +25,6 @@ class RoadSettings:
     earliest_ms: int = 24 * 3600 * 1000
     latest_ms: int = 5 * 60 * 1000
     max_batch: int = 128
-    max_flushes: int = 1
     pace_ms: float = 4.0
     max_in_flight: int = 4_096
     inquiry_after_s: float = 3.0

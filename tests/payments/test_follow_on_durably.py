@@ -95,11 +95,11 @@ async def test_many_callers_with_the_same_refund_send_once(city, request_of):
 async def test_killed_after_sending(city, request_of, operation):
     """The intent is all that is left; another process takes it over after a minute and ends it."""
     record = await approved(city, request_of, operation)
-    city.first.script = lambda request: None
+    sent = asyncio.Event()
+    city.first.script = lambda request: sent.set()
     amount_minor = 500 if operation in (Operation.CAPTURE, Operation.REFUND) else 0
     caller = asyncio.create_task(city.follow_ons.carry_out(follow_on_of(record, operation, amount_minor)))
-    while city.first.sent[-1].operation is not operation:
-        await asyncio.sleep(0.001)
+    await sent.wait()
     for work in city.follow_ons._working:
         work.cancel()
     with pytest.raises(asyncio.CancelledError):
