@@ -143,8 +143,9 @@ class AuthorizationServicer(pb_grpc.AuthorizationServiceServicer):
         caller = self._caller(context)
         merchant_id = requests.merchant_id(request.merchant_id)
         identity = requests.authorization_id(request.authorization_id)
-        record = await self._find(merchant_id, identity, caller)
+        # The operations first: what one of them did to the authorization is then never missing from it.
         follow_ons = await self._journal.find_follow_ons(merchant_id, identity)
+        record = await self._find(merchant_id, identity, caller)
         return answers.authorization(record, follow_ons, transmission_time_ms_of(identity))
 
     async def _find(self, merchant_id: str, identity: UUID, caller: str) -> Authorization:

@@ -59,11 +59,11 @@ class Environment:
 
     def __post_init__(self) -> None:
         self.state_dir = self.state_dir.absolute()
-        self._postgres = EmbeddedPostgres(self.state_dir / "postgres")
-        self._redis = EmbeddedRedis(self.state_dir / "redis")
+        self.postgres = EmbeddedPostgres(self.state_dir / "postgres")
+        self.redis = EmbeddedRedis(self.state_dir / "redis")
         self._session: aiohttp.ClientSession | None = None
         self._simulators: Child | None = None
-        self._switch: Child | None = None
+        self.switch: Child | None = None
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -82,20 +82,20 @@ class Environment:
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._session = aiohttp.ClientSession()
         postgres_url, redis_url, _ = await asyncio.gather(
-            self._postgres.start(), self._redis.start(), asyncio.to_thread(self._keys)
+            self.postgres.start(), self.redis.start(), asyncio.to_thread(self._keys)
         )
         write_atomically(self.config_path, self._toml(postgres_url, redis_url).encode())
         await self._start_simulators()
         await self.start_switch()
 
     async def close(self) -> None:
-        for child in (self._switch, self._simulators):
+        for child in (self.switch, self._simulators):
             if child is not None:
                 await child.stop()
         if self._session is not None:
             await self._session.close()
-        await self._redis.stop()
-        await self._postgres.stop()
+        await self.redis.stop()
+        await self.postgres.stop()
 
     def _keys(self) -> None:
         provide(self.state_dir, self.state_dir / "tokens")
@@ -114,22 +114,22 @@ class Environment:
 
     async def start_switch(self) -> None:
         """Start the switch and wait until it serves and every channel is up."""
-        self._switch = self._child("switch", "serve", "--announce")
-        await self._switch.start()
+        self.switch = self._child("switch", "serve", "--announce")
+        await self.switch.start()
         await self.until_ready()
 
     async def kill_switch(self) -> None:
         """SIGKILL."""
-        if self._switch is not None:
-            await self._switch.kill()
+        if self.switch is not None:
+            await self.switch.kill()
 
     async def stop_switch(self) -> int:
         """SIGTERM; the exit code after the drain."""
-        return await self._switch.stop() if self._switch is not None else 0
+        return await self.switch.stop() if self.switch is not None else 0
 
     @property
     def pids(self) -> dict[str, int]:
-        children = {"switch": self._switch, "simulators": self._simulators}
+        children = {"switch": self.switch, "simulators": self._simulators}
         return {name: child.pid for name, child in children.items() if child is not None}
 
     def _child(self, name: str, *arguments: str) -> Child:

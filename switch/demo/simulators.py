@@ -4,6 +4,7 @@ A control endpoint beside them serves their books, takes scenarios (`adapters.si
 """
 
 import asyncio
+import gc
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -164,4 +165,6 @@ def _publish(settings: Settings, town: Town) -> None:
 
 def main(settings: Settings, host: str, control_port: int) -> int:
     logs.configure(settings.operations.log_level)
+    # The books grow for ever and hold no cycles: looking through them would stop the world for longer each time.
+    gc.disable()
     return uvloop.run(run(settings, host, control_port))

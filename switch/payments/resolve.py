@@ -124,6 +124,10 @@ class Resolver:
         results = await asyncio.gather(*(self._ask(message) for message in messages))
         outcomes = [(each, self._judge(each, result)) for each, result in zip(work, results, strict=True)]
         await world.journal.finish_follow_ups(outcomes)
+        for (follow_up, outcome), result in zip(outcomes, results, strict=True):
+            world.observer.followed_up(follow_up.operation, follow_up.authorization.channel, result)
+            if outcome.state is State.DEAD_LETTER:
+                world.observer.dead_letter(follow_up.authorization.channel)
         return len(work)
 
     async def _message(self, follow_up: FollowUp) -> ChannelRequest | None:

@@ -393,7 +393,7 @@ class Road:
             transaction.answer.set_result(transaction.record)
 
     def _left(self, transaction: Transaction, answer: "asyncio.Future[Authorization]") -> None:
-        """The caller has its answer. The transaction itself is open until its outcome is durable."""
+        """The caller has its answer or its error; whatever of it is still being recorded goes on."""
         self._in_flight -= 1
         elapsed_s = self._loop.time() - transaction.arrived_s
         error = None if answer.cancelled() else answer.exception()

@@ -29,11 +29,11 @@ async def store(breakable: Environment) -> AsyncIterator[Shop]:
 
 
 def postgres_of(environment: Environment) -> EmbeddedPostgres:
-    return environment._postgres
+    return environment.postgres
 
 
 def redis_of(environment: Environment) -> EmbeddedRedis:
-    return environment._redis
+    return environment.redis
 
 
 async def _readiness(environment: Environment) -> str:
@@ -245,7 +245,7 @@ async def test_sigterm_tells_health_first_and_answers_what_is_in_flight(store: S
 
 async def test_a_switch_without_its_parent_ends_by_itself(store: Shop) -> None:
     """A demo that was killed leaves no process behind."""
-    process = store.environment._switch
+    process = store.environment.switch
     assert process is not None
     running = process._process
     assert running is not None

@@ -112,7 +112,7 @@ async def refused_ones(shop: Shop, canaries: Canaries) -> None:
 
 async def database_dump(shop: Shop) -> bytes:
     """Every row of every table, as JSON: bytea comes as hex."""
-    connection = await asyncpg.connect(shop.environment._postgres.dsn())
+    connection = await asyncpg.connect(shop.environment.postgres.dsn())
     try:
         tables = await connection.fetch("SELECT oid::regclass::text AS name FROM pg_class WHERE relkind = 'r' "
                                         "AND relnamespace = 'public'::regnamespace")  # fmt: skip
@@ -127,7 +127,7 @@ async def database_dump(shop: Shop) -> bytes:
 
 async def redis_dump(shop: Shop) -> bytes:
     """Every key and every value."""
-    client = redis.Redis.from_url(shop.environment._redis.url())
+    client = redis.Redis.from_url(shop.environment.redis.url())
     found: list[bytes] = []
     try:
         async for key in client.scan_iter():

@@ -57,6 +57,8 @@ async def test_a_reversal_never_expires_silently(town, request_of):
     await resolver.turn()
     await resolver.turn()
     assert [each.state for each in town.journal.rows.values()] == [State.DEAD_LETTER]
+    assert town.observed.dead_letters == ["first"]
+    assert town.observed.follow_ups == [(Operation.REVERSAL, Declined("96"))] * 2
 
 
 async def test_an_original_that_never_arrived_is_believed_only_when_said_again(town, request_of):
@@ -200,6 +202,8 @@ async def test_a_refund_that_stays_silent_alerts_and_goes_on_slowly(town, reques
     assert town.journal.pauses_s == [1.0, 2.0, 60.0, 60.0, 60.0, 60.0]
     alerts = [each for each in logs if each["event"] == "dead_letter"]
     assert [(each["log_level"], each["attempts"]) for each in alerts] == [("error", 3), ("error", 6)]
+    assert town.observed.dead_letters == ["first", "first"]
+    assert {operation for operation, _ in town.observed.follow_ups} == {Operation.REFUND}
     assert stored_follow_on(town).state is State.UNKNOWN
     town.first.script = lambda request: Approved()
     await resolver.turn()
