@@ -52,6 +52,7 @@ class ResolveSettings:
     """
 
     poll_s: float = 0.5
+    take_over_s: float = 1.0
     concurrency: int = 4
     batch: int = 64
     lease_s: float = 30.0
@@ -73,15 +74,20 @@ class Resolver:
 
     def start(self) -> None:
         runners = range(self._settings.concurrency)
-        self._tasks = [asyncio.create_task(self._run(self.turn), name=f"resolver.{each}") for each in runners]
-        self._tasks.append(asyncio.create_task(self._run(self.take_over), name="resolver.take_over"))
+        self._tasks = [
+            asyncio.create_task(self._run(self.turn, self._settings.poll_s), name=f"resolver.{each}")
+            for each in runners
+        ]
+        self._tasks.append(
+            asyncio.create_task(self._run(self.take_over, self._settings.take_over_s), name="resolver.take_over")
+        )
 
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _run(self, turn: Callable[[], Awaitable[int]]) -> None:
+    async def _run(self, turn: Callable[[], Awaitable[int]], poll_s: float) -> None:
         while True:
             busy = False
             try:
@@ -90,7 +96,7 @@ class Resolver:
                 log.warning("resolver_waits_for_database", reason=str(error))
             except Exception:
                 log.exception("resolver_turn_failed")
-            await asyncio.sleep(0 if busy else self._settings.poll_s)
+            await asyncio.sleep(0 if busy else poll_s)
 
     async def take_over(self) -> int:
         """Open the reversals of what dead processes left in flight; returns how many."""

@@ -1,5 +1,6 @@
 """What nobody drives any more: found, claimed exactly once, and put on its way to a reversal (invariants 5, 12, 20)."""
 
+import time
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -19,6 +20,9 @@ _LAST_COMMIT_MS = 60_000
 # Slack for a process's wall clock stepping back, and for the longest life of an authorization (200 ms).
 _SLACK_MS = 10_000
 
+# Each look reads everything that the dead left within its last minute, so one every so often is enough.
+_LOOK_AGAIN_MS = 10_000
+
 # A living process's own leftovers (its answer from the database was lost) are looked for no more often than this.
 _OWN_SWEEP_MS = 30_000
 
@@ -33,7 +37,7 @@ _SCAN_TIMEOUT_S = 30.0
 
 # The one who locks a dead process's row claims for it; SKIP LOCKED sends every other racer home empty-handed.
 _LOCK_DEAD = """
-SELECT owner, name, swept_time_ms, now_ms() - lease_until_ms AS dead_for_ms
+SELECT owner, name, swept_time_ms, lease_until_ms, now_ms() - lease_until_ms AS dead_for_ms
 FROM processes WHERE lease_until_ms <= now_ms() FOR UPDATE SKIP LOCKED
 """
 
@@ -94,6 +98,12 @@ class InDoubt:
     def __init__(self, sessions: Sessions, reversal_after_s: float) -> None:
         self._sessions = sessions
         self._reversal_after_ms = int(reversal_after_s * 1000)
+        self._looked_dead_for_ms: dict[UUID, int] = {}
+        self._lost_track_time_ms = 0
+
+    def lost_track(self) -> None:
+        """A recording of this process failed just now: a row of its own may be SENT with nobody driving it."""
+        self._lost_track_time_ms = time.time_ns() // 1_000_000
 
     async def claim(self, claimer: UUID) -> int:
         """How many authorizations became UNKNOWN. Racers share the work; none is claimed twice."""
@@ -105,14 +115,19 @@ class InDoubt:
     async def _claim_dead(self, connection: Connection, claimer: UUID) -> int:
         count = 0
         for row in await connection.fetch(_LOCK_DEAD):
-            dead, name = row["owner"], row["name"]
-            found = await self._claim_range(
-                connection, claimer, _Range(dead, row["swept_time_ms"] - _SLACK_MS, 1 << 62, "its process died")
-            )
+            dead, name, dead_for_ms = row["owner"], row["name"], row["dead_for_ms"]
+            is_last = dead_for_ms > _LAST_COMMIT_MS
+            if not is_last and dead_for_ms < self._looked_dead_for_ms.get(dead, -_LOOK_AGAIN_MS) + _LOOK_AGAIN_MS:
+                continue
+            self._looked_dead_for_ms[dead] = dead_for_ms
+            until_ms = row["lease_until_ms"] + _SLACK_MS
+            left = _Range(dead, row["swept_time_ms"] - _SLACK_MS, until_ms, "its process died")
+            found = await self._claim_range(connection, claimer, left)
             if found:
                 log.warning("in_doubt_claimed", process=name, owner=str(dead), count=found)
             count += found
-            if row["dead_for_ms"] > _LAST_COMMIT_MS:
+            if is_last:
+                self._looked_dead_for_ms.pop(dead, None)
                 await connection.execute("DELETE FROM processes WHERE owner = $1", dead)
         return count
 
@@ -122,7 +137,8 @@ class InDoubt:
             return 0
         until_ms = row["oldest_open_time_ms"] - _SLACK_MS
         left = _Range(claimer, row["swept_time_ms"] - _SLACK_MS, until_ms, "its outcome could not be recorded")
-        found = await self._claim_range(connection, claimer, left)
+        # Without a failure in that time there is nothing to find, and half a minute of rows to read.
+        found = await self._claim_range(connection, claimer, left) if self._lost_track_time_ms >= left.from_ms else 0
         await connection.execute("UPDATE processes SET swept_time_ms = $2 WHERE owner = $1", claimer, until_ms)
         if found:
             log.warning("in_doubt_claimed", process=row["name"], owner=str(claimer), count=found)

@@ -1,8 +1,8 @@
 """The journal's hot path: intents, attempts and outcomes, one statement and one commit per batch."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from switch.domain.authorization import Authorization, FollowOn
@@ -75,6 +75,8 @@ _FIND_FOLLOW_ONS = """
 SELECT * FROM follow_ons WHERE merchant_id = $1 AND authorization_id = $2 ORDER BY created_time_ms, id
 """
 
+T = TypeVar("T")
+
 _NIL = UUID(int=0)
 
 # Statements with arguments that have no effect; a connection asks them once when it is made.
@@ -120,7 +122,7 @@ class PostgresJournal:
             recorded = set(zip(done["merchant_ids"] or (), done["ids"] or (), strict=True))
             return await _with_repeats(connection, intents, recorded)
 
-        return await self._sessions.run(work)
+        return await self._sure(work)
 
     async def record_attempts(self, authorizations: Sequence[Authorization]) -> list[bool]:
         return await self._update(_RECORD_ATTEMPTS, authorizations, [attempt_row(each) for each in authorizations])
@@ -145,7 +147,15 @@ class PostgresJournal:
             recorded = set(zip(done["merchant_ids"] or (), done["ids"] or (), strict=True))
             return [(each.merchant_id, each.id) in recorded for each in authorizations]
 
-        return await self._sessions.run(work)
+        return await self._sure(work)
+
+    async def _sure(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Recording that failed may have happened all the same: the sweep for what nobody drives has to look."""
+        try:
+            return await self._sessions.run(work)
+        except StoreUnavailable:
+            self._in_doubt.lost_track()
+            raise
 
     async def find(self, merchant_id: str, authorization_id: UUID) -> Authorization | None:
         row = await self._sessions.run(lambda connection: connection.fetchrow(_FIND, merchant_id, authorization_id))

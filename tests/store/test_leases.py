@@ -4,13 +4,14 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
 from switch.domain.authorization import Authorization, FollowOn
 from switch.domain.states import Decision, Operation, State
+from switch.ports import StoreUnavailable
 from switch.store.journal import PostgresJournal
 from switch.store.leases import SLOTS, NoFreeSlot, PostgresLeases
 
@@ -93,6 +94,8 @@ async def test_what_commits_after_the_lease_ran_out_is_found_too(
     await let_die(database, dead, ago_ms=1_000)
     assert await journal.claim_in_doubt(owner) == 0
     await database.execute("UPDATE authorizations SET owner = $1", dead)
+    assert await journal.claim_in_doubt(owner) == 0  # it was looked at a moment ago
+    await let_die(database, dead, ago_ms=11_001)
     assert await journal.claim_in_doubt(owner) == 1
     await let_die(database, dead, ago_ms=61_000)
     assert await journal.claim_in_doubt(owner) == 0
@@ -106,6 +109,8 @@ async def test_a_living_process_finds_what_it_lost_track_of(
     lost = make_intent(created_time_ms=now_ms() - 100_000)
     open_ = make_intent(created_time_ms=now_ms() - 1_000)
     await journal.record_intents([lost, open_])
+    with pytest.raises(StoreUnavailable):
+        await journal.record_intents([make_intent(owner=uuid4())])
     assert await journal.claim_in_doubt(owner) == 0
     await leases.beat(owner, open_.created_time_ms)
     assert await journal.claim_in_doubt(owner) == 1
