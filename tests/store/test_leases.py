@@ -88,7 +88,7 @@ async def test_what_commits_after_the_lease_ran_out_is_found_too(
     journal: PostgresJournal, leases: PostgresLeases, make_intent: Make, database: asyncpg.Pool, owner: UUID
 ) -> None:
     dead, _ = await leases.join("dead")
-    late = make_intent(owner=dead)
+    late = make_intent(owner=dead, created_time_ms=now_ms() - 5_000)
     await journal.record_intents([late])
     await database.execute("UPDATE authorizations SET owner = $1", owner)  # not committed yet, as it were
     await let_die(database, dead, ago_ms=1_000)
