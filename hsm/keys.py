@@ -121,8 +121,7 @@ class KeyStore:
         self._sealed_path: Path = token.directory / "working-keys.json"
         self._lock = threading.RLock()
         self.reload()
-        if STORAGE_LABEL not in self._information:
-            self._create(STORAGE_LABEL, KeyUsage.KEY_STORAGE, GENERATED[KeyUsage.KEY_STORAGE], None)
+        self.ensure(STORAGE_LABEL, KeyUsage.KEY_STORAGE)
 
     def __repr__(self) -> str:
         return f"<KeyStore of {len(self._information)} keys>"

@@ -5,6 +5,7 @@ import gc
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc.aio
@@ -28,6 +29,7 @@ from switch.api.authorization_service import AuthorizationServicer
 from switch.api.identity import Doorkeeper
 from switch.api.issuer_service import IssuerServicer
 from switch.config import Settings, split_address
+from switch.domain.states import Operation
 from switch.ops import logs, metrics
 from switch.ops.checks import Check, NotReady, Readiness
 from switch.ops.health import CHANNEL_PREFIX, HealthStatus
@@ -41,7 +43,7 @@ from switch.payments.resolve import Resolver, ResolveSettings
 from switch.payments.road import Road
 from switch.payments.routing import RoutingTable, Rule
 from switch.payments.world import RoadSettings, World
-from switch.ports import Channel, Hsm
+from switch.ports import Channel, Hsm, StoreUnavailable
 from switch.risk.assess import Limits
 from switch.store.counters import RedisCounters
 from switch.store.embedded import EmbeddedPostgres, EmbeddedRedis
@@ -56,6 +58,7 @@ log = structlog.get_logger()
 
 AUTHORIZATION_SERVICE = authorization_pb2.DESCRIPTOR.services_by_name["AuthorizationService"].full_name
 ISSUER_SERVICE = issuer_pb2.DESCRIPTOR.services_by_name["IssuerService"].full_name
+_BACKLOG_INTERVAL_S = 5.0
 # A frame of 512 requests with chip data fits; a larger message is refused before it is parsed.
 _LARGEST_MESSAGE_BYTES = 2 * 1024 * 1024
 
@@ -136,6 +139,8 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     resolver.start()
     lifecycle.on_close("resolver", resolver.close)
     _watch(road)
+    backlog = asyncio.create_task(_watch_backlog(journal), name="backlog")
+    lifecycle.on_close("backlog", lambda: _cancelled(backlog))
 
     readiness = _readiness(pool, counters, hsm, channels)
     health = HealthStatus(readiness, [AUTHORIZATION_SERVICE, ISSUER_SERVICE])
@@ -308,6 +313,22 @@ def _watch(road: Road) -> None:
     metrics.IN_FLIGHT.follow(RPC, reading=lambda: road.in_flight)
     for stop in road.stops:
         metrics.QUEUE_DEPTH.follow(stop.name, reading=lambda stop=stop: stop.depth)  # type: ignore[misc]
+
+
+async def _watch_backlog(journal: PostgresJournal) -> None:
+    """Keeps the gauge of open reversals, inquiries, captures and refunds; an outage leaves the last reading."""
+    counts: dict[Operation, int] = {}
+    for operation in (Operation.REVERSAL, Operation.INQUIRY, Operation.CAPTURE, Operation.REFUND):
+        reading = partial(lambda each: counts.get(each, 0), operation)
+        metrics.FOLLOW_UP_BACKLOG.follow(operation.name.lower(), reading=reading)
+    while True:
+        try:
+            found = await journal.open_follow_ups()
+            counts.clear()
+            counts.update(found)
+        except StoreUnavailable as error:
+            log.warning("backlog_not_read", reason=str(error))
+        await asyncio.sleep(_BACKLOG_INTERVAL_S)
 
 
 async def _grpc_server(

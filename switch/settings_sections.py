@@ -104,10 +104,10 @@ class HsmSettings(Section):
 
 class Budgets(Section):
     answer_budget_ms: int = Field(
-        default=170, ge=20, le=200, description="from admission to the answer, at most; 200 less the way to the caller"
+        default=180, ge=20, le=200, description="from admission to the answer, at most; 200 less the way to the caller"
     )
     answer_reserve_ms: int = Field(
-        default=40, ge=1, le=150, description="kept back from the channel to record and answer"
+        default=50, ge=1, le=150, description="kept back from the channel to record and answer"
     )
     max_in_flight: int = Field(
         default=20_000, ge=1, le=1_000_000, description="requests admitted and not yet answered, at most"

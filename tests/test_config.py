@@ -26,7 +26,7 @@ def refusal() -> str:
 def test_the_defaults_work() -> None:
     settings = load()
     assert settings.listen == "127.0.0.1:7443"
-    assert (settings.budgets.answer_budget_ms, settings.budgets.answer_reserve_ms) == (170, 40)
+    assert (settings.budgets.answer_budget_ms, settings.budgets.answer_reserve_ms) == (180, 50)
     assert settings.ca_path == Path(".payswitch/pki/ca.pem")
     assert settings.token_dir == Path(".payswitch/tokens")
     assert settings.channel_names() == ["unionpay", "alipay", "wechat"]

@@ -16,6 +16,9 @@ from switch.payments.transaction import Transaction
 
 log = structlog.get_logger()
 
+# A quarter of the budget in one flush: somebody should know which stage it was.
+_WORTH_A_LOG_S = 0.05
+
 Work = Callable[[list[Transaction]], Awaitable[None]]
 Failed = Callable[[list[Transaction], Exception], None]
 
@@ -93,4 +96,7 @@ class Stop:
             log.exception("stage_failed", stage=self.name, batch=len(batch))
             self._observer.failed(self.name)
             self._failed(batch, error)
-        self._observer.stage(self.name, len(batch), self._loop.time() - started_s)
+        elapsed_s = self._loop.time() - started_s
+        self._observer.stage(self.name, len(batch), elapsed_s)
+        if elapsed_s > _WORTH_A_LOG_S:
+            log.warning("stage_slow", stage=self.name, batch=len(batch), ms=round(elapsed_s * 1000))

@@ -20,8 +20,8 @@ class RoadSettings:
     pace_ms: from the start of one flush of a stop to the start of the next, at least.
     """
 
-    answer_budget_ms: int = 170
-    answer_reserve_ms: int = 40
+    answer_budget_ms: int = 180
+    answer_reserve_ms: int = 50
     earliest_ms: int = 24 * 3600 * 1000
     latest_ms: int = 5 * 60 * 1000
     max_batch: int = 128

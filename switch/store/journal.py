@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from switch.domain.authorization import Authorization, FollowOn
+from switch.domain.states import Operation
 from switch.ports import FollowUp, FollowUpResult, StoreUnavailable
 from switch.store.follow_ons import FollowOns
 from switch.store.follow_ups import FollowUps
@@ -70,6 +71,8 @@ SELECT count(*) AS count, array_agg(merchant_id) AS merchant_ids, array_agg(id) 
 """
 
 _FIND = "SELECT * FROM authorizations WHERE merchant_id = $1 AND id = $2"
+
+_OPEN_FOLLOW_UPS = "SELECT operation, count(*) AS count FROM follow_ups WHERE state = 1 GROUP BY operation"
 
 _FIND_FOLLOW_ONS = """
 SELECT * FROM follow_ons WHERE merchant_id = $1 AND authorization_id = $2 ORDER BY created_time_ms, id
@@ -184,6 +187,11 @@ class PostgresJournal:
 
     async def finish_follow_ups(self, results: Sequence[tuple[FollowUp, FollowUpResult]]) -> None:
         await self._follow_ups.finish(results)
+
+    async def open_follow_ups(self) -> dict[Operation, int]:
+        """How much of each kind has not ended, for the operators' gauge."""
+        rows = await self._sessions.run(lambda connection: connection.fetch(_OPEN_FOLLOW_UPS))
+        return {Operation(row["operation"]): row["count"] for row in rows}
 
     async def claim_in_doubt(self, owner: UUID) -> int:
         return await self._in_doubt.claim(owner)

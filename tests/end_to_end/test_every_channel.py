@@ -34,14 +34,15 @@ every_channel = pytest.mark.parametrize("way", WAYS, ids=str)
 card_channels = pytest.mark.parametrize("way", [UNIONPAY, ISSUER], ids=str)
 wallets = pytest.mark.parametrize("way", [ALIPAY, WECHAT], ids=str)
 
-BUDGET_S = 0.2
+# Far from the second after which a late reply comes. The 200 ms are measured where the machine is quiet (benchmarks).
+BUDGET_S = 0.8
 # Of an original that is still in flight: the switch may reverse it at once or leave it to its resolver.
 _UNDONE_OR_BEING_UNDONE = (("approved", "00"), ("unknown", "68"))
 
 
 async def _timed(shop: Shop, request: pb.AuthorizeRequest) -> pb.AuthorizeResponse:
     started_s = time.perf_counter()
-    answer = await shop.client.authorize(request)
+    answer = await shop.ask(request)
     assert time.perf_counter() - started_s <= BUDGET_S
     return answer
 
@@ -245,7 +246,7 @@ def _held(shop: Shop, way: Way) -> pb.AuthorizeRequest:
 async def test_a_pre_authorization_is_captured_in_part_and_refunded(shop: Shop, way: Way) -> None:
     request = _held(shop, way)
     amount_minor = request.amount.amount_minor
-    assert decided(await shop.client.authorize(request)) == ("approved", "00")
+    assert decided(await shop.ask(request)) == ("approved", "00")
     assert await shop.booked(way, request) == [Booked(PAID, 0)]
     part = pb.CaptureRequest(follow_on=named(request), amount=money(400))
     first = await shop.client.capture(part)
@@ -265,7 +266,7 @@ async def test_a_pre_authorization_is_captured_in_part_and_refunded(shop: Shop, 
 @card_channels
 async def test_a_pre_authorization_is_voided(shop: Shop, way: Way) -> None:
     request = _held(shop, way)
-    assert decided(await shop.client.authorize(request)) == ("approved", "00")
+    assert decided(await shop.ask(request)) == ("approved", "00")
     assert decided((await shop.client.void(pb.VoidRequest(follow_on=named(request)))).result) == ("approved", "00")
     assert await shop.booked(way, request) == [Booked(UNDONE)]
     capture = pb.CaptureRequest(follow_on=named(request), amount=money(100))
@@ -284,15 +285,15 @@ async def test_the_pin_is_checked_by_the_cards_issuer(shop: Shop, way: Way) -> N
     card = RICH if way is UNIONPAY else ISSUED[3]
     wrong = shop.terminal.tap(card, 5_000, "9999")
     right = shop.terminal.tap(card, 5_000, card.pin)
-    assert decided(await shop.client.authorize(wrong)) == ("declined", "55")
-    answer = await shop.client.authorize(right)
+    assert decided(await shop.ask(wrong)) == ("declined", "55")
+    answer = await shop.ask(right)
     assert (decided(answer), answer.channel) == (("approved", "00"), way.channel)
 
 
 @wallets
 async def test_a_wallet_holds_no_money_for_later(shop: Shop, way: Way) -> None:
     request = _held(shop, way)
-    assert decided(await shop.client.authorize(request)) == ("declined", "40")
+    assert decided(await shop.ask(request)) == ("declined", "40")
     assert await shop.booked(way, request) == []
 
 
@@ -317,7 +318,7 @@ async def test_a_payer_who_takes_time_is_waited_for(
 async def test_an_acquirer_may_give_up_on_a_payer_who_takes_time(shop: Shop, way: Way) -> None:
     request = shop.order(way)
     await shop.scripted(way, request, "user_paying", delay_ms=60_000)
-    assert decided(await shop.client.authorize(request)) == ("awaiting_payer", "09")
+    assert decided(await shop.ask(request)) == ("awaiting_payer", "09")
     reversal = await shop.client.reverse(pb.ReverseRequest(follow_on=named(request)))
     assert decided(reversal.result) in _UNDONE_OR_BEING_UNDONE
     await shop.becomes(request, "reversed")

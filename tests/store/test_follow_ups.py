@@ -180,3 +180,10 @@ async def test_many_results_in_one_transaction(journal: PostgresJournal, leave_o
     assert len(await journal.claim_follow_ups(owner, 100, 5)) == 10
     await journal.finish_follow_ups([])
     await journal.keep_follow_up_trace([])
+
+
+async def test_what_is_open_is_counted_by_kind(journal: PostgresJournal, leave_open: Callable[..., object]) -> None:
+    assert await journal.open_follow_ups() == {}
+    await leave_open()  # type: ignore[misc]
+    await leave_open()  # type: ignore[misc]
+    assert await journal.open_follow_ups() == {Operation.REVERSAL: 2}

@@ -2,17 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 from adapters.issuer.simulator_ledger import default_accounts as issuer_accounts
 from adapters.unionpay.simulator import default_accounts as unionpay_accounts
 from payswitch.v1 import authorization_pb2 as pb
 from payswitch.v1 import common_pb2
 from switch.client.acquirer import AcquirerClient, identify
-from switch.client.errors import PaymentRefused
+from switch.client.errors import OutcomeUnknown, PaymentRefused, SwitchUnavailable
 from switch.demo.environment import Environment
 from switch.demo.presenting import Card, Terminal, fresh_code
 from switch.demo.secrets import ACQUIRER
@@ -112,6 +112,10 @@ def named(request: pb.AuthorizeRequest) -> pb.FollowOn:
     return follow_on
 
 
+_TRIES = 20
+_A = TypeVar("_A")
+
+
 class Shop:
     """One acquirer's terminal, its client, and the environment they are in."""
 
@@ -130,10 +134,28 @@ class Shop:
         identify(request)
         return request
 
+    async def until_answered(self, call: Callable[[], Awaitable[_A]]) -> _A:
+        """What the call answers, made again as an acquirer would where the machine was too slow for an answer."""
+        for _ in range(_TRIES):
+            try:
+                return await call()
+            except (SwitchUnavailable, OutcomeUnknown):
+                await asyncio.sleep(0.1)
+        raise AssertionError(f"no answer in {_TRIES} tries")
+
+    async def ask(self, request: pb.AuthorizeRequest) -> pb.AuthorizeResponse:
+        """The answer. What was declined since no time was left to ask the channel is tried anew, under a new key."""
+        while True:
+            answer = await self.until_answered(lambda: self.client.authorize(request))
+            if answer.stage != "send":
+                return answer
+            request.idempotency_key, request.transmission_time_ms = "", 0
+            identify(request)
+
     async def pay(self, way: Way, amount_minor: int = 0) -> pb.AuthorizeRequest:
         """An approved payment."""
         request = self.order(way, amount_minor)
-        answer = await self.client.authorize(request)
+        answer = await self.ask(request)
         assert (answer.decision, answer.response_code) == (common_pb2.DECISION_APPROVED, "00"), answer
         assert answer.channel == way.channel
         return request
