@@ -81,7 +81,7 @@ class Environment:
     async def _start(self) -> None:
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._session = aiohttp.ClientSession()
-        # A fresh installation leaves hundreds of megabytes to be written back, and every commit would queue behind them.
+        # A fresh installation leaves much to be written back, and every commit would queue behind it.
         await asyncio.to_thread(os.sync)
         postgres_url, redis_url, _ = await asyncio.gather(
             self.postgres.start(), self.redis.start(), asyncio.to_thread(self._keys)

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
+
 from adapters.issuer.simulator_ledger import default_accounts as issuer_accounts
 from adapters.unionpay.simulator import default_accounts as unionpay_accounts
 from payswitch.v1 import authorization_pb2 as pb
@@ -304,18 +306,23 @@ def _get(stage: Stage, request: pb.AuthorizeRequest) -> pb.GetRequest:
 
 
 async def _settled(stage: Stage, request: pb.AuthorizeRequest) -> pb.Authorization:
-    """The authorization once it is final, watched."""
+    """The authorization once it is final, watched; empty if the switch knows of none."""
     wanted = _get(stage, request)
+    watch = pb.WatchRequest(merchant_id=wanted.merchant_id, authorization_id=wanted.authorization_id)
     last = pb.Authorization()
-    try:
-        async with asyncio.timeout(_SETTLE_TIMEOUT_S):
-            watching = stage.client.watch(
-                pb.WatchRequest(merchant_id=wanted.merchant_id, authorization_id=wanted.authorization_id)
-            )
-            async for each in watching:
-                last = each.authorization
-    except (TimeoutError, PaymentError):
-        return last
+    until_s = time.perf_counter() + _SETTLE_TIMEOUT_S
+    while time.perf_counter() < until_s:
+        try:
+            async with asyncio.timeout(until_s - time.perf_counter()):
+                async for each in stage.client.watch(watch):
+                    last = each.authorization
+            return last
+        except TimeoutError:
+            return last
+        except PaymentError as error:
+            if error.code is grpc.StatusCode.NOT_FOUND:
+                return last
+            await asyncio.sleep(0.1)  # the switch was restarted, the client is not connected again yet
     return last
 
 
