@@ -130,7 +130,8 @@ def authorize(
 def bench(context: typer.Context) -> None:
     """Measure the switch with an open-loop load and, in the same run, a bare gRPC echo on the same cores.
 
-    Without --target everything is started on this machine first. `payswitch bench --help` lists its own options.
+    Without --target everything is started on this machine first, and --silent then keeps the channel from answering.
+    `payswitch bench --help` lists the other options.
     """
     own_target = any(each.split("=")[0] in ("--target", "--help", "-h") for each in context.args)
     raise typer.Exit(_run("benchmarks.load" if own_target else "switch.demo.bench", "main", context.args))
