@@ -117,17 +117,14 @@ class Resolver:
         if not work:
             return 0
         messages = [await self._message(each) for each in work]
-        by_channel: dict[str, list[ChannelRequest]] = {}
-        for message in messages:
-            if message is not None and message.repeat == 0:
-                by_channel.setdefault(message.authorization.channel, []).append(message)
-        for name, fresh in by_channel.items():
-            world.channels[name].prepare(fresh)
+        by_channel = _by_channel(messages)
+        for name, those in by_channel.items():
+            world.channels[name].prepare([each for each in those if each.repeat == 0])
         for follow_up, message in zip(work, messages, strict=True):
             if message is not None:
                 follow_up.trace = message.trace
         await world.journal.keep_follow_up_trace(work)
-        results = await asyncio.gather(*(self._ask(message) for message in messages))
+        results = await self._ask(messages, by_channel)
         outcomes = [(each, self._judge(each, result)) for each, result in zip(work, results, strict=True)]
         await world.journal.finish_follow_ups(outcomes)
         for (follow_up, outcome), result in zip(outcomes, results, strict=True):
@@ -157,12 +154,17 @@ class Resolver:
             loop.time() + self._settings.message_timeout_s, trace=follow_up.trace, repeat=repeat,
         )  # fmt: skip
 
-    async def _ask(self, message: ChannelRequest | None) -> ChannelResult:
-        if message is None:
-            return Unknown(Phase.NOT_SENT, "there is no way to the channel")
-        [reply] = self._world.channels[message.authorization.channel].send([message])
-        done, _ = await asyncio.wait([reply], timeout=self._settings.message_timeout_s)
-        return reply.result() if done else Unknown(Phase.SENT, "the channel did not answer in time")
+    async def _ask(
+        self, messages: list[ChannelRequest | None], by_channel: dict[str, list[ChannelRequest]]
+    ) -> list[ChannelResult]:
+        """One write per channel; a result per message, in order."""
+        replies: dict[int, asyncio.Future[ChannelResult]] = {}
+        for name, those in by_channel.items():
+            sent = self._world.channels[name].send(those)
+            replies.update((id(message), reply) for message, reply in zip(those, sent, strict=True))
+        if replies:
+            await asyncio.wait(replies.values(), timeout=self._settings.message_timeout_s)
+        return [_result_of(replies.get(id(message))) for message in messages]
 
     def _judge(self, follow_up: FollowUp, result: ChannelResult) -> FollowUpResult:
         if follow_up.follow_on is not None:
@@ -216,6 +218,20 @@ class Resolver:
 
 def _reason_of(result: ChannelResult) -> str:
     return result.reason if isinstance(result, Declined | Unknown) else "the channel has not finished it"
+
+
+def _by_channel(messages: list[ChannelRequest | None]) -> dict[str, list[ChannelRequest]]:
+    grouped: dict[str, list[ChannelRequest]] = {}
+    for message in messages:
+        if message is not None:
+            grouped.setdefault(message.authorization.channel, []).append(message)
+    return grouped
+
+
+def _result_of(reply: "asyncio.Future[ChannelResult] | None") -> ChannelResult:
+    if reply is None:
+        return Unknown(Phase.NOT_SENT, "there is no way to the channel")
+    return reply.result() if reply.done() else Unknown(Phase.SENT, "the channel did not answer in time")
 
 
 def _original_missing(result: ChannelResult) -> bool:
