@@ -134,9 +134,9 @@ class Resolver:
         return len(work)
 
     async def _message(self, follow_up: FollowUp) -> ChannelRequest | None:
-        """None if the channel is not configured any more, or the HSM cannot open the credential."""
+        """None if it cannot be sent now: no such channel any more, too early for it, or the HSM opens no credential."""
         record = follow_up.authorization
-        if record.channel not in self._world.channels:
+        if record.channel not in self._world.channels or self._too_early_s(follow_up) > 0:
             return None
         try:
             credential = await unsealed(self._world.hsm, record)
@@ -173,6 +173,15 @@ class Resolver:
             return self._judge_inquiry(follow_up, result)
         return self._judge_reversal(follow_up, result)
 
+    def _too_early_s(self, follow_up: FollowUp) -> float:
+        """How long until the channel would take this reversal: WeChat Pay refuses one within 15 s of the payment."""
+        record = follow_up.authorization
+        channel = self._world.channels.get(record.channel)
+        if follow_up.operation is not Operation.REVERSAL or channel is None:
+            return 0.0
+        age_s = (self._world.clock.time_ms() - record.created_time_ms) / 1000
+        return max(0.0, channel.reversal_after_s - age_s)
+
     def _judge_reversal(self, follow_up: FollowUp, result: ChannelResult) -> FollowUpResult:
         """Only the channel's own word ends a reversal; a refusal is tried again, since the money may be held."""
         if isinstance(result, Approved) or (_original_missing(result) and follow_up.attempts + 1 >= _TIMES_MISSING):
@@ -181,7 +190,7 @@ class Resolver:
         if follow_up.attempts + 1 >= self._settings.max_attempts:
             log.error("dead_letter", authorization=str(follow_up.authorization.id), reason=reason)
             return FollowUpResult(State.DEAD_LETTER)
-        return FollowUpResult(None, self._pause_s(follow_up.attempts))
+        return FollowUpResult(None, max(self._pause_s(follow_up.attempts), self._too_early_s(follow_up)))
 
     def _judge_follow_on(self, follow_up: FollowUp, follow_on: FollowOn, result: ChannelResult) -> FollowUpResult:
         """A repeat is answered as the first message was, or carried out now; either way that is the outcome."""
@@ -230,7 +239,7 @@ def _by_channel(messages: list[ChannelRequest | None]) -> dict[str, list[Channel
 
 def _result_of(reply: "asyncio.Future[ChannelResult] | None") -> ChannelResult:
     if reply is None:
-        return Unknown(Phase.NOT_SENT, "there is no way to the channel")
+        return Unknown(Phase.NOT_SENT, "it could not be sent now")
     return reply.result() if reply.done() else Unknown(Phase.SENT, "the channel did not answer in time")
 
 

@@ -355,7 +355,6 @@ class Road:
 
     def _decide(self, transaction: Transaction, reply: "asyncio.Future[ChannelResult]") -> None:
         result = _result_of(reply)
-        transaction.result = result
         channel = transaction.record.channel
         self._world.observer.channel(transaction.record, result, self._loop.time() - transaction.sent_s)
         message = transaction.message

@@ -24,7 +24,6 @@ class Transaction:
     candidates: list[str] = field(default_factory=list)
     message: ChannelRequest | None = None
     reply: "asyncio.Future[ChannelResult] | None" = None
-    result: ChannelResult | None = None
     sent_s: float = 0.0
 
     @property

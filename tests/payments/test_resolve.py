@@ -50,6 +50,19 @@ async def test_a_reversal_is_repeated_with_the_same_identifiers_until_taken(town
     assert [each.state for each in town.journal.rows.values()] == [State.REVERSED]
 
 
+async def test_a_reversal_that_the_channel_would_refuse_as_too_early_is_not_sent_yet(town, request_of):
+    await unknown_record(town, request_of)
+    sent = len(town.first.sent)
+    town.first.script = lambda request: Approved()
+    town.first.reversal_after_s = 0.4
+    resolver = resolver_of(town)
+    await resolver.turn()
+    assert len(town.first.sent) == sent
+    await asyncio.sleep(0.4)
+    await resolver.turn()
+    assert [each.state for each in town.journal.rows.values()] == [State.REVERSED]
+
+
 async def test_a_reversal_never_expires_silently(town, request_of):
     await unknown_record(town, request_of)
     town.first.script = lambda request: Declined("96")
