@@ -49,12 +49,27 @@ class BuildPython(build_py):
 def extension(module: str, libraries: tuple[str, ...] = ()) -> Extension:
     source = module.replace(".", "/") + ".pyx"
     return Extension(
-        module, [source], libraries=list(libraries), extra_compile_args=["-O2", "-Wno-deprecated-declarations"]
+        module,
+        [source],
+        libraries=list(libraries),
+        include_dirs=["hsm/core"],
+        depends=[str(each) for each in (ROOT / "hsm" / "core").glob("*")] if module.startswith("hsm.") else [],
+        extra_compile_args=["-O2", "-Wno-deprecated-declarations"],
     )
 
 
 EXTENSIONS = [
     extension("hsm._core", ("crypto", "dl")),
+    extension("hsm._pin", ("crypto",)),
+    extension("hsm._card", ("crypto",)),
+    extension("hsm._emv", ("crypto",)),
+    extension("hsm._dukpt", ("crypto",)),
+    extension("hsm._key_block", ("crypto",)),
+    extension("hsm._mac", ("crypto",)),
+    extension("hsm._data", ("crypto",)),
+    extension("hsm._fpe", ("crypto",)),
+    extension("hsm._sm", ("crypto",)),
+    extension("hsm._envelope", ("crypto",)),
     extension("adapters.unionpay._codec"),
     extension("switch.entry._tlv"),
 ]
@@ -67,5 +82,5 @@ setup(
         compiler_directives={"language_level": 3, "embedsignature": True},
     ),
     cmdclass={"build_protos": BuildProtos, "build_ext": BuildExtensions, "build_py": BuildPython},
-    package_data={"": ["*.pyi", "*.pxd", "py.typed", "*.pxi", "*.sql", "*.lua"]},
+    package_data={"": ["*.pyi", "*.pxd", "py.typed", "*.pxi", "*.h", "*.sql", "*.lua"]},
 )

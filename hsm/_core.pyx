@@ -30,7 +30,6 @@ from cpython.pythread cimport (
     PyThread_allocate_lock,
     PyThread_free_lock,
     PyThread_release_lock,
-    PyThread_type_lock,
     WAIT_LOCK,
 )
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize

@@ -1,16 +1,16 @@
 """The HSM in the caller's own process: the commands of `ports.Hsm` by shape, over lists.
 
 The symmetric commands take microseconds and run inline: an executor's hop would cost ten times as much. RSA takes half
-a millisecond and runs in two threads. Each command also exists synchronously (`…_now`) for code that is not async.
+a millisecond and runs in two threads. `run` reaches every command of `hsm.commands`.
 """
 
 import asyncio
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
-from hsm import _core
+from hsm.commands import COMMANDS, SLOW, Context
 from hsm.errors import HsmUnavailable, InvalidCommand
 from hsm.keys import KeyStore, KeyUsage
 from hsm.token import open_token
@@ -24,8 +24,7 @@ class DirectHsm:
 
     def __init__(self, store: KeyStore) -> None:
         self.store = store
-        self._token = store.token.core
-        self._keys = store.keys
+        self.context = Context(store.token.core, store.keys)
         self._closed = False
         self._threads = ThreadPoolExecutor(SIGNING_THREADS, thread_name_prefix="hsm-sign")
 
@@ -58,66 +57,51 @@ class DirectHsm:
 
     # --- commands -----------------------------------------------------------------------------------------------------
 
-    def translate_pins_now(self, items: Sequence[tuple[str, int, str, int, bytes, str]]) -> list[bytes | Exception]:
-        """(source key, source format, target key, target format, block, PAN digits) -> block under the target key.
+    def run_now(self, command: str, items: Sequence[Any]) -> list[Any]:
+        """Run a command of `hsm.commands.COMMANDS` in this thread. Raises InvalidCommand if there is no such command."""
+        function = COMMANDS.get(command)
+        if function is None:
+            raise InvalidCommand(f"there is no command {command[:32]}")
+        return function(self.context, items)
 
-        Formats: see `commands.PIN_FORMATS`. PAN: 12 to 19 digits; "" only from format 1 to format 1.
-        """
-        return _core.translate_pins(self._token, self._keys, items)
-
-    async def translate_pins(self, items: Sequence[tuple[str, int, str, int, bytes, str]]) -> list[bytes | Exception]:
-        return self.translate_pins_now(items)
-
-    def macs_now(self, items: Sequence[tuple[str, str, bytes]]) -> list[bytes | Exception]:
-        """(key, algorithm, data) -> MAC of 8 bytes; algorithms: see `hsm.commands`."""
-        return _core.macs(self._keys, items)
-
-    async def macs(self, items: Sequence[tuple[str, str, bytes]]) -> list[bytes | Exception]:
-        return self.macs_now(items)
-
-    def verify_macs_now(self, items: Sequence[tuple[str, str, bytes, bytes]]) -> list[Exception | None]:
-        """(key, algorithm, data, mac) -> None, or MacMismatch. The current key is tried, then the previous one."""
-        return _core.verify_macs(self._keys, items)
-
-    async def verify_macs(self, items: Sequence[tuple[str, str, bytes, bytes]]) -> list[Exception | None]:
-        return self.verify_macs_now(items)
-
-    def sign_now(self, items: Sequence[tuple[str, bytes]]) -> list[bytes | Exception]:
-        """(key, data) -> RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017, 8.2), 256 bytes. Half a millisecond an item."""
-        return _core.sign(self._token, self._keys, items)
-
-    async def sign(self, items: Sequence[tuple[str, bytes]]) -> list[bytes | Exception]:
-        """As `sign_now`, in threads: the list is shared out among them."""
+    async def run(self, command: str, items: Sequence[Any]) -> list[Any]:
+        """As `run_now`; what is slow runs in threads, the list shared out among them."""
+        if command not in SLOW:
+            return self.run_now(command, items)
         if self._closed:
             raise HsmUnavailable("the HSM is closed")
         loop = asyncio.get_running_loop()
         shares = [items[start::SIGNING_THREADS] for start in range(min(SIGNING_THREADS, len(items)))]
-        signed = await asyncio.gather(*(loop.run_in_executor(self._threads, self.sign_now, each) for each in shares))
-        results: list[bytes | Exception] = [b""] * len(items)
-        for start, share in enumerate(signed):
+        done = await asyncio.gather(
+            *(loop.run_in_executor(self._threads, self.run_now, command, each) for each in shares)
+        )
+        results: list[Any] = [None] * len(items)
+        for start, share in enumerate(done):
             results[start::SIGNING_THREADS] = share
         return results
 
-    def seal_now(self, items: Sequence[tuple[str, bytes, bytes]]) -> list[bytes | Exception]:
-        """(key, bytes, associated data) -> nonce (12) ‖ ciphertext ‖ tag (16), AES-256-GCM."""
-        return _core.seal(self._token, self._keys, items)
+    # --- those of the road, typed: see `hsm.commands` for what they take and give --------------------------------------
+
+    async def translate_pins(self, items: Sequence[tuple[str, int, str, int, bytes, str]]) -> list[bytes | Exception]:
+        return self.run_now("translate_pins", items)
+
+    async def macs(self, items: Sequence[tuple[str, str, bytes]]) -> list[bytes | Exception]:
+        return self.run_now("macs", items)
+
+    async def verify_macs(self, items: Sequence[tuple[str, str, bytes, bytes]]) -> list[Exception | None]:
+        return self.run_now("verify_macs", items)
+
+    async def sign(self, items: Sequence[tuple[str, bytes]]) -> list[bytes | Exception]:
+        return await self.run("sign", items)
 
     async def seal(self, items: Sequence[tuple[str, bytes, bytes]]) -> list[bytes | Exception]:
-        return self.seal_now(items)
-
-    def unseal_now(self, items: Sequence[tuple[str, bytes, bytes]]) -> list[bytes | Exception]:
-        """(key, sealed, associated data) -> bytes, or MacMismatch."""
-        return _core.unseal(self._token, self._keys, items)
+        return self.run_now("seal", items)
 
     async def unseal(self, items: Sequence[tuple[str, bytes, bytes]]) -> list[bytes | Exception]:
-        return self.unseal_now(items)
-
-    def keyed_hashes_now(self, items: Sequence[tuple[str, bytes]]) -> list[bytes | Exception]:
-        """(key, data) -> HMAC-SHA-256 (FIPS 198-1), 32 bytes."""
-        return _core.keyed_hashes(self._token, self._keys, items)
+        return self.run_now("unseal", items)
 
     async def keyed_hashes(self, items: Sequence[tuple[str, bytes]]) -> list[bytes | Exception]:
-        return self.keyed_hashes_now(items)
+        return self.run_now("keyed_hashes", items)
 
     # --- working keys -------------------------------------------------------------------------------------------------
 

@@ -24,8 +24,39 @@ class PinFormatError(HsmError):
     """
 
 
-class MacMismatch(HsmError):
+class VerificationFailed(HsmError):
+    """Base of what a verification raises. Each one counts against its key and subject, see `hsm.guard`."""
+
+
+class MacMismatch(VerificationFailed):
     """A MAC or the tag of sealed data does not verify."""
+
+
+class PinMismatch(VerificationFailed):
+    """The PIN is not the one its reference (PVV, offset, other block) was made from, or its block is not valid."""
+
+
+class CardCodeMismatch(VerificationFailed):
+    """A CVV, iCVV, dCVV or CVC3 does not verify."""
+
+
+class CryptogramMismatch(VerificationFailed):
+    """An application cryptogram (ARQC, TC, AAC) or a payment token's cryptogram does not verify."""
+
+
+class SignatureMismatch(VerificationFailed):
+    """A digital signature does not verify."""
+
+
+class TooManyFailures(HsmError):
+    """Verifications for this subject, or under this key, failed too often lately: none is made for a while."""
+
+
+class KeyBlockError(HsmError):
+    """A key block is malformed, was changed, or its header does not permit what is asked of it.
+
+    One message for a wrong MAC and for a wrong length or padding behind it.
+    """
 
 
 class InvalidCommand(HsmError):

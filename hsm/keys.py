@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from hsm import _core
-from hsm.commands import PENDING, PREVIOUS
+from hsm.algorithms import PENDING, PREVIOUS
 from hsm.errors import HsmUnavailable, InvalidCommand, KeyExists, KeyNotFound, KeyUsageError
 from hsm.token import OpenToken
 from hsm.working_keys import KeyState, SealedKey, open_key, read_sealed_keys, seal_key, write_sealed_keys

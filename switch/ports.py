@@ -130,7 +130,7 @@ class Hsm(Protocol):
 
     Items are plain tuples, so that `hsm` needs nothing of ours:
     translate_pins: (source key, source format, target key, target format, block, PAN digits) -> block under target
-    macs: (key, algorithm, data) -> MAC; algorithm: see `hsm.commands`
+    macs: (key, algorithm, data) -> MAC; algorithm: see `hsm.algorithms`
     verify_macs: (key, algorithm, data, mac) -> None, or the exception
     sign: (key, data) -> RSASSA-PKCS1-v1_5 SHA-256 signature
     seal / unseal: (key, bytes, associated data) -> bytes; AES-256-GCM

@@ -36,11 +36,35 @@ cdef Key find_key(dict keys, str label):
     return <Key?>found
 
 
-cdef Key find_key_for(dict keys, str label, Usage usage):
+cdef Key find_key_for(dict keys, str label, Usage usage, unsigned int wanted):
     cdef Key key = find_key(keys, label)
     if key.use != usage:
         raise usage_error(key, usage)
+    if key.abilities & wanted != wanted:
+        raise KeyUsageError(f"key {label} may not do this: its mode of use is {key.mode}")
     return key
+
+
+cdef HostKey find_host_key_for(dict keys, str label, Usage usage, unsigned int wanted):
+    cdef Key key = find_key_for(keys, label, usage, wanted)
+    if not isinstance(key, HostKey):
+        raise KeyUsageError(f"key {label} is in the token, which cannot do this")
+    return <HostKey>key
+
+
+cdef int read_digits(str text, int least, int most, CK_BYTE *digits, str what) except -1:
+    cdef Py_ssize_t length = 0, index
+    cdef const char *characters
+    if text is None:
+        raise TypeError("text is expected, not None")
+    characters = PyUnicode_AsUTF8AndSize(text, &length)
+    if not least <= length <= most:
+        raise InvalidCommand(f"{what} must have {least} to {most} digits")
+    for index in range(length):
+        if not 48 <= characters[index] <= 57:
+            raise InvalidCommand(f"{what} must have {least} to {most} digits")
+        digits[index] = <CK_BYTE>(characters[index] - 48)
+    return <int>length
 
 
 def translate_pins(Token token not None, dict keys not None, items):
@@ -58,8 +82,8 @@ def translate_pins(Token token not None, dict keys not None, items):
         for source, source_format, target, target_format, block, pan in given:
             jobs[index].source = NULL
             try:
-                source_key = find_key_for(keys, source, PIN_KEY)
-                target_key = find_key_for(keys, target, PIN_KEY)
+                source_key = find_key_for(keys, source, PIN_KEY, MAY_DECIPHER)
+                target_key = find_key_for(keys, target, PIN_KEY, MAY_ENCIPHER)
                 prepare_pin_job(&jobs[index], source_key, source_format, target_key, target_format, block, pan)
                 held.append((source_key, target_key))  # another thread may replace a key meanwhile
             except HsmError as error:
@@ -178,7 +202,7 @@ cdef list run_token_jobs(Token token, dict keys, list items, Usage usage, run_jo
             jobs[index].handle = 0
             try:
                 output = output_for(data, context, run)
-                prepare_token_job(&jobs[index], find_key_for(keys, label, usage), data, context, output)
+                prepare_token_job(&jobs[index], find_key_for(keys, label, usage, 0), data, context, output)
                 results[index] = output
             except HsmError as error:
                 results[index] = error
@@ -262,7 +286,7 @@ def sign(Token token not None, dict keys not None, items):
     try:
         for label, data in items:
             try:
-                results.append(sign_one(&work, find_key_for(keys, label, SIGNING), data))
+                results.append(sign_one(&work, find_key_for(keys, label, SIGNING, MAY_GENERATE), data))
             except HsmError as error:
                 results.append(error)
     finally:

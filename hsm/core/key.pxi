@@ -1,48 +1,43 @@
 # Keys as the commands see them: a label, one usage, and either a handle in the token or a secret in locked memory.
 
-cdef enum Usage:
-    PIN_KEY = 0
-    MAC_KEY = 1
-    KEY_TRANSPORT = 2
-    SIGNING = 3
-    SEALING = 4
-    HASHING = 5
-    KEY_STORAGE = 6
+cdef tuple USAGES = (
+    "PIN_KEY", "MAC_KEY", "KEY_TRANSPORT", "SIGNING", "SEALING", "HASHING", "KEY_STORAGE", "PVV_KEY", "IBM3624_KEY",
+    "CARD_VERIFICATION", "EMV_CRYPTOGRAM", "EMV_CONFIDENTIALITY", "EMV_INTEGRITY", "EMV_DYNAMIC_NUMBER", "DUKPT_BASE",
+    "DUKPT_INITIAL", "DATA_KEY", "FPE_KEY", "KEY_BLOCK", "ENVELOPE",
+)
 
-cdef tuple USAGES = ("PIN_KEY", "MAC_KEY", "KEY_TRANSPORT", "SIGNING", "SEALING", "HASHING", "KEY_STORAGE")
+# Usages that run whole blocks in the token, through operations that are kept open.
+cdef frozenset BLOCK_USAGES = frozenset((
+    "PIN_KEY", "PVV_KEY", "IBM3624_KEY", "EMV_CRYPTOGRAM", "EMV_CONFIDENTIALITY", "EMV_INTEGRITY", "EMV_DYNAMIC_NUMBER",
+    "DUKPT_BASE", "DUKPT_INITIAL",
+))
 
 PERMISSIONS = {
-    "PIN_KEY": MAY_ENCRYPT | MAY_DECRYPT,
+    **{usage: MAY_ENCRYPT | MAY_DECRYPT for usage in BLOCK_USAGES},
     "KEY_TRANSPORT": MAY_ENCRYPT | MAY_DECRYPT,  # encrypts zeros for its check value, nothing else
     "SEALING": MAY_ENCRYPT | MAY_DECRYPT,
     "HASHING": MAY_SIGN,
     "KEY_STORAGE": MAY_ENCRYPT | MAY_DECRYPT,
 }
 
-cdef struct HostSecret:
-    CK_BYTE value[24]
-    int length  # 8, 16 or 24
-    DES_key_schedule schedules[3]
+cdef dict FAMILIES = {"DES": DES, "AES": AES, "SM4": SM4, "HMAC": HMAC_FAMILY, "SM2": SM2}
 
-# How to run one block. `host` set: locked memory. Else the token: with the kept-open sessions where a key has them.
-cdef struct Cipher:
-    HostSecret *host
-    CK_ULONG handle
-    CK_ULONG mechanism
-    CK_ULONG encrypt_session
-    CK_ULONG decrypt_session
-    int block_length
+cdef dict ABILITIES = {
+    "B": MAY_ENCIPHER | MAY_DECIPHER, "C": MAY_GENERATE | MAY_CHECK, "D": MAY_DECIPHER, "E": MAY_ENCIPHER,
+    "G": MAY_GENERATE, "N": 31, "S": MAY_GENERATE, "T": MAY_GENERATE | MAY_DECIPHER, "V": MAY_CHECK, "X": MAY_DERIVE,
+    "Y": MAY_DERIVE,
+}
 
 
 cdef class Key:
-    cdef readonly str label
-    cdef Usage use
-    cdef Cipher cipher
-
-    def __cinit__(self, str label not None, usage, *arguments):
+    def __cinit__(self, str label not None, usage, *arguments, str mode="N", **others):
         memset(&self.cipher, 0, sizeof(Cipher))
         self.label = label
         self.use = <Usage><int>USAGES.index(usage)
+        if mode not in ABILITIES:
+            raise InvalidCommand("no such mode of use")
+        self.mode = mode
+        self.abilities = ABILITIES[mode]
 
     @property
     def usage(self):
@@ -53,16 +48,12 @@ cdef class Key:
 
 
 cdef class TokenKey(Key):
-    """A key in the token. `kind`: "DES", "AES", "HMAC" or "RSA"; `handle`: its session copy."""
-
-    cdef readonly str kind
-
-    def __init__(self, str label, usage, Token token not None, str kind not None, CK_ULONG handle):
+    def __init__(self, str label, usage, Token token not None, str kind not None, CK_ULONG handle, *, str mode="N"):
         self.kind = kind
         self.cipher.handle = handle
         self.cipher.mechanism = CKM_AES_ECB if kind == "AES" else CKM_DES3_ECB
         self.cipher.block_length = 16 if kind == "AES" else 8
-        if self.use == PIN_KEY:
+        if usage in BLOCK_USAGES:
             self._open_ecb(token)
 
     cdef int _open_ecb(self, Token token) except -1:
@@ -89,7 +80,7 @@ cdef class TokenKey(Key):
                 return work[:3].hex().upper()
             check("C_Encrypt", ecb_once(&token.work, &self.cipher, True, work, self.cipher.block_length))
             if self.kind == "AES":
-                double_block(work)
+                double_block(work, 16)
                 check("C_Encrypt", ecb_once(&token.work, &self.cipher, True, work, 16))
                 return work[:5].hex().upper()
             return work[:3].hex().upper()
@@ -98,27 +89,25 @@ cdef class TokenKey(Key):
 
 
 cdef class HostKey(Key):
-    """A DES key of 8, 16 or 24 bytes in locked memory: what SoftHSM cannot use (retail MAC) or what arrives wrapped."""
+    """`kind`: "DES", "AES", "SM4", "HMAC" or "SM2"."""
 
-    def __cinit__(self, str label, usage, *arguments):
-        self.cipher.host = <HostSecret *>locked_page()
-        self.cipher.block_length = 8
+    def __cinit__(self, str label, usage, str kind="DES", **others):
+        if kind not in FAMILIES:
+            raise InvalidCommand("no such family of keys")
+        self.kind = kind
+        self.cipher.host = new_secret()
+        self.cipher.host.family = <Family><int>FAMILIES[kind]
+        self.cipher.block_length = 16 if kind in ("AES", "SM4") else 8
+
+    def __init__(self, str label, usage, str kind="DES", *, str mode="N"):
+        pass
 
     def __dealloc__(self):
-        locked_page_free(self.cipher.host)
+        discard_secret(self.cipher.host)
 
     cdef int fill(self, const CK_BYTE *value, Py_ssize_t length) except -1:
-        """Set the value; the schedules are K1 K2 K1 for a double-length key, K K K for a single one."""
-        cdef HostSecret *secret = self.cipher.host
-        cdef CK_BYTE *part
-        cdef int index
-        if length not in (8, 16, 24):
-            raise InvalidCommand("a DES key has 8, 16 or 24 bytes")
-        memcpy(secret.value, value, length)
-        secret.length = <int>length
-        for index in range(3):
-            part = &secret.value[8 * index % <int>length]
-            DES_set_key_unchecked(<DES_cblock *>part, &secret.schedules[index])
+        if not set_secret(self.cipher.host, self.cipher.host.family, value, <int>length):
+            raise InvalidCommand(f"no {self.kind} key has {length} bytes")
         return 0
 
     @property
@@ -127,35 +116,54 @@ cdef class HostKey(Key):
         return self.cipher.host.length
 
     def check_value(self):
-        """KCV: the first 3 bytes of E(0), upper-case hex."""
-        cdef CK_BYTE block[8]
-        memset(block, 0, 8)
-        host_ecb(self.cipher.host, True, block)
+        """KCV, upper-case hex: as `TokenKey.check_value`; SM4: 3 bytes of E(0); SM2: 3 bytes of SM3 of the public key."""
+        cdef Secret *secret = self.cipher.host
+        cdef CK_BYTE block[32]
+        cdef unsigned int length = 32
+        check_not_inherited()
+        memset(block, 0, 32)
+        if secret.family == HMAC_FAMILY:
+            HMAC(EVP_sha256(), secret.value, secret.length, block, 0, block, &length)
+        elif secret.family == AES:
+            host_cmac(secret, block, 16, block)
+            return block[:5].hex().upper()
+        elif secret.family == SM2:
+            raise InvalidCommand("an SM2 key has no check value yet")
+        else:
+            host_block(secret, True, block)
         return block[:3].hex().upper()
 
+    def same_value(self, HostKey other not None):
+        """Whether both hold the same key; compared in constant time. Lets a derived key be checked without showing it."""
+        cdef Secret *left = self.cipher.host
+        cdef Secret *right = other.cipher.host
+        check_not_inherited()
+        return left.length == right.length and CRYPTO_memcmp(left.value, right.value, left.length) == 0
 
-def generate_host_key(str label, usage, int length):
-    """A random DES key (8, 16 or 24 bytes) with odd parity."""
-    cdef HostKey key = HostKey(label, usage)
+
+def generate_host_key(str label, usage, int length, str kind="DES", *, str mode="N"):
+    """A random key; DES with odd parity. SM2 keys are made by `hsm._sm`."""
+    cdef HostKey key = HostKey(label, usage, kind, mode=mode)
     cdef CK_BYTE *page
     cdef int index
-    if length not in (8, 16, 24):
-        raise InvalidCommand("a DES key has 8, 16 or 24 bytes")
+    if kind == "SM2" or not 0 < length <= 64:
+        raise InvalidCommand(f"no {kind} key of {length} bytes is made at random")
     page = <CK_BYTE *>locked_page()
     try:
         if RAND_bytes(page, length) != 1:
             raise HsmUnavailable("no randomness")
-        for index in range(0, length, 8):
-            DES_set_odd_parity(<DES_cblock *>&page[index])
+        if kind == "DES":
+            for index in range(0, length, 8):
+                DES_set_odd_parity(<DES_cblock *>&page[index])
         key.fill(page, length)
     finally:
         locked_page_free(page)
     return key
 
 
-def combine_host_key(str label, usage, components):
-    """A DES key from the exclusive or of its components."""
-    cdef HostKey key = HostKey(label, usage)
+def combine_host_key(str label, usage, components, str kind="DES", *, str mode="N"):
+    """A key from the exclusive or of its components."""
+    cdef HostKey key = HostKey(label, usage, kind, mode=mode)
     cdef CK_BYTE *page = <CK_BYTE *>locked_page()
     try:
         key.fill(page, combine(components, page))
@@ -188,7 +196,7 @@ def unwrap_host_key(str label, usage, Token token not None, TokenKey transport n
 
 def seal_host_key(Token token not None, TokenKey storage not None, HostKey key not None, bytes context not None):
     """The key under AES-256-GCM of the token's storage key, for a file: nonce ‖ ciphertext ‖ tag."""
-    cdef HostSecret *secret = key.cipher.host
+    cdef Secret *secret = key.cipher.host
     cdef bytes sealed = PyBytes_FromStringAndSize(NULL, secret.length + GCM_OVERHEAD)
     cdef CK_RV rv
     if storage.use != KEY_STORAGE:
@@ -205,14 +213,14 @@ def seal_host_key(Token token not None, TokenKey storage not None, HostKey key n
 
 
 def open_host_key(str label, usage, Token token not None, TokenKey storage not None, bytes sealed not None,
-                  bytes context not None):
+                  bytes context not None, str kind="DES", *, str mode="N"):
     """What `seal_host_key` sealed, straight into locked memory. Raises MacMismatch if it was changed."""
-    cdef HostKey key = HostKey(label, usage)
+    cdef HostKey key = HostKey(label, usage, kind, mode=mode)
     cdef Py_ssize_t length = PyBytes_GET_SIZE(sealed)
     cdef CK_RV rv
     if storage.use != KEY_STORAGE:
         raise usage_error(storage, KEY_STORAGE)
-    if length not in (8 + GCM_OVERHEAD, 16 + GCM_OVERHEAD, 24 + GCM_OVERHEAD):
+    if not GCM_OVERHEAD < length <= 64 + GCM_OVERHEAD:
         raise MacMismatch("a stored key is broken")
     token.enter()
     try:
@@ -232,9 +240,93 @@ cdef object usage_error(Key key, Usage wanted):
 
 # --- one block at a time ---------------------------------------------------------------------------------------------
 
-cdef inline void host_ecb(HostSecret *secret, bint encrypt, CK_BYTE *block) noexcept nogil:
-    DES_ecb3_encrypt(<DES_cblock *>block, <DES_cblock *>block, &secret.schedules[0], &secret.schedules[1],
-                     &secret.schedules[2], encrypt)
+cdef Secret *new_secret() except NULL:
+    return <Secret *>locked_page()
+
+
+cdef void discard_secret(Secret *secret) noexcept nogil:
+    if secret is NULL:
+        return
+    EVP_CIPHER_CTX_free(secret.encipher)
+    EVP_CIPHER_CTX_free(secret.decipher)
+    locked_page_free(secret)
+
+
+cdef bint set_secret(Secret *secret, Family family, const CK_BYTE *value, int length) noexcept nogil:
+    cdef int index
+    if length < 1 or length > 64:
+        return False
+    memcpy(secret.value, value, length)
+    secret.length = length
+    secret.family = family
+    if family == DES:
+        if length != 8 and length != 16 and length != 24:
+            return False
+        for index in range(3):
+            DES_set_key_unchecked(<DES_cblock *>&secret.value[8 * index % length], &secret.schedules[index])
+        return True
+    if family == AES:
+        return length in (16, 24, 32) and open_ciphers(
+            secret, EVP_aes_128_ecb() if length == 16 else EVP_aes_192_ecb() if length == 24 else EVP_aes_256_ecb())
+    if family == SM4:
+        return length == 16 and open_ciphers(secret, EVP_sm4_ecb())
+    return length == 32 if family == SM2 else True
+
+
+cdef bint open_ciphers(Secret *secret, const EVP_CIPHER *cipher) noexcept nogil:
+    if secret.encipher is NULL:
+        secret.encipher = EVP_CIPHER_CTX_new()
+    if secret.decipher is NULL:
+        secret.decipher = EVP_CIPHER_CTX_new()
+    return (
+        secret.encipher is not NULL and secret.decipher is not NULL
+        and EVP_CipherInit_ex(secret.encipher, cipher, NULL, secret.value, NULL, 1) == 1
+        and EVP_CIPHER_CTX_set_padding(secret.encipher, 0) == 1
+        and EVP_CipherInit_ex(secret.decipher, cipher, NULL, secret.value, NULL, 0) == 1
+        and EVP_CIPHER_CTX_set_padding(secret.decipher, 0) == 1
+    )
+
+
+cdef void host_block(Secret *secret, bint encrypt, CK_BYTE *block) noexcept nogil:
+    cdef int length = 0
+    if secret.family == DES:
+        DES_ecb3_encrypt(<DES_cblock *>block, <DES_cblock *>block, &secret.schedules[0], &secret.schedules[1],
+                         &secret.schedules[2], encrypt)
+    else:
+        EVP_CipherUpdate(secret.encipher if encrypt else secret.decipher, block, &length, block, 16)
+
+
+cdef void single_des_block(Secret *secret, int part, bint encrypt, CK_BYTE *block) noexcept nogil:
+    DES_ecb_encrypt(<DES_cblock *>block, <DES_cblock *>block, &secret.schedules[part], encrypt)
+
+
+cdef void host_cmac(Secret *secret, const CK_BYTE *data, Py_ssize_t length, CK_BYTE *mac) noexcept nogil:
+    cdef CK_BYTE state[16]
+    cdef CK_BYTE last[16]
+    cdef int size = 8 if secret.family == DES else 16
+    cdef int index
+    cdef Py_ssize_t offset = 0, left
+    memset(state, 0, 16)
+    memset(last, 0, 16)
+    host_block(secret, True, last)
+    double_block(last, size)
+    while length - offset > size:
+        for index in range(size):
+            state[index] ^= data[offset + index]
+        host_block(secret, True, state)
+        offset += size
+    left = length - offset
+    if left < size:
+        double_block(last, size)
+        last[left] ^= 0x80
+    for index in range(left):
+        last[index] ^= data[offset + index]
+    for index in range(size):
+        state[index] ^= last[index]
+    host_block(secret, True, state)
+    memcpy(mac, state, size)
+    OPENSSL_cleanse(state, 16)
+    OPENSSL_cleanse(last, 16)
 
 
 cdef CK_RV start_ecb(Cipher *cipher, bint encrypt) noexcept nogil:
@@ -263,7 +355,7 @@ cdef CK_RV run_block(Cipher *cipher, bint encrypt, CK_BYTE *block, CK_BYTE *outp
     """En- or decipher one block in place; `output` is working space of 48 bytes."""
     cdef CK_RV rv
     if cipher.host is not NULL:
-        host_ecb(cipher.host, encrypt, block)
+        host_block(cipher.host, encrypt, block)
         return CKR_OK
     rv = update_ecb(cipher, encrypt, block, output)
     if rv != CKR_OK:  # an error ends the kept-open operation: begin a new one, once
@@ -305,10 +397,10 @@ cdef CK_RV begin(start_operation_function start, Work *work, CK_MECHANISM *mecha
     return rv
 
 
-cdef void double_block(CK_BYTE *block) noexcept nogil:
-    """The CMAC subkey K1 of E(0): doubling in GF(2^128) (NIST SP 800-38B, 6.1)."""
+cdef void double_block(CK_BYTE *block, int size) noexcept nogil:
+    """The next CMAC subkey: doubling in GF(2^64) or GF(2^128) (NIST SP 800-38B, 6.1)."""
     cdef int index
     cdef CK_BYTE carry = block[0] >> 7
-    for index in range(15):
+    for index in range(size - 1):
         block[index] = <CK_BYTE>(block[index] << 1) | (block[index + 1] >> 7)
-    block[15] = <CK_BYTE>(block[15] << 1) ^ <CK_BYTE>(0x87 * carry)
+    block[size - 1] = <CK_BYTE>(block[size - 1] << 1) ^ <CK_BYTE>((0x87 if size == 16 else 0x1B) * carry)

@@ -12,7 +12,7 @@ cdef struct MacAlgorithm:
 
 
 cdef int find_mac_algorithm(str name, MacAlgorithm *algorithm) except -1:
-    """Names are documented in hsm.commands. The two of UnionPay stand first: they are the ones on the hot path."""
+    """Names are documented in hsm.algorithms. The two of UnionPay stand first: they are the ones on the hot path."""
     algorithm.padding = 1
     algorithm.number = 0
     algorithm.shape = WHOLE
@@ -30,7 +30,7 @@ cdef int find_mac_algorithm(str name, MacAlgorithm *algorithm) except -1:
     return 0
 
 
-cdef void chain(HostSecret *secret, bint triple, const CK_BYTE *data, long length, CK_BYTE *state) noexcept nogil:
+cdef void chain(Secret *secret, bint triple, const CK_BYTE *data, long length, CK_BYTE *state) noexcept nogil:
     """CBC over whole blocks (the last one zero-padded) with K1 alone or with the triple key."""
     cdef long offset, index, here
     if not triple:
@@ -41,10 +41,10 @@ cdef void chain(HostSecret *secret, bint triple, const CK_BYTE *data, long lengt
         here = length - offset if length - offset < 8 else 8
         for index in range(here):
             state[index] ^= data[offset + index]
-        host_ecb(secret, True, state)
+        host_block(secret, True, state)
 
 
-cdef void compute_mac(HostSecret *secret, MacAlgorithm algorithm, const CK_BYTE *data, long length,
+cdef void compute_mac(Secret *secret, MacAlgorithm algorithm, const CK_BYTE *data, long length,
                       CK_BYTE *mac) noexcept nogil:
     """All 8 bytes of the MAC. Empty data counts as one block of zeros under padding method 1."""
     cdef CK_BYTE tail[8]
@@ -72,7 +72,7 @@ cdef void compute_mac(HostSecret *secret, MacAlgorithm algorithm, const CK_BYTE 
         DES_ecb_encrypt(<DES_cblock *>mac, <DES_cblock *>mac, &secret.schedules[2], 1)
 
 
-cdef bytes shape_mac(HostSecret *secret, MacShape shape, CK_BYTE *mac):
+cdef bytes shape_mac(Secret *secret, MacShape shape, CK_BYTE *mac):
     cdef CK_BYTE zeros[8]
     cdef bytes shaped = PyBytes_FromStringAndSize(<char *>mac, 8)
     cdef CK_BYTE *out = <CK_BYTE *>PyBytes_AS_STRING(shaped)
@@ -84,7 +84,7 @@ cdef bytes shape_mac(HostSecret *secret, MacShape shape, CK_BYTE *mac):
             out[2 * index + 1] = hexadecimal[mac[index] & 15]
     elif shape == CUP_KEY_RESET:
         memset(zeros, 0, 8)
-        host_ecb(secret, True, zeros)
+        host_block(secret, True, zeros)
         memcpy(&out[4], zeros, 4)
     return shaped
 
@@ -92,7 +92,7 @@ cdef bytes shape_mac(HostSecret *secret, MacShape shape, CK_BYTE *mac):
 cdef Key find_mac_key(dict keys, str label, MacAlgorithm *algorithm):
     """A MAC_KEY; for a key reset also a PIN_KEY that is pending, since UnionPay has a new PIK prove itself by a MAC."""
     cdef Key key = find_key(keys, label)
-    if key.cipher.host is NULL or key.use != MAC_KEY and not (
+    if key.cipher.host is NULL or key.cipher.host.family != DES or key.use != MAC_KEY and not (
         key.use == PIN_KEY and algorithm.shape == CUP_KEY_RESET and label.endswith("?pending")
     ):
         raise usage_error(key, MAC_KEY)
@@ -110,3 +110,13 @@ cdef bytes mac_of(dict keys, str label, str name, bytes data):
     key = find_mac_key(keys, label, &algorithm)
     compute_mac(key.cipher.host, algorithm, <const CK_BYTE *>PyBytes_AS_STRING(data), length, mac)
     return shape_mac(key.cipher.host, algorithm.shape, mac)
+
+
+cdef int mac_with(Secret *secret, str algorithm, bytes data, CK_BYTE *mac) except -1:
+    cdef MacAlgorithm chosen
+    cdef Py_ssize_t length = bounded(data)
+    find_mac_algorithm(algorithm, &chosen)
+    if secret.family != DES or chosen.number == 3 and secret.length == 8:
+        raise InvalidCommand("this algorithm needs another key")
+    compute_mac(secret, chosen, <const CK_BYTE *>PyBytes_AS_STRING(data), length, mac)
+    return 8

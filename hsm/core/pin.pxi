@@ -1,25 +1,5 @@
 # PIN translation as one section: decipher, check, reformat, encipher, wipe (ISO 9564-1:2017, formats 0, 1, 3 and 4).
 
-cdef enum:
-    MAX_BLOCK = 16
-
-cdef enum PinOutcome:
-    PIN_DONE
-    PIN_REFUSED
-    PIN_TOKEN_FAILED
-
-cdef struct PinJob:
-    Cipher *source
-    Cipher *target
-    int source_format
-    int target_format
-    CK_BYTE block[MAX_BLOCK]
-    CK_BYTE pan[19]
-    int pan_length
-    PinOutcome outcome
-    CK_RV rv
-
-
 cdef bint pin_format_fits(int pin_format, int block_length) noexcept nogil:
     return block_length == (16 if pin_format == 4 else 8) and pin_format in (0, 1, 3, 4)
 
@@ -155,22 +135,30 @@ cdef void translate_pin(PinJob *job, Scratch *scratch) noexcept nogil:
     OPENSSL_cleanse(scratch, sizeof(Scratch))
 
 
-cdef int prepare_pin_job(PinJob *job, Key source, int source_format, Key target, int target_format, bytes block,
-                         str pan) except -1:
+cdef int read_job_pan(PinJob *job, str pan, bint may_be_missing) except -1:
     cdef Py_ssize_t length = 0, index
-    cdef const char *digits = PyUnicode_AsUTF8AndSize(pan, &length)
-    if not (pin_format_fits(source_format, source.cipher.block_length)
-            and pin_format_fits(target_format, target.cipher.block_length)
-            and translation_permitted(source_format, target_format)
-            and bounded(block) == source.cipher.block_length):
-        raise PinFormatError("PIN block, formats and keys do not fit, or this translation is not permitted")
-    if not 12 <= length <= 19 and not (source_format == 1 and target_format == 1 and length == 0):
+    cdef const char *digits
+    if pan is None:
+        raise TypeError("text is expected, not None")
+    digits = PyUnicode_AsUTF8AndSize(pan, &length)
+    if not 12 <= length <= 19 and not (may_be_missing and length == 0):
         raise PinFormatError("the PAN must have 12 to 19 digits")
     for index in range(length):
         if not 48 <= digits[index] <= 57:
             raise PinFormatError("the PAN must have 12 to 19 digits")
         job.pan[index] = <CK_BYTE>(digits[index] - 48)
     job.pan_length = <int>length
+    return 0
+
+
+cdef int prepare_pin_job(PinJob *job, Key source, int source_format, Key target, int target_format, bytes block,
+                         str pan) except -1:
+    if not (pin_format_fits(source_format, source.cipher.block_length)
+            and pin_format_fits(target_format, target.cipher.block_length)
+            and translation_permitted(source_format, target_format)
+            and bounded(block) == source.cipher.block_length):
+        raise PinFormatError("PIN block, formats and keys do not fit, or this translation is not permitted")
+    read_job_pan(job, pan, source_format == 1 and target_format == 1)
     job.source = &source.cipher
     job.target = &target.cipher
     job.source_format = source_format

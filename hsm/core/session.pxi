@@ -1,23 +1,5 @@
 # A logged-in token: its sessions, the objects in it, and the lock that makes its sessions safe to share.
 
-# Working space of the commands, in locked memory; used under the token's lock, wiped after each use.
-cdef struct Scratch:
-    CK_BYTE field[32]
-    CK_BYTE output[48]
-    CK_BYTE pan_field[16]
-    CK_BYTE nibbles[32]
-    CK_BYTE random[32]
-    CK_BYTE pin[12]
-    int pin_length
-    CK_BYTE key[128]
-
-# One-shot operations: their session and the last nonce of AES-GCM. Under the lock.
-cdef struct Work:
-    CK_ULONG session
-    CK_ULONG slot
-    CK_BYTE nonce[12]
-    bint nonce_ready
-
 # Attribute lists are built in place; 20 is more than any template here has.
 cdef struct Template:
     CK_ATTRIBUTE attributes[20]
@@ -75,13 +57,6 @@ cdef dict KEY_GENERATION = {
 cdef class Token:
     """A token one is logged in to. Safe to share between threads; not between processes."""
 
-    cdef CK_ULONG slot
-    cdef CK_ULONG home  # session objects live as long as this session
-    cdef Work work
-    cdef PyThread_type_lock lock
-    cdef Scratch *scratch
-    cdef bint closed
-    cdef object signing  # SimpleQueue of sessions for RSA, which run without the lock; None once closed
     def __cinit__(self):
         self.closed = True
         memset(&self.work, 0, sizeof(Work))
@@ -305,7 +280,8 @@ cdef class Token:
         add_flag(&template, CKA_TOKEN, False)
         return self.copy(handle, &template)
 
-    cdef object copy(self, CK_ULONG handle, Template *template):
+    cdef object copy(self, CK_ULONG handle, void *given):
+        cdef Template *template = <Template *>given
         cdef CK_ULONG made = 0
         self.enter()
         try:

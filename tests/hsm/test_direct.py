@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from hsm import commands
+from hsm import algorithms
 from hsm.direct import DirectHsm
 from hsm.errors import InvalidCommand, KeyNotFound, KeyUsageError, MacMismatch
 from hsm.keys import KeyUsage
@@ -51,7 +51,7 @@ async def test_keyed_hashes(hsm: DirectHsm, make_key: Any) -> None:
     expected = [hmac.digest(bytes.fromhex(VALUE), each, hashlib.sha256) for each in data]
     assert await hsm.keyed_hashes([(key, each) for each in data]) == expected
     results = await hsm.keyed_hashes(
-        [(key, b""), ("nobody", b""), (key, bytes(commands.MAX_DATA_BYTES + 1)), (key, b"")]
+        [(key, b""), ("nobody", b""), (key, bytes(algorithms.MAX_DATA_BYTES + 1)), (key, b"")]
     )
     assert [type(each) for each in results] == [bytes, KeyNotFound, InvalidCommand, bytes]
 
@@ -78,7 +78,7 @@ async def test_a_key_outside_its_usage(hsm: DirectHsm, make_key: Any) -> None:
     for usage, key in labels.items():
         tried = {
             KeyUsage.PIN_KEY: await hsm.translate_pins([(key, 0, key, 0, bytes(8), "6225880000001239")]),
-            KeyUsage.MAC_KEY: await hsm.macs([(key, commands.CUP_FINANCIAL, b"")]),
+            KeyUsage.MAC_KEY: await hsm.macs([(key, algorithms.CUP_FINANCIAL, b"")]),
             KeyUsage.SEALING: await hsm.seal([(key, b"", b"")]) + await hsm.unseal([(key, bytes(40), b"")]),
             KeyUsage.HASHING: await hsm.keyed_hashes([(key, b"")]),
             KeyUsage.SIGNING: await hsm.sign([(key, b"")]),
@@ -103,30 +103,30 @@ def test_two_threads_and_signatures_at_once(hsm: DirectHsm, make_key: Any) -> No
     block = next(
         found
         for number in range(100_000)
-        for found in hsm.translate_pins_now([(pin, 1, pin, 0, number.to_bytes(8), "6225880000001239")])
+        for found in hsm.run_now("translate_pins", [(pin, 1, pin, 0, number.to_bytes(8), "6225880000001239")])
         if isinstance(found, bytes)
     )
-    expected_mac = hsm.macs_now([(mac, commands.CUP_FINANCIAL, bytes(200))])
+    expected_mac = hsm.run_now("macs", [(mac, algorithms.CUP_FINANCIAL, bytes(200))])
     expected_hash = hmac.digest(bytes.fromhex(VALUE), b"data", hashlib.sha256)
     failures: list[str] = []
     stop = threading.Event()
 
     def work(size: int) -> None:
         while not stop.is_set():
-            if hsm.translate_pins_now([(pin, 0, pin, 0, block, "6225880000001239")] * size) != [block] * size:
+            if hsm.run_now("translate_pins", [(pin, 0, pin, 0, block, "6225880000001239")] * size) != [block] * size:
                 failures.append("pin")
-            if hsm.macs_now([(mac, commands.CUP_FINANCIAL, bytes(200))]) != expected_mac:
+            if hsm.run_now("macs", [(mac, algorithms.CUP_FINANCIAL, bytes(200))]) != expected_mac:
                 failures.append("mac")
-            if hsm.keyed_hashes_now([(hashing, b"data")] * size) != [expected_hash] * size:
+            if hsm.run_now("keyed_hashes", [(hashing, b"data")] * size) != [expected_hash] * size:
                 failures.append("hash")
-            boxes = hsm.seal_now([(seal, b"data", b"")] * size)
-            if hsm.unseal_now([(seal, box, b"") for box in boxes if isinstance(box, bytes)]) != [b"data"] * size:
+            boxes = hsm.run_now("seal", [(seal, b"data", b"")] * size)
+            if hsm.run_now("unseal", [(seal, box, b"") for box in boxes if isinstance(box, bytes)]) != [b"data"] * size:
                 failures.append("seal")
 
     def sign() -> None:
-        first = hsm.sign_now([("direct/rsa", b"data")])
+        first = hsm.run_now("sign", [("direct/rsa", b"data")])
         while not stop.is_set():
-            if hsm.sign_now([("direct/rsa", b"data")]) != first:
+            if hsm.run_now("sign", [("direct/rsa", b"data")]) != first:
                 failures.append("sign")
 
     threads = [threading.Thread(target=work, args=(size,)) for size in (1, 32)]

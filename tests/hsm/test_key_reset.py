@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hsm import commands
+from hsm import algorithms
 from hsm.direct import DirectHsm
 from hsm.errors import InvalidCommand, KeyNotFound, KeyUsageError, MacMismatch
 from hsm.keys import KeyState, KeyUsage
@@ -41,10 +41,10 @@ async def test_reset(member: DirectHsm, key_reset: Any, captured: dict[str, byte
     text, mac = vector["mac_text"].encode(), bytes.fromhex(vector["de128_hex"])
     kcv = await member.import_working_key(label, usage, "unionpay/mmk", captured[name])
     assert kcv.lower() == mac[4:7].hex()  # DE128 ends in the first 4 bytes of E(new key, 0)
-    pending = label + commands.PENDING
-    assert await member.macs([(pending, commands.CUP_KEY_RESET, text)]) == [mac]
+    pending = label + algorithms.PENDING
+    assert await member.macs([(pending, algorithms.CUP_KEY_RESET, text)]) == [mac]
     verified = await member.verify_macs(
-        [(pending, commands.CUP_KEY_RESET, text, mac), (pending, commands.CUP_KEY_RESET, text[:-1], mac)]
+        [(pending, algorithms.CUP_KEY_RESET, text, mac), (pending, algorithms.CUP_KEY_RESET, text[:-1], mac)]
     )
     assert verified[0] is None
     assert isinstance(verified[1], MacMismatch)
@@ -56,9 +56,9 @@ async def test_reset(member: DirectHsm, key_reset: Any, captured: dict[str, byte
 
 async def test_a_pin_key_makes_no_other_mac(member: DirectHsm, captured: dict[str, bytes]) -> None:
     await member.import_working_key("unionpay/pik", "PIN_KEY", "unionpay/mmk", captured["pik"])
-    [financial] = await member.macs([("unionpay/pik?pending", commands.CUP_FINANCIAL, b"")])
+    [financial] = await member.macs([("unionpay/pik?pending", algorithms.CUP_FINANCIAL, b"")])
     await member.activate_working_key("unionpay/pik")
-    [active] = await member.macs([("unionpay/pik", commands.CUP_KEY_RESET, b"")])
+    [active] = await member.macs([("unionpay/pik", algorithms.CUP_KEY_RESET, b"")])
     assert isinstance(financial, KeyUsageError)
     assert isinstance(active, KeyUsageError)
 
@@ -68,10 +68,10 @@ async def test_the_previous_key_still_verifies(member: DirectHsm) -> None:
     for number in range(1, 4):
         await member.import_working_key("unionpay/mak", "MAC_KEY", "unionpay/mmk", bytes([number]) * 16)
         await member.activate_working_key("unionpay/mak")
-        [mac] = await member.macs([("unionpay/mak", commands.CUP_FINANCIAL, b"data")])
+        [mac] = await member.macs([("unionpay/mak", algorithms.CUP_FINANCIAL, b"data")])
         assert isinstance(mac, bytes)
         macs.append(mac)
-    results = await member.verify_macs([("unionpay/mak", commands.CUP_FINANCIAL, b"data", mac) for mac in macs])
+    results = await member.verify_macs([("unionpay/mak", algorithms.CUP_FINANCIAL, b"data", mac) for mac in macs])
     assert [type(each) for each in results] == [MacMismatch, type(None), type(None)]
 
 
@@ -81,7 +81,7 @@ async def test_all_states_survive_a_restart(member: DirectHsm, tmp_path: Path) -
         if activated:
             await member.activate_working_key("unionpay/mak")
     names = ["unionpay/mak", "unionpay/mak?previous", "unionpay/mak?pending"]
-    items = [(name, commands.CUP_FINANCIAL, b"data") for name in names]
+    items = [(name, algorithms.CUP_FINANCIAL, b"data") for name in names]
     before, inventory = await member.macs(items), member.store.inventory()
     member.close()
     again = DirectHsm.open(tmp_path / "token")
@@ -103,9 +103,9 @@ async def test_the_same_key_again_keeps_the_previous_one(member: DirectHsm) -> N
         await member.import_working_key("unionpay/mak", "MAC_KEY", "unionpay/mmk", bytes([number]) * 16)
         await member.activate_working_key("unionpay/mak")
         if number == 1:
-            [old] = await member.macs([("unionpay/mak", commands.CUP_FINANCIAL, b"data")])
+            [old] = await member.macs([("unionpay/mak", algorithms.CUP_FINANCIAL, b"data")])
     assert isinstance(old, bytes)
-    assert await member.verify_macs([("unionpay/mak", commands.CUP_FINANCIAL, b"data", old)]) == [None]
+    assert await member.verify_macs([("unionpay/mak", algorithms.CUP_FINANCIAL, b"data", old)]) == [None]
     assert "unionpay/mak?pending" not in member.store
 
 
@@ -119,7 +119,7 @@ async def test_a_second_store_learns_by_reload(member: DirectHsm, tmp_path: Path
         await other.activate_working_key("unionpay/mak")
         member.store.reload()
         assert "unionpay/mak?pending" not in member.store
-        item = ("unionpay/mak", commands.CUP_FINANCIAL, b"data")
+        item = ("unionpay/mak", algorithms.CUP_FINANCIAL, b"data")
         assert await member.macs([item]) == await other.macs([item])
     finally:
         other.close()

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from hsm import _core, commands
+from hsm import _core, algorithms
 from hsm.direct import DirectHsm
 from hsm.errors import HsmUnavailable, InvalidCommand, KeyExists, KeyNotFound, KeyUsageError
 from hsm.keys import STORAGE_LABEL, KeyUsage
@@ -82,7 +82,7 @@ def test_an_algorithm_that_does_not_fit(hsm: DirectHsm, usage: KeyUsage, algorit
 def test_rsa_public_key_verifies_signatures(hsm: DirectHsm) -> None:
     public = load_pem_public_key(hsm.store.generate_rsa("signer"))
     assert isinstance(public, RSAPublicKey)
-    [signature] = hsm.sign_now([("signer", b"data")])
+    [signature] = hsm.run_now("sign", [("signer", b"data")])
     assert isinstance(signature, bytes)
     public.verify(signature, b"data", PKCS1v15(), SHA256())
     assert public.key_size == 2048
@@ -95,10 +95,10 @@ def test_rsa_public_key_verifies_signatures(hsm: DirectHsm) -> None:
 def test_the_storage_key_opens_nothing_for_a_caller(hsm: DirectHsm) -> None:
     """Else a caller could read working keys out of their file."""
     for results in (
-        hsm.unseal_now([(STORAGE_LABEL, bytes(44), b"")]),
-        hsm.seal_now([(STORAGE_LABEL, b"", b"")]),
-        hsm.keyed_hashes_now([(STORAGE_LABEL, b"")]),
-        hsm.sign_now([(STORAGE_LABEL, b"")]),
+        hsm.run_now("unseal", [(STORAGE_LABEL, bytes(44), b"")]),
+        hsm.run_now("seal", [(STORAGE_LABEL, b"", b"")]),
+        hsm.run_now("keyed_hashes", [(STORAGE_LABEL, b"")]),
+        hsm.run_now("sign", [(STORAGE_LABEL, b"")]),
     ):
         assert isinstance(results[0], KeyUsageError)
 
@@ -133,7 +133,7 @@ def test_an_unprotected_key_is_not_loaded(hsm: DirectHsm, monkeypatch: pytest.Mo
 def test_a_key_made_by_hand_does_nothing(hsm: DirectHsm) -> None:
     """The core is given a dictionary: an object in it that holds no secret must not crash it."""
     keys: dict[str, _core.Key] = {"x": _core.Key("x", "MAC_KEY"), "y": _core.Key("y", "SEALING")}  # type: ignore[call-arg]
-    [mac] = _core.macs(keys, [("x", commands.CUP_FINANCIAL, b"")])
+    [mac] = _core.macs(keys, [("x", algorithms.CUP_FINANCIAL, b"")])
     [sealed] = _core.seal(hsm.store.token.core, keys, [("y", b"", b"")])
     assert isinstance(mac, KeyUsageError)
     assert isinstance(sealed, KeyUsageError)

@@ -56,7 +56,7 @@ def test_translation_from_0_to_0(hsm: DirectHsm, make_key: Any, vectors: Any) ->
         source = make_key(KeyUsage.PIN_KEY, given["key_in"])
         target = make_key(KeyUsage.PIN_KEY, given["key_out"])
         block = bytes.fromhex(given["encrypted_in"])
-        translated = only(hsm.translate_pins_now([(source, 0, target, 0, block, given["pan"])]))
+        translated = only(hsm.run_now("translate_pins", [(source, 0, target, 0, block, given["pan"])]))
         assert translated.hex().upper() == vector["outputs"]["encrypted_out"], vector["id"]
 
 
@@ -65,7 +65,7 @@ def test_format_0(hsm: DirectHsm, make_key: Any, known: str, vectors: Any) -> No
         given, expected = vector["inputs"], vector["outputs"]
         source = make_key(KeyUsage.PIN_KEY, given["tdes_key"])
         block = bytes.fromhex(expected["encrypted"])
-        translated = only(hsm.translate_pins_now([(source, 0, known, 0, block, given["pan"])]))
+        translated = only(hsm.run_now("translate_pins", [(source, 0, known, 0, block, given["pan"])]))
         assert des(KNOWN).decryptor().update(translated).hex().upper() == expected["clear"], vector["id"]
 
 
@@ -74,7 +74,7 @@ def test_format_3(hsm: DirectHsm, make_key: Any, known: str, vectors: Any) -> No
         given = vector["inputs"]
         source = make_key(KeyUsage.PIN_KEY, given["tdes_key"])
         block = bytes.fromhex(given["encrypted"])
-        translated = only(hsm.translate_pins_now([(source, 3, known, 0, block, given["pan"])]))
+        translated = only(hsm.run_now("translate_pins", [(source, 3, known, 0, block, given["pan"])]))
         clear = des(KNOWN).decryptor().update(translated)
         assert pin_of_format_0(clear, given["pan"]) == vector["outputs"]["pin"], vector["id"]
 
@@ -82,7 +82,7 @@ def test_format_3(hsm: DirectHsm, make_key: Any, known: str, vectors: Any) -> No
 def test_format_1(hsm: DirectHsm, known: str, vectors: Any) -> None:
     for vector in vectors["pinblock_fmt1_decode"]:
         block = encrypt(KNOWN, vector["inputs"]["clear"])
-        translated = only(hsm.translate_pins_now([(known, 1, known, 0, block, PAN)]))
+        translated = only(hsm.run_now("translate_pins", [(known, 1, known, 0, block, PAN)]))
         clear = des(KNOWN).decryptor().update(translated)
         assert pin_of_format_0(clear, PAN) == vector["outputs"]["pin"], vector["id"]
 
@@ -92,7 +92,7 @@ def test_format_4(hsm: DirectHsm, make_key: Any, known: str, vectors: Any) -> No
         given = vector["inputs"]
         source = make_key(KeyUsage.PIN_KEY, given["aes_key"], "AES")
         block = bytes.fromhex(given["encrypted"])
-        translated = only(hsm.translate_pins_now([(source, 4, known, 0, block, given["pan"])]))
+        translated = only(hsm.run_now("translate_pins", [(source, 4, known, 0, block, given["pan"])]))
         clear = des(KNOWN).decryptor().update(translated)
         assert pin_of_format_0(clear, given["pan"]) == vector["outputs"]["pin"], vector["id"]
 
@@ -105,7 +105,7 @@ def test_every_permitted_path_leads_back(hsm: DirectHsm, make_key: Any, known: s
     block, format_now, key = start, 0, known
     for format_next in (3, 4, 0, 4, 3, 3, 0):
         key_next = aes if format_next == 4 else known
-        block = only(hsm.translate_pins_now([(key, format_now, key_next, format_next, block, pan)]))
+        block = only(hsm.run_now("translate_pins", [(key, format_now, key_next, format_next, block, pan)]))
         format_now, key = format_next, key_next
     assert block == start
 
@@ -114,7 +114,7 @@ def test_format_3_and_4_are_filled_at_random_and_to_the_rule(hsm: DirectHsm, mak
     aes = make_key(KeyUsage.PIN_KEY, KNOWN_AES, "AES")
     start = encrypt(KNOWN, format_0("1234", PAN))
     items = [(known, 0, known, 3, start, PAN)] * 40 + [(known, 0, aes, 4, start, PAN)] * 40
-    blocks = hsm.translate_pins_now(items)
+    blocks = hsm.run_now("translate_pins", items)
     assert len({each for each in blocks if isinstance(each, bytes)}) == 80
     mask = bytes.fromhex("0000" + PAN[:-1][-12:])
     for block in blocks[:40]:
@@ -132,7 +132,7 @@ def test_format_3_and_4_are_filled_at_random_and_to_the_rule(hsm: DirectHsm, mak
 
 
 def test_format_1_keeps_its_pin_without_a_pan(hsm: DirectHsm, known: str) -> None:
-    translated = only(hsm.translate_pins_now([(known, 1, known, 1, encrypt(KNOWN, "141234AAAAAAAAAA"), "")]))
+    translated = only(hsm.run_now("translate_pins", [(known, 1, known, 1, encrypt(KNOWN, "141234AAAAAAAAAA"), "")]))
     assert des(KNOWN).decryptor().update(translated).hex().startswith("141234")
 
 
@@ -149,20 +149,20 @@ def test_format_1_keeps_its_pin_without_a_pan(hsm: DirectHsm, known: str) -> Non
 def test_a_broken_pin_field_is_refused(hsm: DirectHsm, known: str, field: str) -> None:
     mask = bytes.fromhex("0000" + PAN[:-1][-12:])
     clear = bytes(a ^ b for a, b in zip(bytes.fromhex(field[:16]), mask, strict=True))
-    [result] = hsm.translate_pins_now([(known, 0, known, 0, encrypt(KNOWN, clear.hex()), PAN)])
+    [result] = hsm.run_now("translate_pins", [(known, 0, known, 0, encrypt(KNOWN, clear.hex()), PAN)])
     assert isinstance(result, PinFormatError)
 
 
 def test_a_block_of_another_card_is_refused(hsm: DirectHsm, known: str) -> None:
     block = encrypt(KNOWN, format_0("1234", PAN))
-    [result] = hsm.translate_pins_now([(known, 0, known, 0, block, "6225889999991239")])
+    [result] = hsm.run_now("translate_pins", [(known, 0, known, 0, block, "6225889999991239")])
     assert isinstance(result, PinFormatError)
 
 
 @pytest.mark.parametrize("target_format", [1, 2, 4, 5, -1, 16])
 def test_a_translation_that_is_not_permitted_is_refused(hsm: DirectHsm, known: str, target_format: int) -> None:
     block = encrypt(KNOWN, format_0("1234", PAN))
-    [result] = hsm.translate_pins_now([(known, 0, known, target_format, block, PAN)])
+    [result] = hsm.run_now("translate_pins", [(known, 0, known, target_format, block, PAN)])
     assert isinstance(result, PinFormatError)
 
 
@@ -170,7 +170,7 @@ def test_a_translation_that_is_not_permitted_is_refused(hsm: DirectHsm, known: s
     "pan", ["", "62258800000", "62258800000012345678", "622588000000123x", "６２２５８８００００００１２"]
 )
 def test_a_wrong_pan_is_refused_and_not_repeated(hsm: DirectHsm, known: str, pan: str) -> None:
-    [result] = hsm.translate_pins_now([(known, 0, known, 0, bytes(8), pan)])
+    [result] = hsm.run_now("translate_pins", [(known, 0, known, 0, bytes(8), pan)])
     assert isinstance(result, PinFormatError)
     assert not pan or pan not in str(result)
 
@@ -187,10 +187,10 @@ def test_a_failing_item_leaves_the_others_alone(hsm: DirectHsm, make_key: Any, k
     ]
     expected = [PinFormatError, PinFormatError, KeyNotFound, KeyUsageError, PinFormatError]
     items = [each for one in bad for each in (good, one)] * 8  # long enough to run without the GIL
-    results = hsm.translate_pins_now(items)
+    results = hsm.run_now("translate_pins", items)
     assert results[::2] == [good[4]] * 40
     assert [type(each) for each in results[1::2]] == expected * 8
 
 
 def test_an_empty_batch(hsm: DirectHsm) -> None:
-    assert hsm.translate_pins_now([]) == []
+    assert hsm.run_now("translate_pins", []) == []

@@ -129,13 +129,13 @@ def test_a_fork_is_refused_the_token(tmp_path: Path) -> None:
     hsm = DirectHsm.open(create_token(tmp_path / "token"))
     hsm.store.generate("mac", KeyUsage.MAC_KEY)
     items = [("mac", "cup-financial", b"data")]
-    before = hsm.macs_now(items)
+    before = hsm.run_now("macs", items)
     child = os.fork()
     if child == 0:
         refused = 0
         for command in (
-            lambda: hsm.macs_now(items),
-            lambda: hsm.seal_now([]),
+            lambda: hsm.run_now("macs", items),
+            lambda: hsm.run_now("seal", []),
             lambda: hsm.store.reload(),
             lambda: open_token(tmp_path / "token"),
         ):
@@ -145,7 +145,7 @@ def test_a_fork_is_refused_the_token(tmp_path: Path) -> None:
                 refused += 1
         os._exit(0 if refused == 4 else 1)
     assert os.waitpid(child, 0)[1] == 0
-    assert hsm.macs_now(items) == before
+    assert hsm.run_now("macs", items) == before
     hsm.close()
 
 
@@ -158,6 +158,6 @@ async def test_closed_is_closed(tmp_path: Path) -> None:
         with pytest.raises(HsmUnavailable):
             await command
     with pytest.raises(HsmUnavailable):
-        hsm.sign_now([("seal", b"")])
+        hsm.run_now("sign", [("seal", b"")])
     with pytest.raises(HsmUnavailable):
         hsm.store.reload()

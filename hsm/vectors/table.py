@@ -1,0 +1,11 @@
+"""Which check runs which category, and the entries known to be odd."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from hsm.vectors.checks import Checks
+
+CHECKS: Final[Checks] = {}
+
+ODD: Final[Mapping[str, str]] = {}
+"""Vector id → why the product differs on purpose."""
