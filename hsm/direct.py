@@ -58,7 +58,7 @@ class DirectHsm:
     # --- commands -----------------------------------------------------------------------------------------------------
 
     def run_now(self, command: str, items: Sequence[Any]) -> list[Any]:
-        """Run a command of `hsm.commands.COMMANDS` in this thread. Raises InvalidCommand if there is no such command."""
+        """Run a command of `hsm.commands.COMMANDS` in this thread. Raises InvalidCommand if it has none."""
         function = COMMANDS.get(command)
         if function is None:
             raise InvalidCommand(f"there is no command {command[:32]}")
@@ -80,7 +80,7 @@ class DirectHsm:
             results[start::SIGNING_THREADS] = share
         return results
 
-    # --- those of the road, typed: see `hsm.commands` for what they take and give --------------------------------------
+    # --- those of the road, typed: `hsm.commands` says what they take and give ---
 
     async def translate_pins(self, items: Sequence[tuple[str, int, str, int, bytes, str]]) -> list[bytes | Exception]:
         return self.run_now("translate_pins", items)

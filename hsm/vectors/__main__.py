@@ -1,7 +1,7 @@
 """`python -m hsm.vectors FILE`: every vector of a file through the command core, then `N passed, N failed`.
 
 FILE: JSON, {"vectors": [{"id", "category", "inputs", "outputs", …}]}. A category without a check counts as failed. The
-entries of `ODD` are expected to differ, are listed with the reason, and count neither way. Exit status 0 if none failed.
+entries of `ODD` are expected to differ, are listed with the reason, and count neither way. Exit 0 if none failed.
 """
 
 import argparse
