@@ -18,8 +18,8 @@ What the items have in common:
 
 Every command fails with KeyNotFound, KeyUsageError, InvalidCommand (KSN, key type, direction) and HsmUnavailable, apart
 from what its own documentation names. Derived keys are in locked memory for one item and wiped after it. An item takes
-2 to 9 µs, under a key in SoftHSM 6 to 15 µs, more with more one bits in the counter (best of 15 rounds on a shared core;
-up to three times that was seen beside other work).
+2 to 9 µs, under a key in SoftHSM 6 to 15 µs, more with more one bits in the counter (best of 15 rounds on a shared
+core; up to three times that was seen beside other work).
 """
 
 from collections.abc import Sequence
