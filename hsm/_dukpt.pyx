@@ -77,7 +77,7 @@ cdef extern from "openssl/evp.h" nogil:
 
 cdef enum:
     LEAST_MAC_BYTES = 4
-    RELEASE_FROM_BYTES = 2048  # triple DES takes about 50 µs for them
+    RELEASE_FROM_BYTES = 2048  # triple DES takes about 70 µs for them
 
 include "core/dukpt.pxi"
 
