@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from hsm._core import HostKey, Key, Token
 
 Keys = dict[str, Key]
-Card = tuple[str, str, str, str]
-"""Issuer's key, option, PAN, PAN sequence number: every tuple of a command begins with them."""
 
 def generate_cryptograms(
     token: Token, keys: Keys, items: Sequence[tuple[str, str, str, str, str, bytes, bytes, int, bytes]]

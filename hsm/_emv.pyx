@@ -1,10 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 """EMV on the issuer's side: card and session keys, cryptograms, issuer scripts, dynamic card codes (EMV 4.3, Book 2).
 
-The typed face is `_emv.pyi`; tuple shapes and policy are in `hsm.commands.emv`. The parts: `core/emv_derivation.pxi` keys
-of a card and of a transaction; `core/emv_cryptogram.pxi` cryptograms and responses; `core/emv_script.pxi` issuer scripts;
-`core/emv_card_code.pxi` dCVV and CVC3; `core/emv_command.pxi` the commands over lists; `core/emv_given_key.pxi` the same
-with keys that were derived before.
+The typed face is `_emv.pyi`; tuple shapes and policy are in `hsm.commands.emv`. The parts: `core/emv_derivation.pxi`
+keys of a card and of a transaction; `core/emv_cryptogram.pxi` cryptograms and responses; `core/emv_script.pxi` issuer
+scripts; `core/emv_card_code.pxi` dCVV and CVC3; `core/emv_command.pxi` the commands over lists;
+`core/emv_given_key.pxi` the same with keys that were derived before.
 """
 
 from hsm.errors import CardCodeMismatch, CryptogramMismatch, HsmError, InvalidCommand, KeyUsageError, PinFormatError

@@ -1,7 +1,7 @@
 # Card verification codes that change with every transaction: Visa's dCVV and MasterCard's CVC3.
 
 cdef int cvc3_under(Secret *card, bytes track, bytes un, bytes atc, CK_BYTE *digits) except -1:
-    """Five digits, as numbers: the last two bytes of E(last two bytes of the track's MAC ‖ UN ‖ ATC), in decimal."""
+    """Five digits, as numbers: the last 2 bytes of E(last 2 bytes of the track's MAC ‖ UN ‖ ATC), in decimal."""
     cdef CK_BYTE block[8]
     cdef CK_BYTE mac[8]
     cdef int value, index
@@ -24,7 +24,7 @@ cdef int cvc3_under(Secret *card, bytes track, bytes un, bytes atc, CK_BYTE *dig
 
 
 cdef int dcvv_under(Secret *card, str pan, str atc, str expiry, str service_code, CK_BYTE *digits) except -1:
-    """Three digits, as numbers: a CVV under the card's key, over the PAN with the ATC in place of its first four digits."""
+    """Three digits, as numbers: a CVV under the card's key; the ATC stands for the first four digits of the PAN."""
     cdef CK_BYTE clear[32]
     cdef CK_BYTE *packed = work.text  # wiped: what single DES makes of known digits would give half the key away
     cdef CK_BYTE code[2]

@@ -52,7 +52,7 @@ cdef int diversify(str option, str pan, str psn, CK_BYTE *field) except -1:
 
 
 cdef void hash_digits(const CK_BYTE *digits, int count, CK_BYTE *field) noexcept nogil:
-    """The first 16 decimal digits of SHA-1 over the packed digits; where it has fewer, A to F count as 0 to 5 behind."""
+    """The first 16 decimal digits of SHA-1 over the packed digits; where it has fewer, then A to F as 0 to 5."""
     cdef CK_BYTE packed[11]
     cdef CK_BYTE digest[20]
     cdef int index

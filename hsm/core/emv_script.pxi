@@ -76,8 +76,8 @@ cdef int read_pin(Token token, Key key, int pin_format, str pan, bytes block) ex
 
 cdef int build_pin_block(Token token, Key key, int pin_format, str layout, str pan, bytes block,
                          bytes current_block) except -1:
-    """`work.pin_block` for the card. iso-2: ISO 9564-1 format 2. vis: length, PIN and filler as there but with a control
-    field of 0, xor `work.mask` in its right half, xor the current PIN, left-justified, where there is one."""
+    """`work.pin_block` for the card. iso-2: ISO 9564-1 format 2. vis: the same with a control field of 0, xor
+    `work.mask` in its right half, xor the current PIN, left-justified, where there is one."""
     cdef Scratch *scratch = token.scratch
     cdef bint masked = layout == "vis"
     cdef int index
