@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from typing import Final
 
-from hsm.vectors import dukpt
+from hsm.vectors import dukpt, emv
 from hsm.vectors.checks import Checks
 
 CHECKS: Final[Checks] = {
     **dukpt.CHECKS,
+    **emv.CHECKS,
 }
 
-ODD: Final[Mapping[str, str]] = {}
+ODD: Final[Mapping[str, str]] = {
+    "dcvv-003": "jPOS applies option B to a PAN of 12 digits, where EMV 4.3, Book 2, A1.4.2 falls back to option A",
+}
 """Vector id → why the product differs on purpose."""
