@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from typing import Final
 
+from hsm.vectors import card, pin
 from hsm.vectors.checks import Checks
 
-CHECKS: Final[Checks] = {}
+CHECKS: Final[Checks] = {
+    **pin.CHECKS,
+    **card.CHECKS,
+}
 
 ODD: Final[Mapping[str, str]] = {}
 """Vector id → why the product differs on purpose."""
