@@ -217,7 +217,7 @@ cdef str change_pin(Token token, dict keys, str pin_label, int pin_format, bytes
         OPENSSL_cleanse(&new_pvv, sizeof(Pvv))
 
 
-# --- IBM 3624 -----------------------------------------------------------------------------------------------------------
+# --- IBM 3624 ---------------------------------------------------------------------------------------------------------
 
 cdef Key read_ibm3624(Ibm3624 *method, PinJob *job, dict keys, str label, unsigned int wanted, str table, int start,
                       int length, str pad):

@@ -17,7 +17,7 @@ are forgotten first, and the budgets bound how fast that can be forced.
 import hashlib
 import secrets
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +27,8 @@ from hsm.errors import PinFormatError, TooManyFailures, VerificationFailed
 COUNTED = (VerificationFailed, PinFormatError)
 
 Item = tuple[Any, ...]
+_Admitted = tuple[int, Item, str, bytes]
+"""Place in the batch, item, key, digest of the subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +57,6 @@ class _Failures:
 
 
 @dataclass(slots=True)
-class _Piece:
-    """Items that were admitted and are not verified yet. Each may fail, so each takes room of its subject and key."""
-
-    indexes: list[int] = field(default_factory=list)
-    items: list[Item] = field(default_factory=list)
-    subjects: list[tuple[str, bytes]] = field(default_factory=list)
-    of_subject: Counter[bytes] = field(default_factory=Counter)
-    under_key: Counter[str] = field(default_factory=Counter)
-
-    def add(self, index: int, item: Item, key: str, digest: bytes) -> None:
-        self.indexes.append(index)
-        self.items.append(item)
-        self.subjects.append((key, digest))
-        self.of_subject[digest] += 1
-        self.under_key[key] += 1
-
-
-@dataclass(slots=True)
 class Guard:
     """One per process. Not thread-safe: the commands that it guards run in the thread of the loop."""
 
@@ -85,7 +69,7 @@ class Guard:
 
     def refused(self, key: str, subject: str) -> TooManyFailures | None:
         """The error to answer with in place of a verification; None if one may be made."""
-        return self._refusal(key, self._digest(key, subject), 0, 0)
+        return _refusal(key, *self._room(key, self._digest(key, subject)))
 
     def record(self, key: str, subject: str, result: object) -> None:
         """Count what a verification ended with: an error of `COUNTED`, another error (not counted), or success."""
@@ -103,18 +87,21 @@ class Guard:
         repeats a subject or spreads over many, is worth more guesses than its items one by one.
         """
         results: list[Any] = [None] * len(items)
-        piece = _Piece()
+        piece: list[_Admitted] = []
+        taken: dict[str | bytes, int] = {}  # the room of a subject or a key that the piece takes if all of it fails
         for index, item in enumerate(items):
             key, subject = subject_of(item)
             digest = self._digest(key, subject)
-            refusal = self._refusal(key, digest, 0, 0)
-            waiting = (piece.of_subject[digest], piece.under_key[key])
-            if refusal is None and any(waiting) and self._refusal(key, digest, *waiting) is not None:
+            for_subject, under_key = self._room(key, digest)
+            if 0 < for_subject <= taken.get(digest, 0) or 0 < under_key <= taken.get(key, 0):
                 self._verify(piece, command, results)  # how those before it end decides over this one
-                piece = _Piece()
-                refusal = self._refusal(key, digest, 0, 0)
+                piece, taken = [], {}
+                for_subject, under_key = self._room(key, digest)
+            refusal = _refusal(key, for_subject, under_key)
             if refusal is None:
-                piece.add(index, item, key, digest)
+                piece.append((index, item, key, digest))
+                taken[digest] = taken.get(digest, 0) + 1
+                taken[key] = taken.get(key, 0) + 1
             else:
                 results[index] = refusal
         self._verify(piece, command, results)
@@ -128,24 +115,23 @@ class Guard:
         digest = self._digest(key, parameter)
         return self._fixed.setdefault(key, digest) == digest
 
-    def _verify(self, piece: _Piece, command: Callable[[Sequence[Item]], list[Any]], results: list[Any]) -> None:
-        if not piece.items:
+    def _verify(
+        self, piece: list[_Admitted], command: Callable[[Sequence[Item]], list[Any]], results: list[Any]
+    ) -> None:
+        if not piece:
             return
-        done = zip(piece.indexes, piece.subjects, command(piece.items), strict=True)
-        for index, (key, digest), result in done:
+        for (index, _, key, digest), result in zip(piece, command([each[1] for each in piece]), strict=True):
             results[index] = result
             self._record(key, digest, result)
 
-    def _refusal(self, key: str, digest: bytes, of_subject: int, under_key: int) -> TooManyFailures | None:
-        """Whether one more verification is refused, if so many of its subject and under its key are to fail before."""
+    def _room(self, key: str, digest: bytes) -> tuple[int, int]:
+        """How many verifications of the subject, and how many under the key, may fail from now on."""
         now_s = self.clock()
+        under_key = int(self._left(key, now_s))
         failures = self._current(digest, now_s)
-        in_a_row, in_all = (failures.in_a_row, failures.in_all) if failures is not None else (0, 0.0)
-        if in_a_row + of_subject >= self.limits.failures or in_all + of_subject > self.limits.in_all - 1:
-            return TooManyFailures("too many failed verifications for this subject")
-        if self._left(key, now_s) - under_key < 1:
-            return TooManyFailures(f"too many failed verifications under {key}")
-        return None
+        if failures is None:
+            return min(self.limits.failures, self.limits.in_all), under_key
+        return min(self.limits.failures - failures.in_a_row, int(self.limits.in_all - failures.in_all)), under_key
 
     def _record(self, key: str, digest: bytes, result: object) -> None:
         if isinstance(result, COUNTED):
@@ -186,3 +172,11 @@ class Guard:
 
     def _digest(self, key: str, subject: str) -> bytes:
         return hashlib.blake2b(f"{key}\n{subject}".encode(), key=self._secret, digest_size=16).digest()
+
+
+def _refusal(key: str, for_subject: int, under_key: int) -> TooManyFailures | None:
+    if for_subject < 1:
+        return TooManyFailures("too many failed verifications for this subject")
+    if under_key < 1:
+        return TooManyFailures(f"too many failed verifications under {key}")
+    return None

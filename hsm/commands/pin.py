@@ -187,7 +187,7 @@ def compare_pins(context: Context, items: Sequence[ComparisonItem]) -> list[Exce
     """
     return context.guard.run(
         items,
-        lambda item: ("PIN comparison", _account(item[6])),  # else a translated block would be a subject of its own
+        lambda item: ("PIN comparison", _behind_the_pin(item[6])),  # all keys: blocks can be translated to another
         lambda admitted: _pin.compare_pins(context.token, context.keys, admitted),
     )
 
@@ -208,12 +208,18 @@ def generate_pins(context: Context, items: Sequence[tuple[str, int, int, str]]) 
 
 
 def _validation_data(pan: str, start: int, length: int, pad: str) -> str:
-    return pan[start : start + length].ljust(16, pad)
+    return (pan[start : start + length] + 16 * pad)[:16]
 
 
 def _account(pan: str) -> str:
-    """The digits of a PAN that a PVV is made from; what format 0 and 3 bind a block to are these and one more."""
+    """The digits of a PAN that a PVV is made from."""
     return pan[-12:-1]
+
+
+def _behind_the_pin(pan: str) -> str:
+    """The digits of a PAN that format 0 and 3 add to the fill behind 4 PIN digits. The two before these are added to
+    the PIN itself: who changes them changes both PINs alike, and could go on comparing them."""
+    return pan[-11:-1]
 
 
 COMMANDS: Final[Commands] = {

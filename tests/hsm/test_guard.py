@@ -217,6 +217,13 @@ def test_subjects_are_bounded_and_the_oldest_goes_first(clock: Clock) -> None:
     assert len(guard._failures) == 3
 
 
+def test_the_oldest_is_the_one_whose_last_failure_is(clock: Clock) -> None:
+    guard = guard_of(clock, failures=2, subjects=2)
+    for subject in ("a", "b", "a", "c"):
+        attempt(guard, subject=subject)
+    assert attempt(guard, "right", subject="a") == "TooManyFailures"
+
+
 def test_labels_that_no_key_has_take_no_memory(clock: Clock, verifier: Verifier) -> None:
     guard = guard_of(clock)
     run(guard, verifier, *[(f"key {number}", "card", "unknown") for number in range(100)])
