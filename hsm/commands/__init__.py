@@ -6,13 +6,14 @@ caller's process, the HSM process runs them behind a socket; both look them up h
 
 from typing import Final
 
-from hsm.commands import data, dukpt, emv, mac, pin, signature
+from hsm.commands import card, data, dukpt, emv, mac, pin, signature
 from hsm.commands.context import Command, Commands, Context
 
 __all__ = ["COMMANDS", "SLOW", "Command", "Context"]
 
 COMMANDS: Final[Commands] = {
     **pin.COMMANDS,
+    **card.COMMANDS,
     **emv.COMMANDS,
     **dukpt.COMMANDS,
     **mac.COMMANDS,

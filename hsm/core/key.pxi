@@ -97,7 +97,7 @@ cdef class HostKey(Key):
         self.kind = kind
         self.cipher.host = new_secret()
         self.cipher.host.family = <Family><int>FAMILIES[kind]
-        self.cipher.block_length = 16 if kind in ("AES", "SM4") else 8
+        self.cipher.block_length = 16 if kind in ("AES", "SM4") else 8 if kind == "DES" else 0  # 0: not a block cipher
 
     def __init__(self, str label, usage, str kind="DES", *, str mode="N"):
         pass

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Final
 
-from hsm.vectors import dukpt, emv
+from hsm.vectors import card, dukpt, emv, pin
 from hsm.vectors.checks import Checks
 
 CHECKS: Final[Checks] = {
+    **card.CHECKS,
     **dukpt.CHECKS,
     **emv.CHECKS,
+    **pin.CHECKS,
 }
 
 ODD: Final[Mapping[str, str]] = {
