@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Final
 
-from hsm.vectors import card, dukpt, emv, pin
+from hsm.vectors import card, dukpt, emv, key_block, pin
 from hsm.vectors.checks import Checks
 
 CHECKS: Final[Checks] = {
     **card.CHECKS,
     **dukpt.CHECKS,
     **emv.CHECKS,
+    **key_block.CHECKS,
     **pin.CHECKS,
 }
 
