@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Final
 
+from hsm.vectors import sm
 from hsm.vectors.checks import Checks
 
-CHECKS: Final[Checks] = {}
+CHECKS: Final[Checks] = {**sm.CHECKS}
 
 ODD: Final[Mapping[str, str]] = {}
 """Vector id → why the product differs on purpose."""
