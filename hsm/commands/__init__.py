@@ -6,7 +6,7 @@ caller's process, the HSM process runs them behind a socket; both look them up h
 
 from typing import Final
 
-from hsm.commands import card, data, dukpt, emv, mac, pin, signature
+from hsm.commands import card, data, dukpt, emv, envelope, mac, pin, signature
 from hsm.commands.context import Command, Commands, Context
 
 __all__ = ["COMMANDS", "SLOW", "Command", "Context"]
@@ -19,7 +19,10 @@ COMMANDS: Final[Commands] = {
     **mac.COMMANDS,
     **data.COMMANDS,
     **signature.COMMANDS,
+    **envelope.COMMANDS,
 }
 
-SLOW: Final = frozenset({"sign"})
+SLOW: Final = frozenset(
+    {"open_envelopes", "sign", "sm2_decipher", "sm2_encipher", "sm2_sign", "sm2_verify", "verify_signatures"}
+)
 """Commands of hundreds of µs an item: they run in threads, or in a process of their own."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from hsm.vectors import card, dukpt, emv, key_block, pin
+from hsm.vectors import card, dukpt, emv, key_block, pin, sm
 from hsm.vectors.checks import Checks
 
 CHECKS: Final[Checks] = {
@@ -12,6 +12,7 @@ CHECKS: Final[Checks] = {
     **emv.CHECKS,
     **key_block.CHECKS,
     **pin.CHECKS,
+    **sm.CHECKS,
 }
 
 ODD: Final[Mapping[str, str]] = {
