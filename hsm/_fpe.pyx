@@ -3,8 +3,8 @@
 
 Both are Feistel networks over two halves of the text, each a number below radix^length. Here a half is at most 2^96,
 which FF3-1 demands and FF1 does not: so numbers fit 128 bits and one AES block makes a round. AES runs over kept-open
-ECB contexts; FF3-1 enciphers under the key's bytes in reverse order, in a context that lives as long as one command. The
-arithmetic on the text takes a time that depends on the text; what is done with the key does not.
+ECB contexts; FF3-1 enciphers under the key's bytes in reverse order, in a context that lives as long as one command.
+The arithmetic on the text takes a time that depends on the text; what is done with the key does not.
 """
 
 from hsm.errors import HsmError, HsmUnavailable, InvalidCommand
