@@ -23,8 +23,9 @@ class FailureBudgets:
 
     def untouched(self, count: int) -> bool:
         """Whether so many verifications need no look at their keys: none failed lately, and all of them may fail."""
-        for label in list(self._spent):
-            self._spent_now(label)
+        if self._spent:
+            for label in list(self._spent):
+                self._spent_now(label)
         return not self._spent and count <= self.limits.burst
 
     def refused(self, label: str) -> TooManyFailures | None:
