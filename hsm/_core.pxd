@@ -166,8 +166,8 @@ cdef CK_RV run_block(Cipher *cipher, bint encrypt, CK_BYTE *block, CK_BYTE *outp
 # CMAC (NIST SP 800-38B) of `length` bytes with a host key of DES, AES or SM4: 8 or 16 bytes.
 cdef void host_cmac(Secret *secret, const CK_BYTE *data, Py_ssize_t length, CK_BYTE *mac) noexcept nogil
 
-# MAC of `data` by a name of `hsm.algorithms` with a key on the host, into `mac` (32 bytes of room); returns its length.
-# Raises InvalidCommand where name and key do not fit.
+# MAC of `data` by a name of `hsm.algorithms`, in the shape and length it says, with a key on the host, into `mac` (32
+# bytes of room); returns its length. Raises InvalidCommand where name and key do not fit.
 cdef int mac_with(Secret *secret, str algorithm, bytes data, CK_BYTE *mac) except -1
 
 # --- PIN blocks (ISO 9564-1), under the token's lock, in its scratch --------------------------------------------------

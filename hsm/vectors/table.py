@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from typing import Final
 
-from hsm.vectors import card, dukpt, emv, key_block, pin, sm
+from hsm.vectors import card, data, dukpt, emv, key_block, mac, pin, sm
 from hsm.vectors.checks import Checks
 
 CHECKS: Final[Checks] = {
     **card.CHECKS,
+    **data.CHECKS,
     **dukpt.CHECKS,
     **emv.CHECKS,
     **key_block.CHECKS,
+    **mac.CHECKS,
     **pin.CHECKS,
     **sm.CHECKS,
 }
