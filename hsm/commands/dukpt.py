@@ -72,14 +72,14 @@ def translate_pins_between_dukpt(context: Context, items: Sequence[BetweenItem])
 
 
 def dukpt_macs(context: Context, items: Sequence[MacItem]) -> list[bytes | Exception]:
-    """(base, KSN, key type, direction, algorithm, data) -> MAC, of its full length: the caller cuts.
+    """(base, KSN, key type, direction, algorithm, data) -> MAC, as long as the algorithm's name says.
 
-    Algorithms: `iso9797-…` of `hsm.algorithms` (TDES key types; X9.24 means `iso9797-alg3-pad1`): 8 bytes; "cmac"
-    (NIST SP 800-38B): 8 bytes under TDES, 16 under AES; "hmac-sha256" (HMAC key types, FIPS 198-1): 32.
+    Algorithms: `iso9797-…` (TDES key types; X9.24 means `iso9797-alg3-pad1`), `cmac` (TDES and AES key types) and
+    `hmac-sha256` (HMAC key types) of `hsm.algorithms`, whole or cut by their endings.
 
     >>> base = load("DUKPT_BASE", "0123456789ABCDEFFEDCBA9876543210", mode="X")
-    >>> item = (base, bytes.fromhex("FFFF9876543210E00001"), "TDES-2", "request", "iso9797-alg3-pad1")
-    >>> one("dukpt_macs", *item, b"4012345678909D987")[:4].hex().upper()
+    >>> item = (base, bytes.fromhex("FFFF9876543210E00001"), "TDES-2", "request", "iso9797-alg3-pad1-4")
+    >>> one("dukpt_macs", *item, b"4012345678909D987").hex().upper()
     '9CCC7817'
     """
     return _dukpt.dukpt_macs(context.token, context.keys, items)
@@ -88,11 +88,10 @@ def dukpt_macs(context: Context, items: Sequence[MacItem]) -> list[bytes | Excep
 def verify_dukpt_macs(context: Context, items: Sequence[VerifyItem]) -> list[Exception | None]:
     """(base, KSN, key type, direction, algorithm, data, mac) -> None, or MacMismatch. As `dukpt_macs`.
 
-    The MAC may be cut to its leftmost bytes, 4 at least (X9.19; ISO/IEC 9797-1:2011, 6.6); the caller sees to it that
-    it has the length of its protocol. Failures count against the device, the KSN without its counter: TooManyFailures.
+    Failures count against the device, the KSN without its counter: TooManyFailures.
 
     >>> base = load("DUKPT_BASE", "0123456789ABCDEFFEDCBA9876543210", mode="X")
-    >>> item = (base, bytes.fromhex("FFFF9876543210E00001"), "TDES-2", "response", "iso9797-alg3-pad1")
+    >>> item = (base, bytes.fromhex("FFFF9876543210E00001"), "TDES-2", "response", "iso9797-alg3-pad1-4")
     >>> run("verify_dukpt_macs", [(*item, b"4012345678909D987", bytes.fromhex("20364223"))])
     [None]
     """

@@ -84,8 +84,9 @@ def _expect_pin(bench: Workshop, base: str, ksn: bytes, key_type: str, inputs: M
 
 
 def _expect_mac(bench: Workshop, base: str, ksn: bytes, direction: str, data: bytes, mac: bytes) -> None:
-    item = (base, ksn, "TDES-2", direction, "iso9797-alg3-pad1", data)
-    expect(f"the MAC of the {direction}", bench.one("dukpt_macs", *item)[: len(mac)], mac)
+    algorithm = "iso9797-alg3-pad1-4" if len(mac) == 4 else "iso9797-alg3-pad1"
+    item = (base, ksn, "TDES-2", direction, algorithm, data)
+    expect(f"the MAC of the {direction}", bench.one("dukpt_macs", *item), mac)
     bench.one("verify_dukpt_macs", *item, mac)
 
 

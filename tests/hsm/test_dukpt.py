@@ -258,11 +258,16 @@ def test_there_are_three_directions(shop: Workshop, tdes: str) -> None:
         shop.one("dukpt_macs", tdes, TDES_KSN, "TDES-2", "back", "cmac", b"data")
 
 
-def test_macs_verify_whole_or_cut(shop: Workshop, tdes: str) -> None:
-    item = (tdes, TDES_KSN, "TDES-2", "request", "iso9797-alg3-pad1", TDES_DATA)
-    mac = shop.one("dukpt_macs", *item)
-    assert mac[:4].hex().upper() == "9CCC7817"  # X9.24-1:2009, A.4
-    assert shop.run("verify_dukpt_macs", [(*item, mac[:length]) for length in range(4, 9)]) == [None] * 5
+def test_a_mac_is_cut_by_the_name_of_its_algorithm_only(shop: Workshop, tdes: str) -> None:
+    def item(algorithm: str) -> tuple[Any, ...]:
+        return (tdes, TDES_KSN, "TDES-2", "request", algorithm, TDES_DATA)
+
+    whole, cut = (shop.one("dukpt_macs", *item(f"iso9797-alg3-pad1{ending}")) for ending in ("", "-4"))
+    assert cut.hex().upper() == "9CCC7817"  # X9.24-1:2009, A.4
+    assert whole[:4] == cut
+    assert shop.one("verify_dukpt_macs", *item("iso9797-alg3-pad1-4"), cut) is None
+    with pytest.raises(MacMismatch):
+        shop.one("verify_dukpt_macs", *item("iso9797-alg3-pad1"), cut)
 
 
 @pytest.mark.parametrize("field", ["data", "mac", "first", "short", "empty", "long", "direction", "ksn", "algorithm"])
@@ -274,7 +279,7 @@ def test_macs_that_do_not_verify(shop: Workshop, tdes: str, field: str) -> None:
         "data": (5, TDES_DATA[:-1] + b"8"),
         "mac": (6, mac[:-1] + bytes([mac[-1] ^ 1])),
         "first": (6, bytes([mac[0] ^ 0x80]) + mac[1:]),
-        "short": (6, mac[:3]),
+        "short": (6, mac[:4]),
         "empty": (6, b""),
         "long": (6, mac + b"\0"),
         "direction": (3, "response"),
@@ -290,7 +295,7 @@ def test_macs_that_do_not_verify(shop: Workshop, tdes: str, field: str) -> None:
 
 def test_guessing_is_stopped_for_the_device_and_not_for_others(shop: Workshop, tdes: str) -> None:
     def item(ksn: bytes, mac: bytes) -> tuple[Any, ...]:
-        return (tdes, ksn, "TDES-2", "request", "iso9797-alg3-pad1", TDES_DATA, mac)
+        return (tdes, ksn, "TDES-2", "request", "iso9797-alg3-pad1-4", TDES_DATA, mac)
 
     def of_counter(counter: int) -> bytes:
         return TDES_KSN[:-1] + bytes([counter])
