@@ -120,7 +120,8 @@ class Housekeeping:
         results: list[Any] = []
         for (label,) in items:
             try:
-                results.append(await self._hsm.activate_working_key(label))
+                await self._hsm.activate_working_key(label)
+                results.append(None)
             except HsmError as error:
                 results.append(error)
         return results

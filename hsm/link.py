@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -30,7 +30,7 @@ class LinkLimits:
     """time_limit_s: of a command. key_time_limit_s: of one that stores a key. requests: outstanding at once.
     unsent_bytes: written and not taken by the process, after which nothing more is sent."""
 
-    wire: WireLimits = WireLimits()
+    wire: WireLimits = field(default_factory=WireLimits)
     time_limit_s: float = 1.0
     key_time_limit_s: float = 10.0
     requests: int = 1024
@@ -73,7 +73,7 @@ class Connection(asyncio.Protocol):
         return self._transport is not None and self._taken and len(self._pending) < self._limits.requests
 
     def ask(self, command: str, items: Sequence[Any], time_limit_s: float) -> "asyncio.Future[list[Any]]":
-        """Raises HsmUnavailable at once if it is lost, FrameTooLarge, InvalidCommand; the future may raise any HsmError."""
+        """Raises HsmUnavailable at once if it is lost, FrameTooLarge, InvalidCommand; the future, any HsmError."""
         if self._transport is None:
             raise HsmUnavailable("the connection to the HSM process is lost")
         number = self._number = (self._number + 1) & LARGEST_NUMBER
@@ -230,9 +230,7 @@ class Link:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    def ask(
-        self, command: str, items: Sequence[Any], time_limit_s: float | None = None
-    ) -> "asyncio.Future[list[Any]]":
+    def ask(self, command: str, items: Sequence[Any], time_limit_s: float | None = None) -> "asyncio.Future[list[Any]]":
         """See `Connection.ask`."""
         if self._connection is None:
             raise HsmUnavailable("the HSM process is not connected")

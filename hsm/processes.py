@@ -84,7 +84,10 @@ class HsmProcesses:
 
     async def start(self) -> None:
         """Return when all serve. Raises HsmUnavailable if one does not; `close` is to be called all the same."""
-        await asyncio.gather(*(each.start() for each in self._kept))
+        started = await asyncio.gather(*(each.start() for each in self._kept), return_exceptions=True)
+        for each in started:
+            if isinstance(each, BaseException):
+                raise each
 
     async def close(self) -> None:
         """Stop them, and remove their sockets."""
@@ -174,13 +177,21 @@ class KeptProcess:
 
     async def _spawn(self) -> bool:
         """Whether it serves."""
-        self._process = await asyncio.create_subprocess_exec(
-            # -P: nothing is imported from the working directory; our own code comes from where this process has it.
-            sys.executable, "-P", "-m", "hsm.serve", *self._arguments, "--ready-fd", "1", "--with-parent",
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=_environment(),
-            # Ctrl-C reaches the parent alone, which ends its children in order.
-            start_new_session=True,
-        )  # fmt: skip
+        # -P: nothing is imported from the working directory; our own code comes from where this process has it.
+        command = [sys.executable, "-P", "-m", "hsm.serve", *self._arguments, "--ready-fd", "1", "--with-parent"]
+        self._process = None
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env=_environment(),
+                # Ctrl-C reaches the parent alone, which ends its children in order.
+                start_new_session=True,
+            )
+        except OSError as error:
+            log.error("the HSM process %s cannot be started: %s", self.name, error.strerror)
+            return False
         assert self._process.stdout is not None
         try:
             async with asyncio.timeout(self._limits.start_s):
@@ -213,6 +224,8 @@ class KeptProcess:
         return None if self._process is None else self._process.returncode
 
     def _ending(self) -> str:
+        if self._process is None:
+            return "it could not be started"
         code = self._code
         if code is None:
             return "it runs, but does not serve"
@@ -230,5 +243,5 @@ def _socket_directory() -> Path:
     made = Path(tempfile.mkdtemp(prefix="payswitch-hsm-"))
     if len(os.fsencode(made)) + len("/signing-999.sock") > LONGEST_SOCKET_PATH:
         made.rmdir()
-        made = Path(tempfile.mkdtemp(prefix="payswitch-hsm-", dir="/tmp"))  # noqa: S108 — a new directory, 0700
+        made = Path(tempfile.mkdtemp(prefix="payswitch-hsm-", dir="/tmp"))
     return made

@@ -7,14 +7,14 @@ A command goes to the process that has the fewest items outstanding among those 
 a long list is shared out. Fails closed, and at once: with no process connected, or when the connection is lost under
 it, a command raises HsmUnavailable without waiting. Nothing is sent a second time: whether to repeat is the caller's.
 
-Measured on two shared cores, batches of 32 PIN translations: about 1 µs of processor time an item on top of the
-command itself, both sides together.
+Measured on two shared cores, batches of 32 PIN translations, processor time an item: 0.7 (eight batches under way) to
+1.3 µs (one) here, and 0.5 µs in the process besides the command itself.
 """
 
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ _INVENTORY_PAGE: Final = 250
 class RemoteLimits:
     """request_items: of one request; a longer list becomes several. slow_request_items: likewise for slow commands."""
 
-    link: LinkLimits = LinkLimits()
+    link: LinkLimits = field(default_factory=LinkLimits)
     request_items: int = 256
     slow_request_items: int = 16
 
@@ -111,9 +111,9 @@ class RemoteHsm:
         chosen: Link | None = None
         for index in range(len(self.links)):
             link = self.links[(self._turn + index) % len(self.links)]
-            if link.ready and link.runs(command):
-                if chosen is None or link.outstanding_items < chosen.outstanding_items:
-                    chosen = link
+            is_less_busy = chosen is None or link.outstanding_items < chosen.outstanding_items
+            if is_less_busy and link.ready and link.runs(command):
+                chosen = link
         if chosen is None:
             self._failed("unreachable")
             raise HsmUnavailable(f"no HSM process that runs {command} is connected, or all are too busy")

@@ -129,7 +129,9 @@ class ListeningPlace:
         if len(os.fsencode(self.path)) > LONGEST_SOCKET_PATH:
             raise SocketRefused(f"{self.path} is longer than a socket's path may be ({LONGEST_SOCKET_PATH} bytes)")
         self._prepare_directory()
-        descriptor = os.open(self.path.with_name(self.path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(
+            self.path.with_name(self.path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -18,7 +18,7 @@ import struct
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from hsm.commands import COMMANDS, SLOW
@@ -40,7 +40,7 @@ class ServerLimits:
     """connections: at once. running: requests of one connection that run beside the loop. unsent_bytes: answers a peer
     has not read, after which nothing more is read from it."""
 
-    wire: WireLimits = WireLimits()
+    wire: WireLimits = field(default_factory=WireLimits)
     connections: int = 64
     running: int = 64
     unsent_bytes: int = 1024 * 1024
@@ -76,6 +76,8 @@ class HsmServer:
         self._running: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._closing = False
+        self._emptied = asyncio.Event()
 
     async def start(self, listener: socket.socket) -> None:
         """Serve on a listening unix socket; takes it over."""
@@ -85,6 +87,7 @@ class HsmServer:
 
     async def close(self) -> None:
         """Accept and read no more, finish what runs, send the answers, close."""
+        self._closing = True
         if self._server is not None:
             self._server.close()
         if self._watch is not None:
@@ -97,10 +100,11 @@ class HsmServer:
                 log.error("%d requests did not end in %g s", len(late), _FINISH_S)
         for connection in list(self._connections):
             connection.close()
+        if not self._connections:
+            self._emptied.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FINISH_S):
-                while self._connections:
-                    await asyncio.sleep(0.01)
+                await self._emptied.wait()
 
     # --- for the connections ------------------------------------------------------------------------------------------
 
@@ -121,6 +125,8 @@ class HsmServer:
 
     def forget(self, connection: "_Connection") -> None:
         self._connections.discard(connection)
+        if self._closing and not self._connections:
+            self._emptied.set()
 
     def run_now(self, command: str, items: Sequence[Any]) -> list[Any] | HsmError | None:
         """The results, or an error for all of them; None if the command has to be awaited: `run_beside`."""

@@ -15,6 +15,7 @@ and 0.9. So msgpack's own C code does, and nothing here is Cython.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -28,6 +29,7 @@ LARGEST_NUMBER: Final = 2**32 - 1
 LONGEST_COMMAND: Final = 64
 LONGEST_MESSAGE: Final = 200
 _LARGEST_ERROR_BYTES: Final = 1024
+_REMEMBERED_ERRORS: Final = 256
 
 _ERRORS: Final[dict[str, type[HsmError]]] = {
     name: each for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, HsmError)
@@ -218,16 +220,27 @@ def _packed_error(value: object) -> msgpack.ExtType:
     else:
         # Its text was not written with the rules of `hsm.errors` in mind, and may hold data.
         code, message = "HsmUnavailable", f"an internal error: {type(value).__name__}"
+    return _error_extension(code, message)
+
+
+# A batch often fails with one error for all its items; they share their bytes, not the exception.
+@lru_cache(maxsize=_REMEMBERED_ERRORS)
+def _error_extension(code: str, message: str) -> msgpack.ExtType:
     return msgpack.ExtType(ERROR_EXTENSION, msgpack.packb((code, message)))
 
 
 def _read_error(code: int, data: bytes) -> HsmError:
     if code != ERROR_EXTENSION:
         raise ValueError("an unknown extension")
+    return error_of(*_error_parts(data))
+
+
+@lru_cache(maxsize=_REMEMBERED_ERRORS)
+def _error_parts(data: bytes) -> tuple[str, str]:
     parts = msgpack.unpackb(data, max_array_len=2, max_map_len=0, max_ext_len=0)
     if not isinstance(parts, list) or [type(each) for each in parts] != [str, str]:
         raise ValueError("not an error")
-    return error_of(parts[0][:LONGEST_COMMAND], parts[1][:LONGEST_MESSAGE])
+    return parts[0][:LONGEST_COMMAND], parts[1][:LONGEST_MESSAGE]
 
 
 def _is_number(value: object) -> bool:
