@@ -124,6 +124,7 @@ class ListeningPlace:
         self.path = path.absolute()
         self._shared = shared
         self._lock: int | None = None
+        self._made = False
 
     def __enter__(self) -> "ListeningPlace":
         if len(os.fsencode(self.path)) > LONGEST_SOCKET_PATH:
@@ -141,7 +142,8 @@ class ListeningPlace:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.path.unlink(missing_ok=True)
+        if self._made:
+            self.path.unlink(missing_ok=True)
         if self._lock is not None:
             os.close(self._lock)
 
@@ -152,6 +154,7 @@ class ListeningPlace:
         try:
             # Until it listens nobody can connect, so the mode is in force before the first peer.
             listener.bind(os.fspath(self.path))
+            self._made = True
             self.path.chmod(0o660 if self._shared else 0o600)
             listener.listen(_BACKLOG)
         except OSError:
