@@ -195,7 +195,10 @@ class KeptProcess:
         assert self._process.stdout is not None
         try:
             async with asyncio.timeout(self._limits.start_s):
-                return await self._process.stdout.readline() == READY
+                serves = await self._process.stdout.readline() == READY
+                if not serves:
+                    await self._process.wait()
+                return serves
         except TimeoutError:
             log.error("the HSM process %s does not serve after %g s", self.name, self._limits.start_s)
             return False
