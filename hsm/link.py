@@ -182,6 +182,7 @@ class Link:
 
     def __init__(
         self,
+        name: str,
         path: Path,
         limits: LinkLimits,
         generation: Callable[[], int],
@@ -189,8 +190,8 @@ class Link:
         randomness: random.Random,
     ) -> None:
         """generation: grows whenever this client stored a key through any link."""
+        self.name = name
         self.path = path
-        self.name = path.stem
         self.role: Role | None = None
         self.connections = 0
         self._limits = limits

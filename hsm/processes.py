@@ -1,9 +1,11 @@
 """Starts HSM processes, keeps them running, and stops them.
 
 Each is started by exec (a fork of a process with an open token would inherit its sessions), with an environment that
-holds nothing but what it needs, and ends by itself when the process that started it is gone. One that dies is started
-again after a pause that grows while it keeps dying; what keeps dying is named in `report`. One whose token refuses the
-PIN is not started again: the next try could lock the PIN of a hardware module.
+holds nothing but what it needs. It ends when the pipe to the process that started it is closed: because that asks it
+to, or is gone. A SIGTERM for the whole group does not end it first.
+
+One that dies is started again after a pause that grows while it keeps dying; what keeps dying is named in `report`. One
+whose token refuses the PIN is not started again: the next try could lock the PIN of a hardware module.
 """
 
 import asyncio
@@ -31,8 +33,8 @@ _NEVER_PASSED_ON: Final = frozenset({"PYTHONPATH", "NOTIFY_SOCKET"})
 
 @dataclass(frozen=True, slots=True)
 class ProcessLimits:
-    """start_s: until a process serves. stop_s: after SIGTERM, then SIGKILL. first_pause_s doubles up to longest_pause_s
-    while the process does not live for healthy_s."""
+    """start_s: until a process serves. stop_s: until it ends when asked to, then SIGKILL. first_pause_s: before it is
+    started again; doubles up to longest_pause_s while it does not live for healthy_s."""
 
     start_s: float = 30.0
     stop_s: float = 8.0
@@ -130,7 +132,7 @@ class KeptProcess:
         self._keeper = asyncio.create_task(self._keep(), name=f"hsm process {self.name}")
 
     async def close(self) -> None:
-        """SIGTERM, and SIGKILL if it does not end in time."""
+        """Let it finish what runs; SIGKILL if it does not end in time."""
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
@@ -208,9 +210,9 @@ class KeptProcess:
         process = self._process
         if process is None:
             return
+        if process.stdin is not None:
+            process.stdin.close()
         if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
             try:
                 async with asyncio.timeout(self._limits.stop_s):
                     await process.wait()
@@ -219,8 +221,6 @@ class KeptProcess:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
         await process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
 
     @property
     def _code(self) -> int | None:

@@ -54,7 +54,12 @@ class RemoteHsm:
         self._generation = 0
         self._turn = 0
         randomness = randomness or random.Random()
-        self.links = [Link(each, limits.link, lambda: self._generation, failed, randomness) for each in sockets]
+        stems = [each.stem for each in sockets]
+        names = stems if len(set(stems)) == len(stems) else [str(each) for each in sockets]
+        self.links = [
+            Link(name, each, limits.link, lambda: self._generation, failed, randomness)
+            for name, each in zip(names, sockets, strict=True)
+        ]
 
     def __repr__(self) -> str:
         return f"<RemoteHsm {self.links}>"

@@ -1,9 +1,12 @@
 """One HSM process: `python -m hsm.serve --directory D --socket S`.
 
 It opens the token of the directory and serves its commands on the socket until SIGTERM or SIGINT; SIGHUP reloads the
-keys, and so does a change of their files. The socket is 0600 in a directory of 0700, and only the same user may
-connect; `--admit` names further users, and then both are open to the process's group (0660, 0750), which lets the
-token's directory belong to a user that the switch is not.
+keys, and so does a change of their files. With `--with-parent` it ends when its standard input is closed, and only
+then: a SIGTERM for the whole group must not take the HSM away from a switch that drains.
+
+The socket is 0600 in a directory of 0700, and only the same user may connect; `--admit` names further users, and then
+both are open to the process's group (0660, 0750), which lets the token's directory belong to a user that the switch is
+not.
 
 Exit codes: 0 ended as asked; 1 failed; 2 the command line is wrong; 3 the token refuses its PIN (starting again would
 lose another try, so nobody should).
@@ -11,9 +14,11 @@ lose another try, so nobody should).
 
 import argparse
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
+import pwd
 import signal
 import socket
 import stat
@@ -67,10 +72,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--socket", type=Path, required=True, help="path of the socket to make")
     parser.add_argument("--module", default="", help="PKCS #11 module; default: SoftHSM's")
     parser.add_argument("--only", type=Role, choices=list(Role), default=Role.ALL, help="which commands to run")
-    parser.add_argument("--admit", type=int, action="append", default=[], metavar="UID", help="another user's id")
+    parser.add_argument(
+        "--admit", type=_user, action="append", default=[], metavar="USER", help="another user, by name or id"
+    )
     parser.add_argument("--connections", type=_positive, default=ServerLimits().connections, help="at once, at most")
     parser.add_argument("--ready-fd", type=int, default=None, help="say so here once it serves, and close it")
-    parser.add_argument("--with-parent", action="store_true", help="end when standard input is closed")
+    parser.add_argument("--with-parent", action="store_true", help="end when standard input is closed, not by a signal")
     return parser
 
 
@@ -81,11 +88,20 @@ def _positive(text: str) -> int:
     return number
 
 
+def _user(text: str) -> int:
+    if text.isdecimal():
+        return int(text)
+    try:
+        return pwd.getpwnam(text).pw_uid
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"no user is called {text}") from None
+
+
 async def _serve(options: argparse.Namespace) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for each in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(each, stop.set)
+        loop.add_signal_handler(each, (lambda: None) if options.with_parent else stop.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: None)  # until there are keys to reload
     admitted = frozenset({os.getuid(), *options.admit})
     with ListeningPlace(options.socket, shared=bool(options.admit)) as place:
@@ -105,8 +121,8 @@ async def _serve(options: argparse.Namespace) -> int:
             _say_ready(options.ready_fd)
             parent = asyncio.create_task(_until_stdin_closes(stop)) if options.with_parent else None
             await stop.wait()
-            if parent is not None:
-                parent.cancel()
+            if parent is not None and not parent.cancel():
+                place.forsaken = True
             await server.close()
             log.info("ends: %d requests, %d items", server.served.requests, server.served.items)
         finally:
@@ -117,7 +133,8 @@ async def _serve(options: argparse.Namespace) -> int:
 class ListeningPlace:
     """A path where this process alone may listen: a lock beside it says so, and whatever a dead one left is removed.
 
-    shared: the socket is the group's, too. A context manager; `listen` makes the socket. Raises SocketRefused.
+    shared: the socket is the group's, too. forsaken: nobody will serve here again, so the directory goes with the last
+    who does. A context manager; `listen` makes the socket. Raises SocketRefused.
     """
 
     def __init__(self, path: Path, shared: bool = False) -> None:
@@ -125,14 +142,13 @@ class ListeningPlace:
         self._shared = shared
         self._lock: int | None = None
         self._made = False
+        self.forsaken = False
 
     def __enter__(self) -> "ListeningPlace":
         if len(os.fsencode(self.path)) > LONGEST_SOCKET_PATH:
             raise SocketRefused(f"{self.path} is longer than a socket's path may be ({LONGEST_SOCKET_PATH} bytes)")
         self._prepare_directory()
-        descriptor = os.open(
-            self.path.with_name(self.path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-        )
+        descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -146,6 +162,14 @@ class ListeningPlace:
             self.path.unlink(missing_ok=True)
         if self._lock is not None:
             os.close(self._lock)
+        if self.forsaken:
+            self._lock_path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # others are still there
+                self.path.parent.rmdir()
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path.with_name(self.path.name + ".lock")
 
     def listen(self) -> socket.socket:
         """A listening socket, never open to more than it will be."""

@@ -25,7 +25,7 @@ def serve(
         Path | None, typer.Option(help="In place of PAYSWITCH_HSM__TOKEN_DIR.", show_default=False)
     ] = None,
     admit: Annotated[
-        list[int] | None, typer.Option(help="Id of a further user that may connect.", show_default=False)
+        list[str] | None, typer.Option(help="A further user that may connect, by name or id.", show_default=False)
     ] = None,
 ) -> None:
     """Run one HSM process until SIGTERM or SIGINT; SIGHUP reloads the keys.
@@ -44,6 +44,6 @@ def serve(
     arguments = ["--directory", str(token_dir or settings.token_dir), "--socket", str(socket), "--only", only.value]
     if settings.hsm.module:
         arguments += ["--module", settings.hsm.module]
-    for uid in admit or []:
-        arguments += ["--admit", str(uid)]
+    for user in admit or []:
+        arguments += ["--admit", user]
     raise typer.Exit(main(arguments))

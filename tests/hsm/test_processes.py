@@ -1,6 +1,7 @@
 """Real HSM processes: started, killed, hung, started again, and never more of them than there should be."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -120,6 +121,19 @@ async def test_a_killed_one_is_started_again_and_its_commands_go_elsewhere(
     assert len(await remote.keyed_hashes([ITEM])) == 1
 
 
+async def test_a_sigterm_for_the_group_leaves_them_to_who_started_them(
+    processes: HsmProcesses, remote: RemoteHsm
+) -> None:
+    before = processes.pids
+    for pid in before.values():
+        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, signal.SIGINT)
+    for _ in range(20):
+        assert len(await remote.keyed_hashes([ITEM])) == 1
+        await asyncio.sleep(0.01)
+    assert processes.pids == before
+
+
 async def test_all_killed_under_load_every_command_ends_at_once_and_all_come_back(
     processes: HsmProcesses, remote: RemoteHsm
 ) -> None:
@@ -218,17 +232,18 @@ def test_they_end_with_the_process_that_started_them(directory: Path) -> None:
         "async def main():\n"
         "    processes = HsmProcesses(Path(sys.argv[1]))\n"
         "    await processes.start()\n"
-        "    print(json.dumps(list(processes.pids.values())), flush=True)\n"
+        "    print(json.dumps([str(processes.sockets[0].parent), *processes.pids.values()]), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "asyncio.run(main())\n"
     )
     done = subprocess.run([sys.executable, "-c", program, str(directory)], stdout=subprocess.PIPE, timeout=30)
     assert done.returncode == -signal.SIGKILL
-    pids = [int(each) for each in done.stdout.decode().strip("[]\n").split(",")]
+    place, *pids = json.loads(done.stdout)
     assert len(pids) == 2
 
     async def gone() -> None:
         await until(lambda: not any(map(_lives, pids)))
+        await until(lambda: not os.path.exists(place))
 
     asyncio.run(gone())
 

@@ -198,6 +198,13 @@ async def test_commands_go_where_they_are_run_and_to_the_least_busy(houses: Hous
         assert len(await remote.keyed_hashes([(key, b"x")])) == 1
 
 
+def test_links_have_names_of_their_own() -> None:
+    apart = RemoteHsm([Path("/run/a/fast-0.sock"), Path("/run/b/fast-1.sock")])
+    assert [each.name for each in apart.links] == ["fast-0", "fast-1"]
+    alike = RemoteHsm([Path("/run/a/hsm.sock"), Path("/run/b/hsm.sock")])
+    assert [each.name for each in alike.links] == ["/run/a/hsm.sock", "/run/b/hsm.sock"]
+
+
 # --- loss -------------------------------------------------------------------------------------------------------------
 
 
