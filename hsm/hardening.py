@@ -36,7 +36,10 @@ def harden() -> None:
     """All of it, before anything secret is in memory. What cannot be had is logged, not fatal."""
     os.umask(0o077)
     forget_environment(KEPT_VARIABLES)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    except (OSError, ValueError) as error:
+        log.warning("hardening: the size of core dumps cannot be limited: %s", error)
     if sys.platform != "linux":
         log.warning("hardening: this system lets its memory be traced, dumped by root and swapped")
         return

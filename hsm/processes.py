@@ -28,6 +28,7 @@ from hsm.serve import EXIT_LOGIN_REFUSED, LONGEST_SOCKET_PATH, READY
 
 log = logging.getLogger("hsm")
 
+_LEVELS: Final = {name: logging.getLevelName(name) for name in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")}
 _NEVER_PASSED_ON: Final = frozenset({"PYTHONPATH", "NOTIFY_SOCKET"})
 
 
@@ -119,6 +120,7 @@ class KeptProcess:
         self._restarted = restarted
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._relay: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int:
@@ -187,6 +189,7 @@ class KeptProcess:
                 *command,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
                 env=_environment(),
                 # Ctrl-C reaches the parent alone, which ends its children in order.
                 start_new_session=True,
@@ -195,6 +198,8 @@ class KeptProcess:
             log.error("the HSM process %s cannot be started: %s", self.name, error.strerror)
             return False
         assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self._relay = asyncio.create_task(self._log_lines(self._process.stderr), name=f"hsm log {self.name}")
         try:
             async with asyncio.timeout(self._limits.start_s):
                 serves = await self._process.stdout.readline() == READY
@@ -221,6 +226,23 @@ class KeptProcess:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
         await process.wait()
+        if self._relay is not None:
+            await asyncio.wait([self._relay])
+
+    async def _log_lines(self, lines: asyncio.StreamReader) -> None:
+        """What the process logs is logged here, so that all of it has one form."""
+        while True:
+            try:
+                line = await lines.readline()
+            except ValueError:
+                continue  # longer than anything it has to say; that part is gone
+            if not line:
+                return
+            level, _, text = line.decode(errors="replace").rstrip().partition(" ")
+            number = _LEVELS.get(level)
+            if number is None:  # not by `logging`: a traceback, or a library
+                number, text = logging.ERROR, f"{level} {text}"
+            log.log(number, "%s: %s", self.name, text)
 
     @property
     def _code(self) -> int | None:

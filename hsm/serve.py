@@ -42,6 +42,7 @@ EXIT_LOGIN_REFUSED: Final = 3
 READY: Final = b"ready\n"
 # sockaddr_un.sun_path holds 104 bytes on macOS and 108 on Linux, the terminating zero included.
 LONGEST_SOCKET_PATH: Final = 103
+LOG_FORMAT: Final = "%(levelname)s %(message)s"
 _BACKLOG: Final = 128
 
 
@@ -52,9 +53,9 @@ class SocketRefused(HsmUnavailable):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until a signal; returns the exit code."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s hsm {options.socket.name} %(levelname)s %(message)s"
-    )
+    # Who started it puts its own time and name before each line.
+    own = LOG_FORMAT if options.with_parent else f"%(asctime)s hsm {options.socket.name} {LOG_FORMAT}"
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=own)
     hardening.harden()
     try:
         return uvloop.run(_serve(options))

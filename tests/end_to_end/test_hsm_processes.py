@@ -1,6 +1,7 @@
 """The HSM in processes of its own: every channel is served; without them nothing is approved; the switch stays up."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -56,6 +57,8 @@ async def test_every_channel_is_served(store: Shop) -> None:
     for way in WAYS:
         request = await store.pay(way)
         assert [each.standing for each in await store.booked(way, request)] == [PAID]
+    log = await asyncio.to_thread((store.environment.state_dir / "log" / "switch.log").read_text)
+    assert any(json.loads(line)["event"].startswith("signing-1: serves slow commands") for line in log.splitlines())
     metrics = await store.environment.get_text(f"{store.environment.operations_url}/metrics")
     assert 'payswitch_hsm_connected{process="signing-1"} 1.0' in metrics
     assert 'payswitch_hsm_outstanding_items{process="fast-0"}' in metrics

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -218,11 +219,12 @@ async def test_a_refused_pin_is_not_tried_again(tmp_path: Path, restarts: list[s
         await processes.close()
 
 
-async def test_without_a_token_the_start_fails_and_says_which(tmp_path: Path) -> None:
+async def test_without_a_token_the_start_fails_and_says_which(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     processes = HsmProcesses(tmp_path, fast=1, signing=1)
     with pytest.raises(HsmUnavailable, match="fast-0 did not start \\(exit code 1\\)"):
         await processes.start()
     await processes.close()
+    assert ("hsm", logging.ERROR, f"fast-0: there is no token in {tmp_path}; create it first") in caplog.record_tuples
 
 
 def test_they_end_with_the_process_that_started_them(directory: Path) -> None:

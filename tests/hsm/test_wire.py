@@ -14,6 +14,8 @@ from hsm.wire import BadFrame, Codec, FrameReader, FrameTooLarge, WireLimits, er
 
 SMALL = WireLimits(frame_bytes=256, items=8)
 
+ERRORS = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, HsmError)]
+
 # name -> (body of a request, its number if it can be known). New finds are kept here.
 CORPUS: dict[str, tuple[bytes, int | None]] = {
     "nothing": (b"", None),
@@ -118,7 +120,7 @@ def test_a_length_beyond_the_limit_breaks_after_what_came_before() -> None:
     assert reader.broken
 
 
-@pytest.mark.parametrize("error", [each for each in vars(errors).values() if isinstance(each, type)])
+@pytest.mark.parametrize("error", ERRORS)
 def test_every_error_comes_back_as_its_class(error: type[HsmError]) -> None:
     codec = Codec()
     [body] = codec.reader().feed(codec.answer(1, [b"good", error("why"), None]))
