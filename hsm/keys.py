@@ -1,168 +1,182 @@
-"""The key store: every key by its label, with one usage it may not leave, a check value and a state.
+"""The key store: every key by its label, in versions, through their whole life.
 
-Where keys live:
+A version has one usage, an algorithm, a mode of use, an exportability, a check value and a state. States only move
+forward: pending, current, previous, retired. Commands reach the current version by the label, the others by
+`label?pending` and `label?previous`; a retired one by nothing: its value is destroyed, the last of them stay listed.
 
-- in the token, non-extractable: PIN_KEY, KEY_TRANSPORT, SIGNING, SEALING, HASHING and `hsm/storage` (KEY_STORAGE);
-- on the host, in locked and wiped memory, and in `working-keys.json` under `hsm/storage`: every MAC_KEY (SoftHSM has no
-  retail MAC) and every working key that arrives under a KEY_TRANSPORT key (UnionPay's PIK and MAK).
+Where a key lives follows from its attributes (`hsm.usages.lives_in_token`):
 
-A key in the token carries `usage|state|algorithm|KCV` in CKA_ID, written in the same call that creates it.
+- in the token, not extractable: what is not exportable and the token can work with;
+- on the host, in locked and wiped memory, and in `keys.json` under the token's key `hsm/storage`: exportable keys, keys
+  of commands that SoftHSM cannot run, and working keys that arrive under a KEY_TRANSPORT key (UnionPay's PIK and MAK).
+
+`hsm.key_file` is the file, the one truth about states; `hsm.keyring` loads it; `hsm.audit` records who did what.
 """
 
-import hashlib
+import dataclasses
+import secrets
 import threading
-from collections.abc import Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path
 from typing import Final
-
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from hsm import _core
 from hsm.algorithms import PENDING, PREVIOUS
-from hsm.errors import HsmUnavailable, InvalidCommand, KeyExists, KeyNotFound, KeyUsageError
+from hsm.audit import AuditEvent, AuditLine, AuditTrail, Change, Phase
+from hsm.errors import HsmError, HsmUnavailable, InvalidCommand, KeyExists, KeyNotFound, KeyUsageError
+from hsm.key_file import (
+    SUFFIXES,
+    KeyEntry,
+    KeyFile,
+    KeyInfo,
+    KeyPlace,
+    KeyState,
+    Storage,
+    read_key_file,
+    write_key_file,
+)
+from hsm.key_upgrade import holds_old_keys, load_old_keys, remove_old_keys
+from hsm.keyring import AUDIT_LABEL, STORAGE_LABEL, Keyring
+from hsm.new_keys import (
+    KEY_PAIRS,
+    MAX_LABEL,
+    KeySpec,
+    NewKey,
+    check_label,
+    component_algorithm,
+    placed,
+    public_key,
+    random_key,
+    specify,
+    token_key,
+)
 from hsm.token import OpenToken
-from hsm.working_keys import KeyState, SealedKey, open_key, read_sealed_keys, seal_key, write_sealed_keys
+from hsm.usages import DATA_AT_REST, Exportability, KeyUsage, algorithm_of
 
-__all__ = ["KeyInfo", "KeyState", "KeyStore", "KeyUsage"]
+__all__ = ["AUDIT_LABEL", "STORAGE_LABEL", "KeyInfo", "KeyPlace", "KeyState", "KeyStore", "KeyUsage"]
 
-STORAGE_LABEL: Final = "hsm/storage"
-SUFFIXES: Final = {KeyState.PENDING: PENDING, KeyState.CURRENT: "", KeyState.PREVIOUS: PREVIOUS}
-
-
-class KeyUsage(StrEnum):
-    """What a key may do, and nothing else."""
-
-    PIN_KEY = "PIN_KEY"
-    MAC_KEY = "MAC_KEY"
-    KEY_TRANSPORT = "KEY_TRANSPORT"
-    SIGNING = "SIGNING"
-    SEALING = "SEALING"
-    HASHING = "HASHING"
-    KEY_STORAGE = "KEY_STORAGE"
-
-
-GENERATED: Final = {
-    KeyUsage.PIN_KEY: "TDES-3KEY",
-    KeyUsage.MAC_KEY: "TDES-2KEY",
-    KeyUsage.KEY_TRANSPORT: "TDES-3KEY",
-    KeyUsage.SIGNING: "RSA-2048",
-    KeyUsage.SEALING: "AES-256",
-    KeyUsage.HASHING: "HMAC-SHA-256",
-    KeyUsage.KEY_STORAGE: "AES-256",
-}
-"""The algorithm `generate` chooses for a usage."""
-
-ALGORITHMS: Final = {
-    "DES": ("DES", 8),
-    "TDES-2KEY": ("DES", 16),
-    "TDES-3KEY": ("DES", 24),
-    "AES-128": ("AES", 16),
-    "AES-192": ("AES", 24),
-    "AES-256": ("AES", 32),
-    "HMAC-SHA-256": ("HMAC", 32),
-    "RSA-2048": ("RSA", 256),
-}
-"""Algorithm → (family, bytes)."""
-
-FAMILIES: Final = {
-    KeyUsage.PIN_KEY: ("DES", "AES"),
-    KeyUsage.MAC_KEY: ("DES",),
-    KeyUsage.KEY_TRANSPORT: ("DES",),
-    KeyUsage.SEALING: ("AES",),
-    KeyUsage.HASHING: ("HMAC",),
-    KeyUsage.KEY_STORAGE: ("AES",),
-}
-"""Families of secret keys a usage takes; the first is meant where none is named."""
+FILE_NAME: Final = "keys.json"
+TRAIL_NAME: Final = "key-audit.jsonl"
+OWN_LABELS: Final = "hsm/"
+RETIRED_KEPT: Final = 16
+"""Retired versions of a label that stay listed: UnionPay's keys change daily. Older ones are in the audit trail."""
 
 WORKING_USAGES: Final = (KeyUsage.PIN_KEY, KeyUsage.MAC_KEY)
-TOKEN_DES_BYTES: Final = (16, 24)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class KeyInfo:
-    """A key without its value. kcv: upper-case hex; of an RSA key the first 3 bytes of SHA-256 of its public key."""
+class _Update:
+    """A version as it is to be. before: None for a new one, whose key is `new`."""
 
-    label: str
-    usage: KeyUsage
-    algorithm: str
-    kcv: str
-    state: KeyState
+    info: KeyInfo
+    identifier: str
+    before: KeyState | None
+    new: NewKey | None = None
 
-    def identifier(self) -> bytes:
-        return "|".join((self.usage, self.state, self.algorithm, self.kcv)).encode()
-
-    @classmethod
-    def from_identifier(cls, label: bytes, identifier: bytes) -> "KeyInfo":
-        """Raises HsmUnavailable for an object this package did not make."""
-        try:
-            usage, state, algorithm, kcv = identifier.decode().split("|")
-            return cls(label.decode(), KeyUsage(usage), algorithm, kcv, KeyState(state))
-        except ValueError:
-            raise HsmUnavailable("the token holds an object that is not a key of ours") from None
+    @property
+    def change(self) -> Change:
+        return Change(self.info.version, self.info.kcv, self.before or "", self.info.state)
 
 
 class KeyStore:
     """The keys of one open token. Methods may be called from any thread; they do file I/O and take milliseconds.
 
-    `keys` is what the commands look labels up in: it changes by whole entries, so a command sees the old or the new.
+    What changes keys is recorded in the audit trail in the name of `actor`, and so is what fails.
     """
 
-    def __init__(self, token: OpenToken) -> None:
-        """Load all keys and check their KCVs; creates the storage key at first start. Raises HsmUnavailable."""
+    def __init__(self, token: OpenToken, actor: str = "payswitch", clock_ms: Callable[[], int] = now_ms) -> None:
+        """Load all keys and check their KCVs. At first start the storage and audit keys are made; the layout of version
+        1 is brought up to date. Raises HsmUnavailable, MacMismatch."""
         self.token = token
-        self.keys: dict[str, _core.Key] = {}
+        self.actor = actor
         self._core = token.core
-        self._information: dict[str, KeyInfo] = {}
-        self._handles: dict[str, int] = {}
-        self._entries: dict[tuple[str, KeyState], SealedKey] = {}
-        self._sealed_path: Path = token.directory / "working-keys.json"
+        self._ring = Keyring(token.core)
+        self.keys: dict[str, _core.Key] = self._ring.keys
+        self._clock_ms = clock_ms
+        self._path = token.directory / FILE_NAME
+        self._audit_key: _core.Key | None = None
+        self._trail = AuditTrail(token.directory / TRAIL_NAME, self._authenticate, clock_ms)
+        self._file: KeyFile | None = None
+        self._stamp: tuple[int, int, int] | None = None
         self._lock = threading.RLock()
-        self.reload()
-        self.ensure(STORAGE_LABEL, KeyUsage.KEY_STORAGE)
+        with self._lock, token.locked():
+            self._open()
 
     def __repr__(self) -> str:
-        return f"<KeyStore of {len(self._information)} keys>"
+        return f"<KeyStore of {len(self.keys)} keys>"
 
     def __contains__(self, label: str) -> bool:
-        return label in self._information
+        return self._ring.named(label) is not None
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def inventory(self) -> list[KeyInfo]:
-        """All keys, sorted by label and state."""
-        with self._lock:
-            return sorted(self._information.values(), key=lambda each: (each.label, each.state))
+        """All versions, sorted by label, state and version."""
+        return sorted(
+            (each.info for each in self._ring.entries.values()),
+            key=lambda each: (each.label, each.state, each.version),
+        )
 
     def find(self, label: str) -> KeyInfo:
         """One key; the label may carry a state (`…?pending`). Raises KeyNotFound."""
-        found = self._information.get(label)
-        if found is None:
-            raise KeyNotFound(f"no key {label}")
-        return found
+        return self._entry(label).info
 
     def public_key(self, label: str) -> bytes:
-        """PEM (SubjectPublicKeyInfo) of a SIGNING key. Raises KeyNotFound, KeyUsageError."""
-        information = self.find(label)
-        if information.usage is not KeyUsage.SIGNING:
-            raise KeyUsageError(f"key {label} is a {information.usage}, it has no public key")
-        return self._public_key(self._handles[label], Encoding.PEM)
+        """PEM (SubjectPublicKeyInfo) of the public half of a key pair. Raises KeyNotFound, KeyUsageError."""
+        entry = self._entry(label)
+        if entry.info.family not in KEY_PAIRS:
+            raise KeyUsageError(f"key {label} is a {entry.info.usage}, it has no public key")
+        return public_key(self._core, entry.info.family, self._ring.loaded(entry), self._ring.handle(entry))
+
+    def changed(self) -> bool:
+        """Whether another process changed keys since they were loaded. Costs one stat; see `reload`."""
+        return self._stamp != self._stat()
+
+    def _entry(self, name: str) -> KeyEntry:
+        found = self._ring.named(name)
+        if found is None:
+            raise KeyNotFound(f"no key {name}")
+        return found
 
     # --- creating -----------------------------------------------------------------------------------------------------
 
-    def generate(self, label: str, usage: KeyUsage, algorithm: str | None = None) -> KeyInfo:
-        """A new random key; algorithm of `ALGORITHMS`, None: `GENERATED`. Raises KeyExists, InvalidCommand."""
-        return self._create(label, usage, algorithm or GENERATED[usage], None)
+    def generate(
+        self,
+        label: str,
+        usage: KeyUsage,
+        algorithm: str | None = None,
+        *,
+        mode: str | None = None,
+        exportability: Exportability = Exportability.NEVER,
+        expires_time_ms: int | None = None,
+    ) -> KeyInfo:
+        """A new random key, current at once.
+
+        algorithm: of `ALGORITHMS`, None: `GENERATED`; mode: None: the first of the usage's `USAGE_MODES`.
+        Raises KeyExists, InvalidCommand.
+        """
+        with self._managed("create", label, usage):
+            spec = specify(
+                label, usage, algorithm, mode=mode, exportability=exportability, expires_time_ms=expires_time_ms
+            )
+            self._refuse_taken(spec, KeyState.CURRENT)
+            return self._add("create", spec, random_key(self._core, spec), KeyState.CURRENT)
 
     def ensure(self, label: str, usage: KeyUsage) -> KeyInfo:
         """The key of this label, generated if it is missing: for a first start. Raises KeyUsageError."""
         if label not in self:
-            try:
-                return self.generate(label, usage)
-            except KeyExists:
-                self.reload()  # another process was faster
+            with self._managed("create", label, usage):
+                if label not in self:  # no other process was faster
+                    spec = specify(label, usage)
+                    self._refuse_taken(spec, KeyState.CURRENT)
+                    self._add("create", spec, random_key(self._core, spec), KeyState.CURRENT)
         found = self.find(label)
         if found.usage is not usage:
             raise KeyUsageError(f"key {label} is a {found.usage}, not a {usage}")
@@ -174,193 +188,438 @@ class KeyStore:
         return self.public_key(label)
 
     def import_components(
-        self, label: str, usage: KeyUsage, components: Sequence[bytes | bytearray], family: str | None = None
+        self,
+        label: str,
+        usage: KeyUsage,
+        components: Sequence[bytes | bytearray],
+        family: str | None = None,
+        *,
+        mode: str | None = None,
+        exportability: Exportability = Exportability.NEVER,
+        expires_time_ms: int | None = None,
+        pending: bool = False,
     ) -> KeyInfo:
         """A key formed as the exclusive or of two or more components of equal length (8–64 bytes), in the C core.
 
-        family: "DES", "AES" or "HMAC", where the usage leaves a choice. The state is current.
-        Raises KeyExists, InvalidCommand.
+        family: "DES", "AES", "SM4" or "HMAC", where the usage leaves a choice. pending: a new version of a label that
+        has a current one. The caller wipes the components. Raises KeyExists, InvalidCommand.
         """
-        if usage not in FAMILIES:
-            raise InvalidCommand(f"a {usage} key is not formed from components")
-        length = len(components[0]) if components else 0
-        family = family or FAMILIES[usage][0]
-        fitting = [name for name, shape in ALGORITHMS.items() if shape == (family, length)]
-        if family == "HMAC":
-            fitting = ["HMAC-SHA-256"] if length >= 32 else []  # SoftHSM refuses shorter ones
-        if not fitting:
-            raise InvalidCommand(f"no {family} key has {length} bytes")
-        return self._create(label, usage, fitting[0], components)
+        with self._managed("import", label, usage):
+            algorithm = component_algorithm(usage, components, family)
+            spec = specify(
+                label, usage, algorithm, mode=mode, exportability=exportability, expires_time_ms=expires_time_ms
+            )
+            state = KeyState.PENDING if pending else KeyState.CURRENT
+            self._refuse_taken(spec, state)
+            key = _core.combine_host_key(label, usage, components, spec.family, mode=spec.mode)
+            reason = f"from {len(components)} components"
+            return self._add("import", spec, placed(self._core, spec, key), state, reason)
 
-    def _create(
-        self, label: str, usage: KeyUsage, algorithm: str, components: Sequence[bytes | bytearray] | None
+    # --- key blocks ---------------------------------------------------------------------------------------------------
+
+    def import_key_block(
+        self, label: str, protection: str, block: str, *, expires_time_ms: int | None = None, pending: bool = False
     ) -> KeyInfo:
-        family, length = ALGORITHMS.get(algorithm, ("", 0))
-        if usage is KeyUsage.SIGNING:
-            if family != "RSA":
-                raise InvalidCommand("a SIGNING key is RSA-2048")
-        elif family not in FAMILIES[usage]:
-            raise InvalidCommand(f"a {usage} key cannot be {algorithm}")
-        if not label or len(label) > 128 or "?" in label or not label.isascii() or not label.isprintable():
-            raise InvalidCommand("a label is 1 to 128 printable ASCII characters without '?'")
-        with self._lock, self.token.locked():
-            self._reload()
-            if label in self._information:
-                raise KeyExists(f"key {label} exists")
-            if usage is KeyUsage.MAC_KEY:
-                self._create_on_host(label, usage, length, components)
-            else:
-                self._create_in_token(label, usage, algorithm, components)
-            return self._information[label]
+        """The key of a key block (ANSI X9.143) under the KEY_BLOCK key `protection`, with the header's attributes.
 
-    def _create_on_host(
-        self, label: str, usage: KeyUsage, length: int, components: Sequence[bytes | bytearray] | None
-    ) -> None:
-        if components is None:
-            key = _core.generate_host_key(label, usage, length)
-        else:
-            key = _core.combine_host_key(label, usage, components)
-        self._save({(label, KeyState.CURRENT): key})
-        self._install(label, KeyState.CURRENT, key)
+        pending: as with `import_components`.
+        Raises KeyBlockError, KeyExists, KeyNotFound, KeyUsageError, InvalidCommand.
+        """
+        with self._managed("import", label):
+            from hsm.key_block import import_key
 
-    def _create_in_token(
-        self, label: str, usage: KeyUsage, algorithm: str, components: Sequence[bytes | bytearray] | None
-    ) -> None:
-        """Made as a session object, so that the token's copy appears at once with its check value."""
-        family, length = ALGORITHMS[algorithm]
-        if family == "DES" and length not in TOKEN_DES_BYTES:
-            raise InvalidCommand("a single-length DES key is not kept in the token")
-        if family == "RSA":
-            made = self._core.generate_rsa()
-        elif components is None and algorithm == "TDES-2KEY":
-            raise InvalidCommand("double-length keys are formed from components; generate a TDES-3KEY")
-        elif components is None:
-            made = self._core.generate_secret(family, length, _core.PERMISSIONS[usage])
-        else:
-            made = self._core.combine_secret(family, components, _core.PERMISSIONS[usage])
-        information = KeyInfo(label, usage, algorithm, self._check_value(label, usage, family, made), KeyState.CURRENT)
-        self._core.store(made, label.encode(), information.identifier())
-        self._core.destroy(made)
-        self._reload()
+            check_label(label)
+            key, header = import_key(self.keys, protection, block, label)
+            spec = specify(
+                label,
+                KeyUsage(key.usage),
+                algorithm_of(key.kind, key.length),
+                mode=key.mode,
+                exportability=Exportability(header.exportability),
+                expires_time_ms=expires_time_ms,
+            )
+            state = KeyState.PENDING if pending else KeyState.CURRENT
+            self._refuse_taken(spec, state)
+            return self._add("import", spec, placed(self._core, spec, key), state, f"key block under {protection}")
+
+    def export_key_block(self, label: str, protection: str) -> str:
+        """An exportable key as a key block under the KEY_BLOCK key `protection`. The label may carry a state.
+
+        Recorded before it is handed out. Raises KeyUsageError for a key that may not leave, KeyNotFound, KeyBlockError.
+        """
+        with self._managed("export", label):
+            entry = self._entry(label)
+            key = self._ring.loaded(entry)
+            if entry.info.exportability is Exportability.NEVER or not isinstance(key, _core.HostKey):
+                raise KeyUsageError(f"key {label} is not exportable")
+            from hsm.key_block import export_key
+
+            block = export_key(self.keys, protection, key, entry.info.exportability)
+            change = Change(entry.info.version, entry.info.kcv, entry.info.state, entry.info.state)
+            reason = f"key block under {protection}"
+            self._record(Phase.DONE, AuditEvent("export", label, entry.info.usage, (change,), reason))
+            return block
+
+    # --- through the states -------------------------------------------------------------------------------------------
+
+    def rotate(self, label: str, *, activate: bool = False, reason: str = "") -> KeyInfo:
+        """A new random version with the attributes of the current one, pending until `activate`; or both in one step.
+
+        A new storage key takes effect at once: all host keys are sealed anew in the same step. A HASHING key is not
+        rotated. Raises KeyNotFound, KeyExists if a version is pending, KeyUsageError.
+        """
+        with self._managed("rotate", label):
+            current = self._live(label, KeyState.CURRENT).info
+            if current.usage is KeyUsage.HASHING:
+                raise KeyUsageError(f"key {label} is not rotated: what was hashed under it would not be found any more")
+            spec = KeySpec(
+                label, current.usage, current.algorithm, current.mode, current.exportability, self._next_expiry(current)
+            )
+            if label == STORAGE_LABEL:
+                return self._rotate_storage(spec, reason)
+            self._refuse_taken(spec, KeyState.PENDING)
+            others = self._succession(label) if activate else []
+            state = KeyState.CURRENT if activate else KeyState.PENDING
+            return self._add("rotate", spec, random_key(self._core, spec), state, reason, others)
+
+    def activate(self, label: str, *, reason: str = "") -> KeyInfo:
+        """Pending becomes current, current becomes previous, previous is retired. Durable on return.
+
+        A pending key that is the current one already is retired, and nothing else changes. A key whose previous version
+        may be needed to read stored data is activated only once that version was retired by name.
+        Raises KeyNotFound if nothing is pending, KeyUsageError.
+        """
+        with self._managed("activate", label):
+            pending = self._live(label, KeyState.PENDING)
+            current = self._ring.live(label).get(KeyState.CURRENT)
+            if current is not None and self._same_value(pending, current):
+                # Another process of this token was given the same key: the previous one is still wanted.
+                dropped = self._moved(pending, KeyState.RETIRED)
+                self._commit("activate", [dropped], reason or "the current key already")
+                return current.info
+            activated = self._moved(pending, KeyState.CURRENT)
+            self._commit("activate", [activated, *self._succession(label)], reason)
+            return activated.info
+
+    def retire(self, label: str, *, reason: str = "") -> None:
+        """Destroy the value of `label?previous` or `label?pending`; of a plain label all versions, which ends its use.
+
+        Raises KeyNotFound, KeyUsageError for the store's own keys.
+        """
+        with self._managed("retire", label):
+            if label.startswith(OWN_LABELS):
+                raise KeyUsageError(f"key {label} is the store's own and cannot be retired")
+            name, _, state = label.partition("?")
+            live = self._ring.live(name)
+            chosen = [self._entry(label)] if state else list(live.values())
+            if not chosen:
+                raise KeyNotFound(f"no key {label}")
+            self._commit("retire", [self._moved(each, KeyState.RETIRED) for each in chosen], reason)
+
+    def _rotate_storage(self, spec: KeySpec, reason: str) -> KeyInfo:
+        current = self._live(STORAGE_LABEL, KeyState.CURRENT)
+        new = self._new_version(spec, random_key(self._core, spec), KeyState.CURRENT)
+        assert new.new is not None
+        assert isinstance(new.new.key, _core.TokenKey)
+        updates = [new, self._moved(current, KeyState.RETIRED)]
+        self._commit("rotate", updates, reason, Storage(self._core, new.new.key))
+        return new.info
+
+    def _succession(self, label: str) -> list[_Update]:
+        """What happens to the others when a version becomes current. Raises KeyUsageError."""
+        live = self._ring.live(label)
+        current, previous = live.get(KeyState.CURRENT), live.get(KeyState.PREVIOUS)
+        if current is None:
+            return []
+        if previous is None:
+            return [self._moved(current, KeyState.PREVIOUS)]
+        if current.info.usage in DATA_AT_REST:
+            raise KeyUsageError(
+                f"key {label} has a previous version that stored data may need: retire {label}{PREVIOUS} by name first"
+            )
+        return [self._moved(current, KeyState.PREVIOUS), self._moved(previous, KeyState.RETIRED)]
+
+    def _same_value(self, left: KeyEntry, right: KeyEntry) -> bool:
+        first, second = self._ring.loaded(left), self._ring.loaded(right)
+        return isinstance(first, _core.HostKey) and isinstance(second, _core.HostKey) and first.same_value(second)
+
+    def _next_expiry(self, info: KeyInfo) -> int | None:
+        """A rotated key gets a crypto-period as long as the one before."""
+        if info.expires_time_ms is None:
+            return None
+        return self._clock_ms() + info.expires_time_ms - info.created_time_ms
 
     # --- working keys -------------------------------------------------------------------------------------------------
 
     def import_working_key(self, label: str, usage: KeyUsage, under: str, wrapped: bytes) -> str:
         """Unwrap a DES key of 8, 16 or 24 bytes (ECB under the KEY_TRANSPORT key `under`) and keep it as pending.
 
-        A pending key of the same label is replaced. Returns the KCV. Durable on return.
+        It lives on the host. A pending key of the same label is replaced. Returns the KCV. Durable on return.
         Raises KeyNotFound, KeyUsageError, InvalidCommand.
         """
-        if usage not in WORKING_USAGES:
-            raise KeyUsageError(f"a working key is a PIN_KEY or a MAC_KEY, not a {usage}")
-        transport = self.keys.get(under)
-        if transport is None:
-            raise KeyNotFound(f"no key {under}")
-        if not isinstance(transport, _core.TokenKey) or transport.usage != KeyUsage.KEY_TRANSPORT:
-            raise KeyUsageError(f"key {under} is a {transport.usage}, not a {KeyUsage.KEY_TRANSPORT}")
-        with self._lock, self.token.locked():
-            self._reload()
-            held = [self._information[each] for each in (label, label + PENDING) if each in self._information]
-            if label in self._handles or any(each.usage is not usage for each in held):
+        with self._managed("import", label, usage):
+            self._check_own(label)
+            if usage not in WORKING_USAGES:
+                raise KeyUsageError(f"a working key is a PIN_KEY or a MAC_KEY, not a {usage}")
+            transport = self._ring.loaded(self._entry(under))
+            live = self._ring.live(label)
+            if any(each.info.place is KeyPlace.TOKEN or each.info.usage is not usage for each in live.values()):
                 raise KeyUsageError(f"key {label} exists, and a {usage} that arrives wrapped may not replace it")
             key = _core.unwrap_host_key(label, usage, self._core, transport, wrapped)
-            self._save({(label, KeyState.PENDING): key})
-            self._install(label, KeyState.PENDING, key)
-            return key.check_value()
+            spec = KeySpec(label, usage, algorithm_of("DES", key.length), key.mode, Exportability.NEVER)
+            replaced = [self._moved(live[KeyState.PENDING], KeyState.RETIRED)] if KeyState.PENDING in live else []
+            new = NewKey(key, 0, key.check_value())
+            return self._add("import", spec, new, KeyState.PENDING, f"under {under}", replaced).kcv
 
     def activate_working_key(self, label: str) -> None:
-        """Pending becomes current, current becomes previous, previous is forgotten. Durable on return.
+        """As `activate`."""
+        self.activate(label)
 
-        A pending key that is the current one already is dropped, and nothing else changes.
+    # --- verifying, reloading -----------------------------------------------------------------------------------------
 
-        Raises KeyNotFound if nothing is pending.
-        """
+    def verify(self) -> list[str]:
+        """Everything read and computed anew: each entry's seal, each check value, the token's objects, the audit trail.
+        Returns what is wrong. Raises HsmUnavailable if the file cannot be read at all."""
+        with self._lock, self.token.locked():
+            file = self._read()
+            return [*self._ring.problems(file), *self._trail.problems(file.audit_line)]
+
+    def verify_audit(self) -> list[str]:
+        """What is wrong with the audit trail: lines changed, missing, moved or cut off."""
+        with self._lock, self.token.locked():
+            return self._trail.problems(self._read().audit_line)
+
+    def audit_lines(self) -> list[AuditLine]:
+        """The audit trail, oldest first; whether it is genuine: `verify_audit`."""
+        return self._trail.lines()
+
+    def record(self, action: str, label: str, reason: str, *, usage: str = "", failed: bool = False) -> None:
+        """Add a step that changes no key to the audit trail: of a ceremony, say."""
         with self._lock, self.token.locked():
             self._reload()
-            pending, current = self.keys.get(label + PENDING), self.keys.get(label)
-            if not isinstance(pending, _core.HostKey):
-                raise KeyNotFound(f"no key {label}{PENDING}")
-            if isinstance(current, _core.HostKey) and current.check_value() == pending.check_value():
-                # Another process of this token was given the same key: the previous one is still wanted.
-                self._save({(label, KeyState.PENDING): None})
-                self._remove(label + PENDING)
-                return
-            changes: dict[tuple[str, KeyState], _core.HostKey | None] = {(label, KeyState.CURRENT): pending}
-            if isinstance(current, _core.HostKey):
-                changes[label, KeyState.PREVIOUS] = current
-            changes[label, KeyState.PENDING] = None
-            self._save(changes)
-            if isinstance(current, _core.HostKey):
-                self._install(label, KeyState.PREVIOUS, current)
-            self._install(label, KeyState.CURRENT, pending)
-            self._remove(label + PENDING)
-
-    def _save(self, changes: dict[tuple[str, KeyState], _core.HostKey | None]) -> None:
-        """Write changed host keys (None: forget) to the file. The caller holds both locks."""
-        storage = self.keys[STORAGE_LABEL]
-        assert isinstance(storage, _core.TokenKey)
-        entries = read_sealed_keys(self._sealed_path)
-        for (label, state), key in changes.items():
-            entries.pop((label, state), None)
-            if key is not None:
-                entries[label, state] = seal_key(self._core, storage, key, label, state)
-        write_sealed_keys(self._sealed_path, entries)
-        self._entries = entries
-
-    # --- loading ------------------------------------------------------------------------------------------------------
+            self._record(Phase.FAILED if failed else Phase.DONE, AuditEvent(action, label, usage, (), reason))
 
     def reload(self) -> None:
-        """Take over what other processes created, imported or activated since. Raises HsmUnavailable."""
+        """Take over what other processes changed since. Raises HsmUnavailable, MacMismatch."""
         with self._lock, self.token.locked():
             self._reload()
 
+    # --- changing: the caller holds both locks ------------------------------------------------------------------------
+
+    @contextmanager
+    def _managed(self, action: str, label: str, usage: str = "") -> Iterator[None]:
+        """Both locks, the newest keys, and a line in the audit trail if it fails."""
+        with self._lock, self.token.locked():
+            self._reload()
+            try:
+                yield
+            except HsmError as error:
+                shown = label[:MAX_LABEL]
+                self._record(Phase.FAILED, AuditEvent(action, shown, usage, (), f"{type(error).__name__}: {error}"))
+                raise
+
+    def _live(self, label: str, state: KeyState) -> KeyEntry:
+        found = self._ring.live(label).get(state)
+        if found is None:
+            raise KeyNotFound(f"no key {label}{SUFFIXES[state]}")
+        return found
+
+    def _check_own(self, label: str) -> None:
+        check_label(label)
+        if label.startswith(OWN_LABELS):
+            raise InvalidCommand(f"labels that begin with {OWN_LABELS} are the store's own")
+
+    def _refuse_taken(self, spec: KeySpec, state: KeyState) -> None:
+        """Keys are never overwritten, and a label keeps its usage. Raises KeyExists, KeyNotFound, KeyUsageError."""
+        self._check_own(spec.label)
+        label, live = spec.label, self._ring.live(spec.label)
+        if state is KeyState.CURRENT and live:
+            raise KeyExists(f"key {label} exists")
+        if state is KeyState.PENDING and KeyState.CURRENT not in live:
+            raise KeyNotFound(f"no key {label}")
+        if KeyState.PENDING in live:
+            raise KeyExists(f"key {label}{PENDING} exists: activate or retire it first")
+        if any(each.info.usage is not spec.usage for each in self._ring.versions(label)):
+            raise KeyUsageError(f"key {label} is or was of another usage")
+
+    def _add(
+        self,
+        action: str,
+        spec: KeySpec,
+        new: NewKey,
+        state: KeyState,
+        reason: str = "",
+        others: Sequence[_Update] = (),
+    ) -> KeyInfo:
+        """Commit a new version and what it does to the others."""
+        update = self._new_version(spec, new, state)
+        self._commit(action, [update, *others], reason)
+        return update.info
+
+    def _new_version(self, spec: KeySpec, new: NewKey, state: KeyState) -> _Update:
+        now = self._clock_ms()
+        versions = self._ring.versions(spec.label)
+        info = KeyInfo(
+            spec.label,
+            versions[-1].info.version + 1 if versions else 1,
+            spec.usage,
+            spec.algorithm,
+            spec.mode,
+            spec.exportability,
+            new.kcv,
+            state,
+            KeyPlace.TOKEN if new.handle else KeyPlace.HOST,
+            now,
+            now,
+            spec.expires_time_ms,
+        )
+        return _Update(info, secrets.token_hex(16), None, new)
+
+    def _moved(self, entry: KeyEntry, state: KeyState) -> _Update:
+        return _Update(entry.info.in_state(state, self._clock_ms()), entry.identifier, entry.info.state)
+
+    def _commit(
+        self, action: str, updates: Sequence[_Update], reason: str = "", storage: Storage | None = None
+    ) -> None:
+        """Change states: the intent's line, new objects in the token, the file (all at once), the line, the memory.
+
+        storage: a new storage key, under which everything is sealed anew.
+        """
+        first = updates[0].info
+        event = AuditEvent(action, first.label, first.usage, [each.change for each in updates], reason)
+        self._trail.append(self._trail.next_line(self._known_line, Phase.INTENT, self.actor, event))
+        fresh = {each.identifier: (each.new.key, each.new.handle) for each in updates if each.new is not None}
+        for each in updates:
+            if each.new is not None and each.new.handle:
+                self._core.store(each.new.handle, each.info.label.encode(), bytes.fromhex(each.identifier))
+        self._write(self._entries_with(updates, storage), Phase.DONE, event, storage, fresh)
+        self._ring.destroy_retired()
+
+    def _entries_with(self, updates: Sequence[_Update], storage: Storage | None) -> list[KeyEntry]:
+        """The entries of the file after the updates."""
+        seal = storage or self._ring.storage
+        entries = dict(self._ring.entries)
+        if storage is not None:
+            entries = {each.identifier: self._sealed(seal, each.info, each.identifier) for each in entries.values()}
+        for each in updates:
+            key = each.new.key if each.new is not None else None
+            entries[each.identifier] = self._sealed(seal, each.info, each.identifier, key)
+        retired = sorted(
+            (each for each in entries.values() if each.info.state is KeyState.RETIRED),
+            key=lambda each: each.info.version,
+            reverse=True,
+        )
+        kept: Counter[str] = Counter()
+        for each_entry in retired:
+            kept[each_entry.info.label] += 1
+            if kept[each_entry.info.label] > RETIRED_KEPT:
+                del entries[each_entry.identifier]
+        return list(entries.values())
+
+    def _sealed(self, storage: Storage, info: KeyInfo, identifier: str, key: _core.Key | None = None) -> KeyEntry:
+        if info.state is KeyState.RETIRED:
+            return storage.bare_entry(info, identifier)
+        return storage.entry(info, identifier, key or self._ring.loaded(self._ring.entries[identifier]))
+
+    def _record(self, phase: Phase, event: AuditEvent) -> None:
+        """A line about an event that changes no state."""
+        self._write(list(self._ring.entries.values()), phase, event)
+
+    def _write(
+        self,
+        entries: Sequence[KeyEntry],
+        phase: Phase,
+        event: AuditEvent,
+        storage: Storage | None = None,
+        fresh: Mapping[str, tuple[_core.Key, int]] | None = None,
+    ) -> None:
+        """The file with the line in it, then the line in the trail: see `AuditTrail.recover` for a crash in between."""
+        line = self._trail.next_line(self._known_line, phase, self.actor, event)
+        file = (storage or self._ring.storage).file(entries, line)
+        write_key_file(self._path, file)
+        self._ring.load(file, fresh)
+        self._file, self._stamp = file, self._stat()
+        self._trail.append(line)
+
+    @property
+    def _known_line(self) -> str:
+        return self._file.audit_line if self._file is not None else ""
+
+    def _authenticate(self, line: bytes) -> bytes:
+        if self._audit_key is None:
+            raise HsmUnavailable(f"the file of keys names no {AUDIT_LABEL}")
+        [tag] = _core.keyed_hashes(self._core, {AUDIT_LABEL: self._audit_key}, [(AUDIT_LABEL, line)])
+        if isinstance(tag, Exception):
+            raise tag
+        return tag
+
+    # --- loading: the caller holds both locks -------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        if read_key_file(self._path) is None:
+            self._begin()
+        else:
+            self._reload()
+        self._ring.destroy_retired()
+        remove_old_keys(self._core, self.token.directory, self._ring.entries.keys())
+
     def _reload(self) -> None:
-        for handle, label, identifier in self._core.objects():
-            information = KeyInfo.from_identifier(label, identifier)
-            if information.label not in self._handles:
-                self._load_from_token(information, handle)
-        entries = read_sealed_keys(self._sealed_path)
-        for key in self._entries.keys() - entries.keys():
-            self._remove(key[0] + SUFFIXES[key[1]])
-        for key, entry in entries.items():
-            if self._entries.get(key) != entry:
-                self._load_sealed(entry)
-        self._entries = entries
+        stamp = self._stat()
+        file = self._read()
+        self._ring.load(file)
+        self._file, self._stamp = file, stamp
+        audit = self._ring.named(AUDIT_LABEL)
+        if audit is None:
+            raise HsmUnavailable(f"the file of keys names no {AUDIT_LABEL}")
+        self._audit_key = self._ring.loaded(audit)
+        if not self._trail.recover(file.audit_line):
+            raise HsmUnavailable(f"{self._path} is older than {self._trail.path}: restore both from one backup")
 
-    def _load_from_token(self, information: KeyInfo, stored: int) -> None:
-        family = ALGORITHMS[information.algorithm][0]
-        handle = self._core.load(stored)
-        if not self._core.is_protected(handle):
-            raise HsmUnavailable(f"key {information.label} can be read out of the token")
-        if self._check_value(information.label, information.usage, family, handle) != information.kcv:
-            raise HsmUnavailable(f"key {information.label}: its check value differs from the one stored with it")
-        self.keys[information.label] = _core.TokenKey(information.label, information.usage, self._core, family, handle)
-        self._handles[information.label] = handle
-        self._information[information.label] = information
+    def _read(self) -> KeyFile:
+        file = read_key_file(self._path)
+        if file is None:
+            raise HsmUnavailable(f"{self._path} is missing: restore it from the backup")
+        return file
 
-    def _load_sealed(self, entry: SealedKey) -> None:
-        storage = self.keys.get(STORAGE_LABEL)
-        if not isinstance(storage, _core.TokenKey):
-            raise HsmUnavailable(f"working keys are stored, but the token has no {STORAGE_LABEL}")
-        self._install(entry.label, entry.state, open_key(self._core, storage, entry))
+    def _begin(self) -> None:
+        """The first file: of a new token, or with the keys of the old layout."""
+        if self._trail.path.exists():
+            raise HsmUnavailable(f"{self._path} is missing: restore it from the backup")
+        updates, action = [], "start"
+        if holds_old_keys(self._core, self.token.directory):
+            action = "upgrade"
+            for each in load_old_keys(self._core, self.token.directory, STORAGE_LABEL, self._clock_ms()):
+                updates.append(_Update(each.info, each.identifier or secrets.token_hex(16), None, each.new))
+        elif any(not label.startswith(OWN_LABELS.encode()) for _, label, _ in self._core.objects()):
+            raise HsmUnavailable(f"the token holds keys, but {self._path} is missing: restore it from the backup")
+        by_label = {each.info.label: each for each in updates}
+        for label, usage in ((STORAGE_LABEL, KeyUsage.KEY_STORAGE), (AUDIT_LABEL, KeyUsage.HASHING)):
+            if label not in by_label:
+                by_label[label] = self._own_key(label, usage)
+                updates.append(by_label[label])
+        fresh = {each.identifier: (each.new.key, each.new.handle) for each in updates if each.new is not None}
+        storage_key, self._audit_key = (fresh[by_label[each].identifier][0] for each in (STORAGE_LABEL, AUDIT_LABEL))
+        assert isinstance(storage_key, _core.TokenKey)
+        storage = Storage(self._core, storage_key)
+        entries = [storage.entry(each.info, each.identifier, fresh[each.identifier][0]) for each in updates]
+        event = AuditEvent(action, STORAGE_LABEL, KeyUsage.KEY_STORAGE, [each.change for each in updates])
+        self._write(entries, Phase.DONE, event, storage, fresh)
 
-    def _install(self, label: str, state: KeyState, key: _core.HostKey) -> None:
-        name = label + SUFFIXES[state]
-        algorithm = {8: "DES", 16: "TDES-2KEY", 24: "TDES-3KEY"}[key.length]
-        self._information[name] = KeyInfo(label, KeyUsage(key.usage), algorithm, key.check_value(), state)
-        self.keys[name] = key
+    def _own_key(self, label: str, usage: KeyUsage) -> _Update:
+        """A key of the store itself; that of a first start which a crash cut short is used again."""
+        spec = specify(label, usage)
+        for handle, found, identifier in self._core.objects():
+            if found == label.encode():
+                kept = token_key(self._core, spec, self._core.load(handle))
+                return dataclasses.replace(self._new_version(spec, kept, KeyState.CURRENT), identifier=identifier.hex())
+        made = self._new_version(spec, random_key(self._core, spec), KeyState.CURRENT)
+        assert made.new is not None
+        self._core.store(made.new.handle, label.encode(), bytes.fromhex(made.identifier))
+        return made
 
-    def _remove(self, name: str) -> None:
-        del self.keys[name]
-        del self._information[name]
-
-    def _check_value(self, label: str, usage: KeyUsage, family: str, handle: int) -> str:
-        if family == "RSA":
-            return hashlib.sha256(self._public_key(handle, Encoding.DER)).hexdigest()[:6].upper()
-        # KEY_STORAGE opens no sessions of its own, which is all a check value needs.
-        return _core.TokenKey(label, KeyUsage.KEY_STORAGE, self._core, family, handle).check_value(self._core)
-
-    def _public_key(self, handle: int, encoding: Encoding) -> bytes:
-        modulus, exponent = (int.from_bytes(each) for each in self._core.rsa_public_numbers(handle))
-        public = RSAPublicNumbers(exponent, modulus).public_key()
-        return public.public_bytes(encoding, PublicFormat.SubjectPublicKeyInfo)
+    def _stat(self) -> tuple[int, int, int] | None:
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_mtime_ns, status.st_ino, status.st_size
