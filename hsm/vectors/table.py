@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import Final
 
+from hsm.vectors import key_block
 from hsm.vectors.checks import Checks
 
-CHECKS: Final[Checks] = {}
+CHECKS: Final[Checks] = {
+    **key_block.CHECKS,
+}
 
 ODD: Final[Mapping[str, str]] = {}
 """Vector id → why the product differs on purpose."""
