@@ -7,6 +7,7 @@ function returns, and never becomes a Python object. Commands take lists; an ite
 from cpython.pythread cimport PyThread_type_lock
 
 from hsm._libcrypto cimport DES_key_schedule, EVP_CIPHER_CTX
+from hsm._libcrypto_ec cimport BIGNUM, EC_GROUP
 from hsm._pkcs11 cimport CK_BYTE, CK_RV, CK_ULONG
 
 cdef extern from "locked.h" nogil:
@@ -63,6 +64,7 @@ cdef struct Secret:
     DES_key_schedule schedules[3]
     EVP_CIPHER_CTX *encipher  # AES and SM4: ECB without padding, kept open
     EVP_CIPHER_CTX *decipher
+    CK_BYTE public_point[65]  # of an SM2 scalar: 04 ‖ x ‖ y
 
 # How to run one block. `host` set: a key on the host. Else the token: with kept-open sessions where a key has them.
 cdef struct Cipher:
@@ -105,6 +107,8 @@ cdef class Token:
     cdef bytes attribute(self, CK_ULONG handle, CK_ULONG kind)
     cdef CK_ULONG take_signing_session(self) except? 0
     cdef object copy(self, CK_ULONG handle, void *template)
+    # ECDH without the lock: `point` (65 bytes, on the curve) -> the x coordinate, 32 bytes of locked memory.
+    cdef CK_RV agree(self, CK_ULONG session, CK_ULONG handle, const CK_BYTE *point, CK_BYTE *shared) noexcept nogil
 
 cdef class Key:
     """A label, one usage, one mode; `cipher` runs blocks with it, wherever it lives."""
@@ -145,6 +149,13 @@ cdef bint set_secret(Secret *secret, Family family, const CK_BYTE *value, int le
 cdef void host_block(Secret *secret, bint encrypt, CK_BYTE *block) noexcept nogil
 # Single DES with the first, second or third part of a DES secret: part 0, 1 or 2.
 cdef void single_des_block(Secret *secret, int part, bint encrypt, CK_BYTE *block) noexcept nogil
+
+# --- SM2 ---------------------------------------------------------------------------------------------------------------
+
+# The curve, with OpenSSL's locked heap ready for its secrets. Raises HsmUnavailable if memory cannot be locked.
+cdef const EC_GROUP *sm2_curve() except NULL
+# A private scalar of 32 bytes into a number of the secure heap; False unless it is from 1 to n - 2.
+cdef bint read_sm2_scalar(const CK_BYTE *value, BIGNUM *number) noexcept nogil
 
 # --- running blocks, wherever the key lives ---------------------------------------------------------------------------
 

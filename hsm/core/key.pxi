@@ -106,6 +106,8 @@ cdef class HostKey(Key):
         if kind not in FAMILIES:
             raise InvalidCommand("no such family of keys")
         self.kind = kind
+        if kind == "SM2":
+            sm2_curve()
         self.cipher.host = new_secret()
         self.cipher.host.family = <Family><int>FAMILIES[kind]
         self.cipher.block_length = 16 if kind in ("AES", "SM4") else 8
@@ -118,6 +120,8 @@ cdef class HostKey(Key):
 
     cdef int fill(self, const CK_BYTE *value, Py_ssize_t length) except -1:
         if not set_secret(self.cipher.host, self.cipher.host.family, value, <int>length):
+            if self.kind == "SM2" and length == 32:
+                raise InvalidCommand("an SM2 key is a number from 1 to n - 2")
             raise InvalidCommand(f"no {self.kind} key has {length} bytes")
         return 0
 
@@ -127,7 +131,8 @@ cdef class HostKey(Key):
         return self.cipher.host.length
 
     def check_value(self):
-        """KCV, upper-case hex: as `TokenKey.check_value`; SM4: 3 bytes of E(0); SM2: 3 bytes of SM3 of the public key."""
+        """KCV, upper-case hex: as `TokenKey.check_value`; SM4: 3 bytes of E(0); SM2: 3 bytes of SM3 of 04 ‖ x ‖ y,
+        the public point."""
         cdef Secret *secret = self.cipher.host
         cdef CK_BYTE block[32]
         cdef unsigned int length = 32
@@ -139,7 +144,8 @@ cdef class HostKey(Key):
             host_cmac(secret, block, 16, block)
             return block[:5].hex().upper()
         elif secret.family == SM2:
-            raise InvalidCommand("an SM2 key has no check value yet")
+            if EVP_Digest(secret.public_point, 65, block, &length, EVP_sm3(), NULL) != 1:
+                raise HsmUnavailable("no SM3")
         else:
             host_block(secret, True, block)
         return block[:3].hex().upper()
@@ -320,7 +326,7 @@ cdef bint set_secret(Secret *secret, Family family, const CK_BYTE *value, int le
             secret, EVP_aes_128_ecb() if length == 16 else EVP_aes_192_ecb() if length == 24 else EVP_aes_256_ecb())
     if family == SM4:
         return length == 16 and open_ciphers(secret, EVP_sm4_ecb())
-    return length == 32 if family == SM2 else True
+    return (length == 32 and find_sm2_point(value, secret.public_point)) if family == SM2 else True
 
 
 cdef bint open_ciphers(Secret *secret, const EVP_CIPHER *cipher) noexcept nogil:

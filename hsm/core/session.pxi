@@ -37,16 +37,22 @@ cdef void add_protection(Template *template, unsigned int permissions) noexcept 
     add_flag(template, CKA_VERIFY, False)
     add_flag(template, CKA_WRAP, False)
     add_flag(template, CKA_UNWRAP, False)
-    add_flag(template, CKA_DERIVE, False)
+    add_flag(template, CKA_DERIVE, permissions & MAY_AGREE)
 
 
 cdef enum:
     MAY_ENCRYPT = 1
     MAY_DECRYPT = 2
     MAY_SIGN = 4
+    MAY_AGREE = 8
     SIGNING_SESSIONS = 4
     RSA_BITS = 2048
     RSA_BYTES = 256
+
+# The OBJECT IDENTIFIER of P-256, and what stands before the 65 bytes of a point in a SubjectPublicKeyInfo (RFC 5480).
+cdef const CK_BYTE *P256_CURVE = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07"
+cdef const CK_BYTE *P256_KEY_INFO = (
+    b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00")
 
 cdef dict KEY_TYPES = {"DES": CKK_DES3, "AES": CKK_AES, "HMAC": CKK_GENERIC_SECRET}
 cdef dict KEY_GENERATION = {
@@ -302,6 +308,106 @@ cdef class Token:
             check("C_DestroyObject", pkcs11.C_DestroyObject(self.home, handle))
         finally:
             self.leave()
+
+    # --- EC P-256 (FIPS 186-4, D.1.2.3): keys that agree on a secret ---
+
+    def generate_ec_p256(self):
+        """A P-256 key pair for ECDH as a session object; returns the private key's handle, which carries its public key
+        in CKA_PUBLIC_KEY_INFO. Runs as `generate_rsa` does."""
+        cdef CK_MECHANISM mechanism
+        cdef CK_ULONG public = 0, private = 0, session
+        cdef Template public_template, private_template, information
+        cdef CK_BYTE encoded[91]
+        cdef CK_RV rv
+        mechanism.mechanism = CKM_EC_KEY_PAIR_GEN
+        mechanism.pParameter = NULL
+        mechanism.ulParameterLen = 0
+        memcpy(encoded, P256_KEY_INFO, 26)
+        public_template.count = 0
+        add_flag(&public_template, CKA_TOKEN, False)
+        add_bytes(&public_template, CKA_EC_PARAMS, P256_CURVE, 10)
+        private_template.count = 0
+        add_flag(&private_template, CKA_TOKEN, False)
+        add_protection(&private_template, MAY_AGREE)
+        information.count = 0
+        add_bytes(&information, CKA_PUBLIC_KEY_INFO, encoded, 91)
+        session = self.take_signing_session()
+        try:
+            with nogil:
+                rv = pkcs11.C_GenerateKeyPair(
+                    session, &mechanism, public_template.attributes, public_template.count,
+                    private_template.attributes, private_template.count, &public, &private)
+                if rv == CKR_OK:
+                    rv = read_ec_point(session, public, encoded + 26)
+                    pkcs11.C_DestroyObject(session, public)
+                if rv == CKR_OK:
+                    rv = pkcs11.C_SetAttributeValue(session, private, information.attributes, 1)
+            check("C_GenerateKeyPair", rv)
+        finally:
+            self.signing.put(session)
+        return private
+
+    def ec_public_point(self, CK_ULONG handle):
+        """04 ‖ x ‖ y (65 bytes) of a P-256 private key. Raises HsmUnavailable if it does not carry its public key."""
+        self.enter()
+        try:
+            information = self.attribute(handle, CKA_PUBLIC_KEY_INFO)
+        finally:
+            self.leave()
+        if len(information) != 91 or not information.startswith(P256_KEY_INFO[:26]):
+            raise HsmUnavailable("an EC key of the token does not carry its public key")
+        return information[26:]
+
+    cdef CK_RV agree(self, CK_ULONG session, CK_ULONG handle, const CK_BYTE *point, CK_BYTE *shared) noexcept nogil:
+        """A token gives a derived secret as an object only: readable, in this session, for as long as the reading takes.
+        It is a private object, so SoftHSM holds it enciphered and wipes it when it is destroyed."""
+        cdef CK_ECDH1_DERIVE_PARAMS parameters
+        cdef CK_MECHANISM mechanism
+        cdef CK_ATTRIBUTE value
+        cdef CK_ULONG derived = 0
+        cdef CK_RV rv, destroyed
+        cdef Template template
+        memset(&parameters, 0, sizeof(parameters))
+        parameters.kdf = CKD_NULL
+        parameters.ulPublicDataLen = 65
+        parameters.pPublicData = <CK_BYTE *>point
+        mechanism.mechanism = CKM_ECDH1_DERIVE
+        mechanism.pParameter = &parameters
+        mechanism.ulParameterLen = sizeof(parameters)
+        template.count = 0
+        add_flag(&template, CKA_TOKEN, False)
+        add_flag(&template, CKA_PRIVATE, True)
+        add_flag(&template, CKA_SENSITIVE, False)
+        add_flag(&template, CKA_EXTRACTABLE, True)
+        add_number(&template, CKA_CLASS, CKO_SECRET_KEY)
+        add_number(&template, CKA_KEY_TYPE, CKK_GENERIC_SECRET)
+        add_number(&template, CKA_VALUE_LEN, 32)
+        rv = pkcs11.C_DeriveKey(session, &mechanism, handle, template.attributes, template.count, &derived)
+        if rv != CKR_OK:
+            return rv
+        value.type = CKA_VALUE
+        value.pValue = shared
+        value.ulValueLen = 32
+        rv = pkcs11.C_GetAttributeValue(session, derived, &value, 1)
+        destroyed = pkcs11.C_DestroyObject(session, derived)
+        if rv != CKR_OK:
+            return rv
+        return destroyed if value.ulValueLen == 32 else CKR_GENERAL_ERROR
+
+
+cdef CK_RV read_ec_point(CK_ULONG session, CK_ULONG public, CK_BYTE *point) noexcept nogil:
+    """CKA_EC_POINT of a P-256 public key: 65 bytes in a DER octet string."""
+    cdef CK_BYTE encoded[67]
+    cdef CK_ATTRIBUTE attribute
+    cdef CK_RV rv
+    attribute.type = CKA_EC_POINT
+    attribute.pValue = encoded
+    attribute.ulValueLen = sizeof(encoded)
+    rv = pkcs11.C_GetAttributeValue(session, public, &attribute, 1)
+    if rv == CKR_OK and (attribute.ulValueLen != 67 or encoded[0] != 4 or encoded[1] != 65 or encoded[2] != 4):
+        return CKR_GENERAL_ERROR
+    memcpy(point, encoded + 2, 65)
+    return rv
 
 
 cdef int combine(object components, CK_BYTE *key) except -1:
