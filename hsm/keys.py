@@ -27,6 +27,7 @@ from hsm import _core
 from hsm.algorithms import PENDING, PREVIOUS
 from hsm.audit import AuditEvent, AuditLine, AuditTrail, Change, Phase
 from hsm.errors import HsmError, HsmUnavailable, InvalidCommand, KeyExists, KeyNotFound, KeyUsageError
+from hsm.key_block import export_key, import_key
 from hsm.key_file import (
     SUFFIXES,
     KeyEntry,
@@ -226,8 +227,6 @@ class KeyStore:
         Raises KeyBlockError, KeyExists, KeyNotFound, KeyUsageError, InvalidCommand.
         """
         with self._managed("import", label):
-            from hsm.key_block import import_key
-
             check_label(label)
             key, header = import_key(self.keys, protection, block, label)
             spec = specify(
@@ -242,19 +241,17 @@ class KeyStore:
             self._refuse_taken(spec, state)
             return self._add("import", spec, placed(self._core, spec, key), state, f"key block under {protection}")
 
-    def export_key_block(self, label: str, protection: str) -> str:
+    def export_key_block(self, label: str, protection: str, *, sensitive: bool = False) -> str:
         """An exportable key as a key block under the KEY_BLOCK key `protection`. The label may carry a state.
 
-        Recorded before it is handed out. Raises KeyUsageError for a key that may not leave, KeyNotFound, KeyBlockError.
+        sensitive: lets a key of exportability S leave as well. Recorded before it is handed out. Raises KeyUsageError for a key that may not leave, KeyNotFound, KeyBlockError.
         """
         with self._managed("export", label):
             entry = self._entry(label)
             key = self._ring.loaded(entry)
             if entry.info.exportability is Exportability.NEVER or not isinstance(key, _core.HostKey):
                 raise KeyUsageError(f"key {label} is not exportable")
-            from hsm.key_block import export_key
-
-            block = export_key(self.keys, protection, key, entry.info.exportability)
+            block = export_key(self.keys, protection, key, entry.info.exportability, sensitive=sensitive)
             change = Change(entry.info.version, entry.info.kcv, entry.info.state, entry.info.state)
             reason = f"key block under {protection}"
             self._record(Phase.DONE, AuditEvent("export", label, entry.info.usage, (change,), reason))

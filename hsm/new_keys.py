@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from hsm import _core
+from hsm import _core, _sm
 from hsm.errors import HsmUnavailable, InvalidCommand
 from hsm.key_file import KeyInfo
 from hsm.usages import (
@@ -105,9 +105,7 @@ def random_key(token: _core.Token, spec: KeySpec) -> NewKey:
     if family == "EC":
         return token_key(token, spec, token.generate_ec_p256())
     if family == "SM2":
-        from hsm import _sm
-
-        return placed(token, spec, _sm.generate_key(spec.label, spec.usage))
+        return placed(token, spec, _sm.generate_key(spec.label, spec.usage, mode=spec.mode))
     if spec.in_token and spec.algorithm != "TDES-2KEY":
         return token_key(token, spec, token.generate_secret(family, length, _core.PERMISSIONS[spec.usage]))
     made = _core.generate_host_key(spec.label, spec.usage, length, family, mode=spec.mode)
@@ -145,8 +143,6 @@ def public_key(token: _core.Token, family: str, key: _core.Key, handle: int) -> 
     """PEM (SubjectPublicKeyInfo) of a key pair, wherever it lives."""
     if not isinstance(key, _core.HostKey):
         return _token_public_key(token, family, handle, Encoding.PEM)
-    from hsm import _sm
-
     text = base64.encodebytes(SM2_PUBLIC_KEY + _sm.public_key(key)).decode().replace("\n", "")
     lines = "\n".join(text[start : start + 64] for start in range(0, len(text), 64))
     return f"-----BEGIN PUBLIC KEY-----\n{lines}\n-----END PUBLIC KEY-----\n".encode()
