@@ -13,7 +13,6 @@ import hashlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -24,24 +23,13 @@ from hsm import _core
 from hsm.algorithms import PENDING, PREVIOUS
 from hsm.errors import HsmUnavailable, InvalidCommand, KeyExists, KeyNotFound, KeyUsageError
 from hsm.token import OpenToken
+from hsm.usages import KeyUsage
 from hsm.working_keys import KeyState, SealedKey, open_key, read_sealed_keys, seal_key, write_sealed_keys
 
 __all__ = ["KeyInfo", "KeyState", "KeyStore", "KeyUsage"]
 
 STORAGE_LABEL: Final = "hsm/storage"
 SUFFIXES: Final = {KeyState.PENDING: PENDING, KeyState.CURRENT: "", KeyState.PREVIOUS: PREVIOUS}
-
-
-class KeyUsage(StrEnum):
-    """What a key may do, and nothing else."""
-
-    PIN_KEY = "PIN_KEY"
-    MAC_KEY = "MAC_KEY"
-    KEY_TRANSPORT = "KEY_TRANSPORT"
-    SIGNING = "SIGNING"
-    SEALING = "SEALING"
-    HASHING = "HASHING"
-    KEY_STORAGE = "KEY_STORAGE"
 
 
 GENERATED: Final = {
@@ -52,6 +40,7 @@ GENERATED: Final = {
     KeyUsage.SEALING: "AES-256",
     KeyUsage.HASHING: "HMAC-SHA-256",
     KeyUsage.KEY_STORAGE: "AES-256",
+    KeyUsage.KEY_WRAPPING: "AES-256",
 }
 """The algorithm `generate` chooses for a usage."""
 
@@ -74,6 +63,7 @@ FAMILIES: Final = {
     KeyUsage.SEALING: ("AES",),
     KeyUsage.HASHING: ("HMAC",),
     KeyUsage.KEY_STORAGE: ("AES",),
+    KeyUsage.KEY_WRAPPING: ("AES",),
 }
 """Families of secret keys a usage takes; the first is meant where none is named."""
 

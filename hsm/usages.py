@@ -28,6 +28,7 @@ class KeyUsage(StrEnum):
     FPE_KEY = "FPE_KEY"
     KEY_BLOCK = "KEY_BLOCK"
     ENVELOPE = "ENVELOPE"
+    KEY_WRAPPING = "KEY_WRAPPING"
 
 
 BLOCK_USAGES: Final[Mapping[KeyUsage, str]] = {
