@@ -1,8 +1,8 @@
 """Envelope encryption (NIST SP 800-57 part 1, 6.2.3.1): data under data keys, data keys under a key of the token.
 
-A store of many records seals each under a data key that it keeps beside them, wrapped. To rotate the wrapping key only the
-few data keys are wrapped anew, and the millions of records stay as they are. A clear data key exists in one locked page for
-the length of one item; no command gives it away, since a KEY_WRAPPING key does nothing else.
+A store of many records seals each under a data key that it keeps beside them, wrapped. To rotate the wrapping key only
+the few data keys are wrapped anew, and the millions of records stay as they are. A clear data key exists in one locked
+page for the length of one item; no command gives it away, since a KEY_WRAPPING key does nothing else.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def make_data_keys(context: Context, items: Sequence[tuple[str]]) -> list[bytes 
 
 
 def rewrap_data_keys(context: Context, items: Sequence[tuple[str, str, bytes]]) -> list[bytes | Exception]:
-    """(wrapping key, new wrapping key, wrapped data key) -> the same data key under the new one. MacMismatch if broken."""
+    """(wrapping key, new wrapping key, wrapped data key) -> the data key under the new one. MacMismatch if broken."""
     return _data_key.rewrap(context.token, context.keys, items)
 
 
