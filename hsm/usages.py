@@ -30,6 +30,7 @@ class KeyUsage(StrEnum):
     FPE_KEY = "FPE_KEY"
     KEY_BLOCK = "KEY_BLOCK"
     ENVELOPE = "ENVELOPE"
+    KEY_WRAPPING = "KEY_WRAPPING"
 
 
 BLOCK_USAGES: Final[Mapping[KeyUsage, str]] = {
@@ -121,6 +122,7 @@ FAMILIES: Final[Mapping[KeyUsage, tuple[str, ...]]] = {
     KeyUsage.FPE_KEY: ("AES",),
     KeyUsage.KEY_BLOCK: ("DES", "AES"),
     KeyUsage.ENVELOPE: ("EC",),
+    KeyUsage.KEY_WRAPPING: ("AES",),
 }
 """Families a usage takes; the first is meant where none is named."""
 
@@ -145,6 +147,7 @@ GENERATED: Final[Mapping[KeyUsage, str]] = {
     KeyUsage.FPE_KEY: "AES-256",
     KeyUsage.KEY_BLOCK: "AES-256",
     KeyUsage.ENVELOPE: "EC-P256",
+    KeyUsage.KEY_WRAPPING: "AES-256",
 }
 """The algorithm of a generated key where none is named."""
 
@@ -168,7 +171,8 @@ USAGE_MODES: Final[Mapping[KeyUsage, str]] = {
     KeyUsage.DATA_KEY: "BDE",
     KeyUsage.FPE_KEY: "BDE",
     KeyUsage.KEY_BLOCK: "BDE",
-    KeyUsage.ENVELOPE: "X",
+    KeyUsage.ENVELOPE: "D",
+    KeyUsage.KEY_WRAPPING: "BDE",
 }
 """Modes of use a usage takes (X9.143:2022, table 5, by usage), besides N; the first is meant where none is named."""
 
@@ -186,12 +190,13 @@ TOKEN_FAMILIES: Final[Mapping[KeyUsage, tuple[str, ...]]] = {
     KeyUsage.EMV_INTEGRITY: ("DES", "AES"),
     KeyUsage.EMV_DYNAMIC_NUMBER: ("DES", "AES"),
     KeyUsage.DUKPT_BASE: ("AES",),  # triple DES needs variants of the key, which the token cannot make
-    KeyUsage.DUKPT_INITIAL: ("DES", "AES"),
+    KeyUsage.DUKPT_INITIAL: ("AES",),
     KeyUsage.ENVELOPE: ("EC",),
+    KeyUsage.KEY_WRAPPING: ("AES",),
 }
 """Families that live in the token, as long as the key is not exportable. All other keys live on the host."""
 
-DATA_AT_REST: Final = frozenset({KeyUsage.SEALING, KeyUsage.DATA_KEY, KeyUsage.FPE_KEY})
+DATA_AT_REST: Final = frozenset({KeyUsage.SEALING, KeyUsage.DATA_KEY, KeyUsage.FPE_KEY, KeyUsage.KEY_WRAPPING})
 """Usages whose keys are needed for as long as what they enciphered is kept."""
 
 

@@ -9,7 +9,7 @@
 
 enum { LOCKED_PAGE_BYTES = 4096 };
 
-static void *locked_page_new(void) {
+static inline void *locked_page_new(void) {
     void *page = mmap(NULL, LOCKED_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
     if (page == MAP_FAILED) return NULL;
     if (mlock(page, LOCKED_PAGE_BYTES) != 0) {
@@ -25,7 +25,7 @@ static void *locked_page_new(void) {
     return page;
 }
 
-static void locked_page_free(void *page) {
+static inline void locked_page_free(void *page) {
     if (page == NULL) return;
     OPENSSL_cleanse(page, LOCKED_PAGE_BYTES);
     munmap(page, LOCKED_PAGE_BYTES);
