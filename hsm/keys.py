@@ -244,7 +244,8 @@ class KeyStore:
     def export_key_block(self, label: str, protection: str, *, sensitive: bool = False) -> str:
         """An exportable key as a key block under the KEY_BLOCK key `protection`. The label may carry a state.
 
-        sensitive: lets a key of exportability S leave as well. Recorded before it is handed out. Raises KeyUsageError for a key that may not leave, KeyNotFound, KeyBlockError.
+        sensitive: lets a key of exportability S leave as well. Recorded before it is handed out.
+        Raises KeyUsageError for a key that may not leave, KeyNotFound, KeyBlockError.
         """
         with self._managed("export", label):
             entry = self._entry(label)

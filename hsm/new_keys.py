@@ -96,6 +96,15 @@ def component_algorithm(usage: KeyUsage, components: Sequence[bytes | bytearray]
     return algorithm_of(family or FAMILIES[usage][0], len(components[0]) if components else 0)
 
 
+def components_check_value(usage: KeyUsage, algorithm: str, components: Sequence[bytes | bytearray]) -> str:
+    """KCV of one component by itself, or of the key that several form. Raises InvalidCommand."""
+    spec = specify("components", usage, algorithm)
+    given = [*components, bytes(len(components[0]))] if len(components) == 1 else components
+    if component_algorithm(usage, components, spec.family) != algorithm:
+        raise InvalidCommand(f"a component of {algorithm} has {ALGORITHMS[algorithm][1]} bytes")
+    return _core.combine_host_key(spec.label, usage, given, spec.family).check_value()
+
+
 def random_key(token: _core.Token, spec: KeySpec) -> NewKey:
     """A new random key. One that is to live in the token is made there; but a double-length DES key, which SoftHSM
     cannot generate, is made in locked memory."""

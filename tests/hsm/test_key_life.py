@@ -20,7 +20,7 @@ from hsm.errors import (
     MacMismatch,
 )
 from hsm.key_block import KeyBlockHeader
-from hsm.keys import KeyPlace, KeyState, KeyStore, KeyUsage
+from hsm.keys import KeyPlace, KeyStore, KeyUsage
 from hsm.token import create_token, open_token
 from hsm.usages import ALGORITHMS, FAMILIES, Exportability, block_usage, lives_in_token
 

@@ -68,7 +68,7 @@ def test_keys_of_every_usage_survive_a_restart(place: Path) -> None:
 )
 @pytest.mark.parametrize("label", ["mac", "pin"])
 def test_a_changed_entry_of_the_key_file_is_found_out(place: Path, label: str, field: str, value: Any) -> None:
-    """One key on the host, one in the token; the file's seal is wrong in any case, so entries are checked by `verify`."""
+    """One key on the host, one in the token. The file's seal is wrong in any case; `verify` checks each entry's too."""
     with open_token(place) as token:
         store = KeyStore(token)
         store.generate("mac", KeyUsage.MAC_KEY)
@@ -134,7 +134,7 @@ def test_a_lost_key_file_is_not_begun_anew(place: Path) -> None:
 
 
 def test_an_older_key_file_is_refused(place: Path) -> None:
-    """Else a retired key would be back in service; with the trail of the same day, both are a backup that was restored."""
+    """Else a retired key would be back in service. With the trail of the same day it is a backup that was restored."""
     trail = place / "key-audit.jsonl"
     with open_token(place) as token:
         KeyStore(token).generate("mac", KeyUsage.MAC_KEY)
@@ -196,7 +196,7 @@ def test_a_crash_leaves_the_old_or_the_new(
         if moment == "line" and '"phase": "done"' in line:
             raise Crash
 
-    with monkeypatch.context() as patch, pytest.raises(Crash):
+    with monkeypatch.context() as patch:
         if moment == "intent":
             patch.setattr(keys, "write_key_file", crash)
         elif moment == "file":
@@ -211,7 +211,8 @@ def test_a_crash_leaves_the_old_or_the_new(
             patch.setattr(AuditTrail, "append", crash_after_line)
         else:
             patch.setattr(hsm.store._ring, "destroy_retired", crash)
-        STEPS[step](hsm.store)
+        with pytest.raises(Crash):
+            STEPS[step](hsm.store)
     hsm.close()
     again = DirectHsm.open(place)
     try:
