@@ -122,6 +122,7 @@ cdef class Key:
 cdef class TokenKey(Key):
     """A key in the token. `kind`: "DES", "AES", "HMAC", "RSA" or "EC"; `handle`: its session copy."""
     cdef readonly str kind
+    cdef readonly bytes public_point  # of an EC key: 04 ‖ x ‖ y; else None
     cdef int _open_ecb(self, Token token) except -1
 
 cdef class HostKey(Key):
@@ -151,7 +152,7 @@ cdef void host_block(Secret *secret, bint encrypt, CK_BYTE *block) noexcept nogi
 # Single DES with the first, second or third part of a DES secret: part 0, 1 or 2.
 cdef void single_des_block(Secret *secret, int part, bint encrypt, CK_BYTE *block) noexcept nogil
 
-# --- SM2 ---------------------------------------------------------------------------------------------------------------
+# --- SM2 -------------------------------------------------------------------------------------------------------------
 
 # The curve, with OpenSSL's locked heap ready for its secrets. Raises HsmUnavailable if memory cannot be locked.
 cdef const EC_GROUP *sm2_curve() except NULL

@@ -3,7 +3,8 @@
 
 One C-level function per command. Clear PINs and clear working keys exist only in locked, wiped C memory. The parts:
 `core/memory.pxi` locked memory; `core/module.pxi` the PKCS #11 module; `core/session.pxi` a logged-in token;
-`core/sm2.pxi` SM2 keys; `core/key.pxi` keys; `core/pin.pxi` PIN blocks; `core/mac.pxi` MACs; `core/command.pxi` the commands over lists.
+`core/sm2.pxi` SM2 keys; `core/key.pxi` keys; `core/pin.pxi` PIN blocks; `core/mac.pxi` MACs; `core/command.pxi` the
+commands over lists.
 """
 
 import os

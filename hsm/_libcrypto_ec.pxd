@@ -27,6 +27,7 @@ cdef extern from "openssl/bn.h" nogil:
     void BN_CTX_end(BN_CTX *context)
     BIGNUM *BN_CTX_get(BN_CTX *context)
     BIGNUM *BN_secure_new()
+    BIGNUM *BN_new()
     void BN_clear_free(BIGNUM *number)
     void BN_free(BIGNUM *number)
     BIGNUM *BN_bin2bn(const unsigned char *bytes, int length, BIGNUM *number)
@@ -58,7 +59,9 @@ cdef extern from "openssl/ec.h" nogil:
     enum point_conversion_form_t:
         POINT_CONVERSION_UNCOMPRESSED
     EC_GROUP *EC_GROUP_new_by_curve_name(int nid)
+    void EC_GROUP_free(EC_GROUP *group)
     const BIGNUM *EC_GROUP_get0_order(const EC_GROUP *group)
+    const EC_POINT *EC_GROUP_get0_generator(const EC_GROUP *group)
     EC_POINT *EC_POINT_new(const EC_GROUP *group)
     void EC_POINT_free(EC_POINT *point)
     void EC_POINT_clear_free(EC_POINT *point)
@@ -68,6 +71,8 @@ cdef extern from "openssl/ec.h" nogil:
                               unsigned char *bytes, size_t length, BN_CTX *context)
     int EC_POINT_get_affine_coordinates(const EC_GROUP *group, const EC_POINT *point, BIGNUM *x, BIGNUM *y,
                                         BN_CTX *context)
+    int EC_POINT_set_compressed_coordinates(const EC_GROUP *group, EC_POINT *point, const BIGNUM *x, int y_bit,
+                                            BN_CTX *context)
     int EC_POINT_mul(const EC_GROUP *group, EC_POINT *result, const BIGNUM *generator_times, const EC_POINT *point,
                      const BIGNUM *point_times, BN_CTX *context)
     ECDSA_SIG *ECDSA_SIG_new()

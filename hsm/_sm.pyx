@@ -9,7 +9,6 @@ on numbers blinded by a random factor, so their time says nothing about key or n
 from hsm.errors import HsmError, HsmUnavailable, InvalidCommand, KeyUsageError, MacMismatch, SignatureMismatch
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.string cimport memcpy
 
 from hsm._core cimport (
     ENVELOPE,
@@ -27,7 +26,7 @@ from hsm._core cimport (
     read_sm2_scalar,
     sm2_curve,
 )
-from hsm._libcrypto cimport CRYPTO_memcmp, EVP_MD, EVP_sm3, OPENSSL_cleanse
+from hsm._libcrypto cimport CRYPTO_memcmp, EVP_sm3, OPENSSL_cleanse
 from hsm._libcrypto_ec cimport *
 from hsm._pkcs11 cimport CK_BYTE
 

@@ -1,6 +1,5 @@
 """What a new key is to be, and its making: in the token, or in locked memory and from there into the token."""
 
-import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hsm import _core, _sm
 from hsm.errors import HsmUnavailable, InvalidCommand
 from hsm.key_file import KeyInfo
+from hsm.public_keys import sm2_pem
 from hsm.usages import (
     ALGORITHMS,
     FAMILIES,
@@ -28,8 +28,6 @@ from hsm.usages import (
 MAX_LABEL: Final = 128
 SINGLE_DES_USAGES: Final = (KeyUsage.MAC_KEY,)
 KEY_PAIRS: Final = frozenset({"RSA", "EC", "SM2"})
-SM2_PUBLIC_KEY: Final = bytes.fromhex("3059301306072A8648CE3D020106082A811CCF5501822D034200")
-"""What stands before the 65 bytes of a point in a SubjectPublicKeyInfo: id-ecPublicKey on sm2p256v1 (GB/T 33560)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +150,7 @@ def public_key(token: _core.Token, family: str, key: _core.Key, handle: int) -> 
     """PEM (SubjectPublicKeyInfo) of a key pair, wherever it lives."""
     if not isinstance(key, _core.HostKey):
         return _token_public_key(token, family, handle, Encoding.PEM)
-    text = base64.encodebytes(SM2_PUBLIC_KEY + _sm.public_key(key)).decode().replace("\n", "")
-    lines = "\n".join(text[start : start + 64] for start in range(0, len(text), 64))
-    return f"-----BEGIN PUBLIC KEY-----\n{lines}\n-----END PUBLIC KEY-----\n".encode()
+    return sm2_pem(_sm.public_key(key))
 
 
 def _token_public_key(token: _core.Token, family: str, handle: int, encoding: Encoding) -> bytes:

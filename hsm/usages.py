@@ -121,7 +121,7 @@ FAMILIES: Final[Mapping[KeyUsage, tuple[str, ...]]] = {
     KeyUsage.DATA_KEY: ("DES", "AES", "SM4"),
     KeyUsage.FPE_KEY: ("AES",),
     KeyUsage.KEY_BLOCK: ("DES", "AES"),
-    KeyUsage.ENVELOPE: ("EC",),
+    KeyUsage.ENVELOPE: ("EC", "SM2"),
     KeyUsage.KEY_WRAPPING: ("AES",),
 }
 """Families a usage takes; the first is meant where none is named."""

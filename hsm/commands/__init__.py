@@ -6,7 +6,7 @@ caller's process, the HSM process runs them behind a socket; both look them up h
 
 from typing import Final
 
-from hsm.commands import data, data_key, mac, pin, signature
+from hsm.commands import data, data_key, envelope, mac, pin, signature
 from hsm.commands.context import Command, Commands, Context
 
 __all__ = ["COMMANDS", "SLOW", "Command", "Context"]
@@ -17,7 +17,18 @@ COMMANDS: Final[Commands] = {
     **data.COMMANDS,
     **data_key.COMMANDS,
     **signature.COMMANDS,
+    **envelope.COMMANDS,
 }
 
-SLOW: Final = frozenset({"sign"})
+SLOW: Final = frozenset(
+    {
+        "sign",
+        "sm2_sign",
+        "verify_signatures",
+        "sm2_verify",
+        "sm2_encipher",
+        "sm2_decipher",
+        "open_envelopes",
+    }
+)
 """Commands of hundreds of µs an item: they run in threads, or in a process of their own."""

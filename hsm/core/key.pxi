@@ -57,6 +57,8 @@ cdef class TokenKey(Key):
         self.cipher.block_length = 16 if kind == "AES" else 8
         if usage in BLOCK_USAGES:
             self._open_ecb(token)
+        if kind == "EC":
+            self.public_point = token.ec_public_point(handle)
 
     cdef int _open_ecb(self, Token token) except -1:
         """ECB keeps no state between blocks: initialise once per direction, then only update (ten times faster)."""

@@ -37,22 +37,19 @@ cdef void add_protection(Template *template, unsigned int permissions) noexcept 
     add_flag(template, CKA_VERIFY, False)
     add_flag(template, CKA_WRAP, False)
     add_flag(template, CKA_UNWRAP, False)
-    add_flag(template, CKA_DERIVE, permissions & MAY_AGREE)
+    add_flag(template, CKA_DERIVE, False)
 
 
 cdef enum:
     MAY_ENCRYPT = 1
     MAY_DECRYPT = 2
     MAY_SIGN = 4
-    MAY_AGREE = 8
     SIGNING_SESSIONS = 4
     RSA_BITS = 2048
     RSA_BYTES = 256
 
-# The OBJECT IDENTIFIER of P-256, and what stands before the 65 bytes of a point in a SubjectPublicKeyInfo (RFC 5480).
+# The OBJECT IDENTIFIER of P-256 (RFC 5480, 2.1.1.1).
 cdef const CK_BYTE *P256_CURVE = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07"
-cdef const CK_BYTE *P256_KEY_INFO = (
-    b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00")
 
 cdef dict KEY_TYPES = {"DES": CKK_DES3, "AES": CKK_AES, "HMAC": CKK_GENERIC_SECRET}
 cdef dict KEY_GENERATION = {
@@ -312,25 +309,26 @@ cdef class Token:
     # --- EC P-256 (FIPS 186-4, D.1.2.3): keys that agree on a secret ---
 
     def generate_ec_p256(self):
-        """A P-256 key pair for ECDH as a session object; returns the private key's handle, which carries its public key
-        in CKA_PUBLIC_KEY_INFO. Runs as `generate_rsa` does."""
+        """A P-256 key for ECDH as a session object; returns its handle. Runs as `generate_rsa` does."""
         cdef CK_MECHANISM mechanism
         cdef CK_ULONG public = 0, private = 0, session
-        cdef Template public_template, private_template, information
-        cdef CK_BYTE encoded[91]
+        cdef Template public_template, private_template
         cdef CK_RV rv
         mechanism.mechanism = CKM_EC_KEY_PAIR_GEN
         mechanism.pParameter = NULL
         mechanism.ulParameterLen = 0
-        memcpy(encoded, P256_KEY_INFO, 26)
         public_template.count = 0
         add_flag(&public_template, CKA_TOKEN, False)
         add_bytes(&public_template, CKA_EC_PARAMS, P256_CURVE, 10)
         private_template.count = 0
         add_flag(&private_template, CKA_TOKEN, False)
-        add_protection(&private_template, MAY_AGREE)
-        information.count = 0
-        add_bytes(&information, CKA_PUBLIC_KEY_INFO, encoded, 91)
+        add_flag(&private_template, CKA_PRIVATE, True)
+        add_flag(&private_template, CKA_SENSITIVE, True)
+        add_flag(&private_template, CKA_EXTRACTABLE, False)
+        add_flag(&private_template, CKA_DERIVE, True)
+        add_flag(&private_template, CKA_SIGN, False)
+        add_flag(&private_template, CKA_DECRYPT, False)
+        add_flag(&private_template, CKA_UNWRAP, False)
         session = self.take_signing_session()
         try:
             with nogil:
@@ -338,29 +336,47 @@ cdef class Token:
                     session, &mechanism, public_template.attributes, public_template.count,
                     private_template.attributes, private_template.count, &public, &private)
                 if rv == CKR_OK:
-                    rv = read_ec_point(session, public, encoded + 26)
-                    pkcs11.C_DestroyObject(session, public)
-                if rv == CKR_OK:
-                    rv = pkcs11.C_SetAttributeValue(session, private, information.attributes, 1)
+                    rv = pkcs11.C_DestroyObject(session, public)
             check("C_GenerateKeyPair", rv)
         finally:
             self.signing.put(session)
         return private
 
     def ec_public_point(self, CK_ULONG handle):
-        """04 ‖ x ‖ y (65 bytes) of a P-256 private key. Raises HsmUnavailable if it does not carry its public key."""
-        self.enter()
+        """The public key of a P-256 private key: 04 ‖ x ‖ y, 65 bytes, with y even.
+
+        A token keeps no public point beside a private key d, but ECDH with the generator gives the x coordinate of
+        d·G. Of the two points that have it, ours is by agreement the one with even y: ECDH uses x coordinates only,
+        which are the same for d and n - d, so it does not matter which of the two the token holds. No signature is
+        ever made with such a key.
+        """
+        cdef CK_BYTE point[65]
+        cdef CK_ULONG session
+        cdef CK_RV rv
+        cdef P256Work work
+        open_p256(&work)
+        session = 0
         try:
-            information = self.attribute(handle, CKA_PUBLIC_KEY_INFO)
+            write_p256_point(&work, EC_GROUP_get0_generator(work.curve), point)
+            session = self.take_signing_session()
+            with nogil:
+                rv = self.agree(session, handle, point, point + 1)
+            check("C_DeriveKey", rv)
+            if BN_bin2bn(point + 1, 32, work.x) is NULL or EC_POINT_set_compressed_coordinates(
+                work.curve, work.point, work.x, 0, work.numbers
+            ) != 1:
+                ERR_clear_error()
+                raise HsmUnavailable("the token computes no point of P-256")
+            write_p256_point(&work, work.point, point)
         finally:
-            self.leave()
-        if len(information) != 91 or not information.startswith(P256_KEY_INFO[:26]):
-            raise HsmUnavailable("an EC key of the token does not carry its public key")
-        return information[26:]
+            if session:
+                self.signing.put(session)
+            close_p256(&work)
+        return PyBytes_FromStringAndSize(<char *>point, 65)
 
     cdef CK_RV agree(self, CK_ULONG session, CK_ULONG handle, const CK_BYTE *point, CK_BYTE *shared) noexcept nogil:
-        """A token gives a derived secret as an object only: readable, in this session, for as long as the reading takes.
-        It is a private object, so SoftHSM holds it enciphered and wipes it when it is destroyed."""
+        """A token gives a derived secret as an object only: a readable one of this session, destroyed as soon as it is
+        read. It is a private object, so SoftHSM holds it enciphered and wipes it when it is destroyed."""
         cdef CK_ECDH1_DERIVE_PARAMS parameters
         cdef CK_MECHANISM mechanism
         cdef CK_ATTRIBUTE value
@@ -395,19 +411,37 @@ cdef class Token:
         return destroyed if value.ulValueLen == 32 else CKR_GENERAL_ERROR
 
 
-cdef CK_RV read_ec_point(CK_ULONG session, CK_ULONG public, CK_BYTE *point) noexcept nogil:
-    """CKA_EC_POINT of a P-256 public key: 65 bytes in a DER octet string."""
-    cdef CK_BYTE encoded[67]
-    cdef CK_ATTRIBUTE attribute
-    cdef CK_RV rv
-    attribute.type = CKA_EC_POINT
-    attribute.pValue = encoded
-    attribute.ulValueLen = sizeof(encoded)
-    rv = pkcs11.C_GetAttributeValue(session, public, &attribute, 1)
-    if rv == CKR_OK and (attribute.ulValueLen != 67 or encoded[0] != 4 or encoded[1] != 65 or encoded[2] != 4):
-        return CKR_GENERAL_ERROR
-    memcpy(point, encoded + 2, 65)
-    return rv
+cdef struct P256Work:
+    EC_GROUP *curve
+    EC_POINT *point
+    BIGNUM *x
+    BN_CTX *numbers
+
+
+cdef int open_p256(P256Work *work) except -1:
+    memset(work, 0, sizeof(P256Work))
+    work.curve = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1)
+    work.x = BN_new()
+    work.numbers = BN_CTX_new()
+    if work.curve is not NULL:
+        work.point = EC_POINT_new(work.curve)
+    if work.point is NULL or work.x is NULL or work.numbers is NULL:
+        close_p256(work)
+        raise MemoryError
+    return 0
+
+
+cdef void close_p256(P256Work *work) noexcept nogil:
+    EC_POINT_free(work.point)
+    EC_GROUP_free(work.curve)
+    BN_free(work.x)
+    BN_CTX_free(work.numbers)
+
+
+cdef int write_p256_point(P256Work *work, const EC_POINT *point, CK_BYTE *encoded) except -1:
+    if EC_POINT_point2oct(work.curve, point, POINT_CONVERSION_UNCOMPRESSED, encoded, 65, work.numbers) != 65:
+        raise HsmUnavailable("OpenSSL could not write a point")
+    return 0
 
 
 cdef int combine(object components, CK_BYTE *key) except -1:

@@ -3,8 +3,9 @@
 #
 # Scalars are numbers of OpenSSL's secure heap: locked, left out of core dumps, wiped when freed. What OpenSSL copies:
 # its multiplication (a Montgomery ladder, which takes the same time for every scalar) keeps two padded copies of the
-# scalar in numbers of the BN_CTX it is given, hence in the secure heap as well; coordinates of points lie in its ordinary
-# heap and are wiped by EC_POINT_clear_free; words of a running multiplication pass over its stack, which it does not wipe.
+# scalar in numbers of the BN_CTX it is given, hence in the secure heap as well; coordinates of points lie in its
+# ordinary heap and are wiped by EC_POINT_clear_free; words of a running multiplication pass over its stack, which it
+# does not wipe.
 
 cdef enum:
     SECURE_HEAP_BYTES = 131072
