@@ -341,3 +341,24 @@ def test_a_key_block_that_never_leaves_again_goes_into_the_token(life: DirectHsm
     assert (copy.place, copy.kcv, copy.exportability) == (KeyPlace.TOKEN, made.kcv, N)
     with pytest.raises(HsmError):
         store.export_key_block("copy", "kbpk")
+
+
+def test_public_keys_of_every_kind_of_pair(life: DirectHsm) -> None:
+    """The key pairs of the token and of the host; a pending one is given to the partner before it is activated."""
+    for label, usage, algorithm in (
+        ("rsa", KeyUsage.SIGNING, "RSA-2048"),
+        ("sm2", KeyUsage.SIGNING, "SM2"),
+        ("ec", KeyUsage.ENVELOPE, "EC-P256"),
+    ):
+        made = life.store.generate(label, usage, algorithm)
+        current = life.public_key(label)
+        pending = life.store.rotate(label)
+        assert life.public_key(f"{label}?pending") != current
+        assert made.kcv != pending.kcv
+        life.store.activate(label)
+        assert life.public_key(f"{label}?previous") == current
+    for label in ("rsa", "sm2"):
+        [signature] = life.run_now("sign", [(label, b"data")])
+        for name, verifies in ((label, True), (f"{label}?previous", False)):
+            [result] = life.run_now("verify_signatures", [(life.public_key(name), b"data", signature)])
+            assert (result is None) == verifies

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hsm import keys
+from hsm import key_register
 from hsm.algorithms import CUP_FINANCIAL
 from hsm.audit import AuditTrail, Phase
 from hsm.direct import DirectHsm
@@ -198,15 +198,15 @@ def test_a_crash_leaves_the_old_or_the_new(
 
     with monkeypatch.context() as patch:
         if moment == "intent":
-            patch.setattr(keys, "write_key_file", crash)
+            patch.setattr(key_register, "write_key_file", crash)
         elif moment == "file":
-            write = keys.write_key_file
+            write = key_register.write_key_file
 
             def write_and_crash(path: Path, file: Any) -> None:
                 write(path, file)
                 raise Crash
 
-            patch.setattr(keys, "write_key_file", write_and_crash)
+            patch.setattr(key_register, "write_key_file", write_and_crash)
         elif moment == "line":
             patch.setattr(AuditTrail, "append", crash_after_line)
         else:

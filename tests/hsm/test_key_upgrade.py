@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hsm import _core, key_upgrade, keys
+from hsm import _core, key_register, key_upgrade
 from hsm.algorithms import CUP_FINANCIAL
 from hsm.direct import DirectHsm
 from hsm.errors import HsmError, HsmUnavailable, MacMismatch
@@ -118,7 +118,7 @@ def test_a_crash_during_the_upgrade(old_place: Path, monkeypatch: pytest.MonkeyP
         if moment == "copying":
             patch.setattr(key_upgrade, "_from_file", crash)
         else:
-            patch.setattr(keys, {"file": "write_key_file", "removing": "remove_old_keys"}[moment], crash)
+            patch.setattr(key_register, {"file": "write_key_file", "removing": "remove_old_keys"}[moment], crash)
         with pytest.raises(Crash):
             KeyStore(token)
     for _ in range(2):
