@@ -1,7 +1,7 @@
 """The register of keys: the file of states, the keys in memory and the audit trail, kept together.
 
-Every change goes through `_commit`: the intent into the trail, new objects into the token, all states in one replacement
-of the file, the outcome into the trail. What each operation means is in `hsm.keys`.
+Every change goes through `_commit`: the intent into the trail, new objects into the token, all states in one
+replacement of the file, the outcome into the trail. What each operation means is in `hsm.keys`.
 """
 
 import dataclasses

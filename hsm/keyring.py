@@ -146,10 +146,18 @@ class Keyring:
                 self._check(entry, objects)
             except HsmError as error:
                 yield f"{entry.info.label}, version {entry.info.version}: {error}"
-        live = {each.identifier for each in file.entries.values() if each.info.state is not KeyState.RETIRED}
-        for _, label, identifier in self._token.objects():
-            if identifier.hex() not in live:
-                yield f"the token holds an object {label.decode(errors='replace')!r} that keys.json does not name"
+        for _, label in self.strays(file):
+            yield f"the token holds an object {label!r} that keys.json does not name"
+
+    def strays(self, file: KeyFile | None = None) -> list[tuple[int, str]]:
+        """Handle and label of the token's objects that are no live version's. file: other than the one loaded."""
+        entries = self.entries if file is None else file.entries
+        live = {each.identifier for each in entries.values() if each.info.state is not KeyState.RETIRED}
+        return [
+            (handle, label.decode(errors="replace"))
+            for handle, label, identifier in self._token.objects()
+            if identifier.hex() not in live
+        ]
 
     def _check(self, entry: KeyEntry, objects: "_Objects") -> None:
         self.storage.open(entry)

@@ -76,10 +76,11 @@ class KeyStore(KeyRegister):
 
     def public_key(self, label: str) -> bytes:
         """PEM (SubjectPublicKeyInfo) of the public half of a key pair. Raises KeyNotFound, KeyUsageError."""
-        entry = self._entry(label)
-        if entry.info.family not in KEY_PAIRS:
-            raise KeyUsageError(f"key {label} is a {entry.info.usage}, it has no public key")
-        return public_key(self._core, entry.info.family, self._ring.loaded(entry), self._ring.handle(entry))
+        with self._lock:
+            entry = self._entry(label)
+            if entry.info.family not in KEY_PAIRS:
+                raise KeyUsageError(f"key {label} is a {entry.info.usage}, it has no public key")
+            return public_key(self._core, entry.info.family, self._ring.loaded(entry), self._ring.handle(entry))
 
     # --- creating -----------------------------------------------------------------------------------------------------
 
@@ -296,7 +297,8 @@ class KeyStore(KeyRegister):
                 raise KeyUsageError(f"a working key is a PIN_KEY or a MAC_KEY, not a {usage}")
             transport = self._ring.loaded(self._entry(under))
             live = self._ring.live(label)
-            if any(each.info.place is KeyPlace.TOKEN or each.info.usage is not usage for each in live.values()):
+            other_usage = any(each.info.usage is not usage for each in self._ring.versions(label))
+            if other_usage or any(each.info.place is KeyPlace.TOKEN for each in live.values()):
                 raise KeyUsageError(f"key {label} exists, and a {usage} that arrives wrapped may not replace it")
             key = _core.unwrap_host_key(label, usage, self._core, transport, wrapped)
             spec = KeySpec(label, usage, algorithm_of("DES", key.length), key.mode, Exportability.NEVER)
@@ -321,6 +323,17 @@ class KeyStore(KeyRegister):
         """What is wrong with the audit trail: lines changed, missing, moved or cut off."""
         with self._lock, self.token.locked():
             return self._trail.problems(self._read().audit_line)
+
+    def remove_strays(self) -> list[str]:
+        """Destroy the token's objects that the file of keys does not name, which a crash leaves. Returns their labels."""
+        with self._managed("remove strays", STORAGE_LABEL):
+            strays = self._ring.strays()
+            labels = [label for _, label in strays]
+            self._record(Phase.INTENT, AuditEvent("remove strays", STORAGE_LABEL, reason=", ".join(labels)))
+            for handle, _ in strays:
+                self._core.destroy(handle)
+            self._record(Phase.DONE, AuditEvent("remove strays", STORAGE_LABEL, reason=f"{len(labels)} objects"))
+            return labels
 
     def audit_lines(self) -> list[AuditLine]:
         """The audit trail, oldest first; whether it is genuine: `verify_audit`."""

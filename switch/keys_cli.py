@@ -168,9 +168,17 @@ def retire(
 
 
 @app.command()
-def verify(actor: ActorOption = None, state_dir: StateDirOption = None) -> None:
+def verify(
+    remove_strays: Annotated[
+        bool, typer.Option("--remove-strays", help="First destroy what a crash left in the token, in no key's name.")
+    ] = False,
+    actor: ActorOption = None,
+    state_dir: StateDirOption = None,
+) -> None:
     """Recompute every check value, every seal of the key file and the audit trail; exit 1 if anything is wrong."""
     with _store(state_dir, actor) as store:
+        for label in store.remove_strays() if remove_strays else ():
+            typer.echo(f"removed a stray object {label!r}")
         problems, count = store.verify(), len(store.inventory())
     for problem in problems:
         typer.echo(f"[-] {problem}")

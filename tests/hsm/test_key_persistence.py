@@ -221,6 +221,8 @@ def test_a_crash_leaves_the_old_or_the_new(
             assert again.store.audit_lines()[-1].phase is Phase.INTENT
             strays = [each for each in again.store.verify() if "does not name" in each]
             assert len(strays) == (step in ("create token", "rotate token", "rotate storage"))
+            assert len(again.store.remove_strays()) == len(strays)
+            assert again.store.verify() == []
         else:
             assert again.store.inventory() != before
             assert again.store.audit_lines()[-1].phase is Phase.DONE
