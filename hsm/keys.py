@@ -19,7 +19,7 @@ from typing import Final
 from hsm import _core
 from hsm.algorithms import PENDING, PREVIOUS
 from hsm.audit import AuditEvent, AuditLine, Change, Phase
-from hsm.errors import InvalidCommand, KeyExists, KeyNotFound, KeyUsageError
+from hsm.errors import HsmError, InvalidCommand, KeyExists, KeyNotFound, KeyUsageError
 from hsm.key_block import export_key, import_key
 from hsm.key_file import (
     KeyEntry,
@@ -316,8 +316,12 @@ class KeyStore(KeyRegister):
         """Everything read and computed anew: each entry's seal, each check value, the token's objects, the audit trail.
         Returns what is wrong. Raises HsmUnavailable if the file cannot be read at all."""
         with self._lock, self.token.locked():
-            file = self._read()
-            return [*self._ring.problems(file), *self._trail.problems(file.audit_line)]
+            file, problems = self._read(), []
+            try:
+                self._reload()
+            except HsmError as error:
+                problems.append(f"the keys cannot be loaded: {error}")
+            return [*problems, *self._ring.problems(file), *self._trail.problems(file.audit_line)]
 
     def verify_audit(self) -> list[str]:
         """What is wrong with the audit trail: lines changed, missing, moved or cut off."""
@@ -325,7 +329,7 @@ class KeyStore(KeyRegister):
             return self._trail.problems(self._read().audit_line)
 
     def remove_strays(self) -> list[str]:
-        """Destroy the token's objects that the file of keys does not name, which a crash leaves. Returns their labels."""
+        """Destroy what a crash left in the token: objects that the file of keys does not name. Returns their labels."""
         with self._managed("remove strays", STORAGE_LABEL):
             strays = self._ring.strays()
             labels = [label for _, label in strays]
