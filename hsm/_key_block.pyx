@@ -111,7 +111,8 @@ cdef int enforce(HostKey key, Usage usage, unsigned int wanted) except -1:
 # --- wrapping and unwrapping -----------------------------------------------------------------------------------------
 
 def unwrap(HostKey protection not None, bytes header not None, bytes body not None):
-    """The contents of a block: its header as bytes, and its payload and MAC. One error for whatever is wrong with it."""
+    """The contents of a block: of its header, as it stands, and of its payload and MAC as bytes. One error for whatever
+    is wrong behind the header."""
     cdef CK_BYTE text[MAX_TEXT_BYTES]
     cdef Method method
     cdef BlockKeys keys

@@ -32,11 +32,7 @@ CIPHER_BLOCK_BYTES: Final = {"A": 8, "B": 8, "C": 8, "D": 16, "E": 16}
 
 MAC_BYTES: Final = {"A": 4, "B": 8, "C": 4, "D": 16, "E": 16}
 
-USAGES: Final = frozenset(
-    ("B0", "B1", "B2", "B3", "C0", "D0", "D1", "D2", "D3", "E0", "E1", "E2", "E3", "E4", "E5", "E6", "E7", "I0")
-    + ("K0", "K1", "K2", "K3", "K4", "M0", "M1", "M2", "M3", "M4", "M5", "M6", "M7", "M8", "P0", "P1")
-    + ("S0", "S1", "S2", "V0", "V1", "V2", "V3", "V4", "V5")
-)
+USAGE: Final = re.compile("B[0-3]|C0|D[0-3]|E[0-7]|I0|K[0-4]|M[0-8]|P[01]|S[0-2]|V[0-5]")
 """X9.143:2022, 6.3.1. Numeric codes are proprietary: refused."""
 
 ALGORITHMS: Final = frozenset("ADEHRST")
@@ -67,13 +63,14 @@ PERMITTED: Final[Mapping[str, tuple[str, str]]] = {
     "M6": ("TA", _MAC),
     "M7": ("H", _MAC),
 }
-"""Usage → algorithms and modes of use (X9.143:2022, 6.3.1 to 6.3.3; N: no restriction but the usage). Narrower where the
-use is one of triple DES here: CVV, PVV, IBM 3624 offsets, ISO 16609, ISO 9797-1 algorithms 1 and 3."""
+"""Usage → algorithms and modes of use (X9.143:2022, 6.3.1 to 6.3.3; N: no restriction but the usage). Narrower where
+the use is one of triple DES here: CVV, PVV, IBM 3624 offsets, ISO 16609, ISO 9797-1 algorithms 1 and 3."""
 
 _HEADER = re.compile(
     r"(?P<version>[A-E])(?P<length>[0-9]{4})(?P<usage>[A-Z0-9]{2})(?P<algorithm>[A-Z0-9])(?P<mode>[A-Z0-9])"
     r"(?P<version_number>[A-Za-z0-9]{2})(?P<exportability>[A-Z0-9])(?P<count>[0-9]{2})(?P<context>[0-9])0"
 )
+_VERSION_NUMBER = re.compile(r"[A-Za-z0-9]{2}")
 _IDENTIFIER = re.compile(r"[A-Z0-9]{2}")
 _OPTIONAL = re.compile(r"(?P<identifier>[A-Z0-9]{2})(?:(?P<short>(?!00)[0-9A-F]{2})|0002(?P<extended>[0-9A-F]{4}))")
 _BODY = re.compile(r"(?:[0-9A-F]{2})+")
@@ -94,15 +91,14 @@ class KeyBlockHeader:
     usage: str
     algorithm: str
     mode: str
-    version_number: str = "00"
-    exportability: str = Exportability.NEVER
+    version_number: str
+    exportability: str
     optional_blocks: tuple[tuple[str, str], ...] = ()
     context: str = "0"
 
     def __post_init__(self) -> None:
         known = (
             (self.version, CIPHER_BLOCK_BYTES, "version"),
-            (self.usage, USAGES, "usage"),
             (self.algorithm, ALGORITHMS, "algorithm"),
             (self.mode, MODES, "mode of use"),
             (self.exportability, frozenset(Exportability), "exportability"),
@@ -111,7 +107,9 @@ class KeyBlockHeader:
         for value, values, name in known:
             if value not in values:
                 raise KeyBlockError(f"a key block has no such {name}")
-        if not re.fullmatch(r"[A-Za-z0-9]{2}", self.version_number):
+        if not USAGE.fullmatch(self.usage):
+            raise KeyBlockError("a key block has no such usage")
+        if not _VERSION_NUMBER.fullmatch(self.version_number):
             raise KeyBlockError("a key block's version number is two letters or digits")
         identifiers = [identifier for identifier, _ in self.optional_blocks]
         if len(set(identifiers)) != len(identifiers) or PADDING_BLOCK in identifiers:
@@ -192,7 +190,8 @@ def _read_optional_blocks(block: str, count: int, size: int) -> tuple[tuple[tupl
 def open_block(protection: _core.HostKey, block: str) -> tuple[KeyBlockHeader, _key_block.Contents]:
     """The header and the key of a block whose MAC is right, whatever they are.
 
-    Raises KeyBlockError (one message for a wrong MAC, payload and length of key), KeyUsageError.
+    Raises KeyUsageError, KeyBlockError: one message for whatever is wrong behind the header, be it the MAC, the length
+    of the payload or that of the key in it.
     """
     header, end = KeyBlockHeader.parse(block)
     body = block[end:]
@@ -264,10 +263,11 @@ def export_key(
     Raises KeyNotFound, KeyUsageError, KeyBlockError.
 
     >>> protection = load("KEY_BLOCK", "88E1AB2A2E3DD38C1FA039A536500CC8A87AB9D62DC92C01058FA79F44657DE6", "AES")
-    >>> _, pin_key = import_key(keys, protection, (  # X9.143:2021, 8.1
+    >>> published = (  # X9.143:2021, 8.1
     ...     "D0144P0AE00E00002C77FA3F4A553BED6E88AE5C172A4166E3D4ACA8E2AC71C158A476FAC12C13C3829DE55D3AB54C48F4C4FEF7"
     ...     "AC75E90FC47F1B77E7B19A73ED46E64410082557"
-    ... ), "issuer/pik")[::-1]
+    ... )
+    >>> pin_key, _ = import_key(keys, protection, published, "issuer/pik")
     >>> block = export_key(keys, protection, pin_key, "E", optional_blocks=[("LB", "PIK")])
     >>> block[:32]
     'D0160P0AE00E0200LB07PIKPB0900000'
