@@ -19,7 +19,7 @@ from hsm.errors import (
     KeyUsageError,
     MacMismatch,
 )
-from hsm.key_block import KeyBlockHeader
+from hsm.key_block import KeyBlockHeader, make_block
 from hsm.keys import KeyPlace, KeyStore, KeyUsage
 from hsm.token import create_token, open_token
 from hsm.usages import ALGORITHMS, FAMILIES, Exportability, block_usage, lives_in_token
@@ -331,12 +331,10 @@ def test_a_key_block_that_never_leaves_again_goes_into_the_token(life: DirectHsm
     store = life.store
     store.generate("kbpk", KeyUsage.KEY_BLOCK)
     made = store.generate("key", KeyUsage.PIN_KEY, exportability=E)
-    from hsm.key_block import make_block
-
     source, protection = life.context.keys["key"], life.context.keys["kbpk"]
     assert isinstance(source, _core.HostKey)
     assert isinstance(protection, _core.HostKey)
-    block = make_block(protection, KeyBlockHeader("D", "P0", "T", "B", exportability="N"), source, bytes(6))
+    block = make_block(protection, KeyBlockHeader("D", "P0", "T", "B", "00", "N"), source, bytes(6))
     copy = store.import_key_block("copy", "kbpk", block)
     assert (copy.place, copy.kcv, copy.exportability) == (KeyPlace.TOKEN, made.kcv, N)
     with pytest.raises(HsmError):
