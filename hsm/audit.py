@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from hmac import compare_digest
@@ -29,7 +29,7 @@ from hsm.token import sync_directory
 __all__ = ["AuditEvent", "AuditLine", "AuditTrail", "Change", "Phase"]
 
 FIRST_PREVIOUS: Final = "0" * 64
-TAIL_BYTES: Final = 65536
+TAIL_BYTES: Final = 8192
 MAX_REASON: Final = 500
 _TAGGED: Final = re.compile(r'(\{.*), "tag": "([0-9a-f]{64})"\}')
 
@@ -129,13 +129,14 @@ class AuditTrail:
         """Append the line of keys.json if it is the one that a crash kept from the file; whether the file is now at
         least as new as keys.json, and keys.json as new as the file."""
         committed = self._parse(known)
-        tail = self._tail()
-        last = tail[-1] if tail else None
-        if committed is not None and committed.previous == (last.digest if last else FIRST_PREVIOUS):
+        if committed is None:
+            return True
+        last = next(self._from_end(), None)
+        if committed.previous == (last.digest if last else FIRST_PREVIOUS):
             self.append(known)
             return True
-        done = [each.sequence for each in tail if each.phase is not Phase.INTENT]
-        return committed is None or not done or done[-1] <= committed.sequence
+        done = next((each for each in self._from_end() if each.phase is not Phase.INTENT), None)
+        return done is None or done.sequence <= committed.sequence
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -169,18 +170,16 @@ class AuditTrail:
         return problems
 
     def _last(self, known: str) -> AuditLine | None:
-        candidates = [line for line in (self._parse(known), *self._tail()[-1:]) if line is not None]
-        return max(candidates, key=lambda line: line.sequence, default=None)
+        candidates = (self._parse(known), next(self._from_end(), None))
+        return max((line for line in candidates if line), key=lambda line: line.sequence, default=None)
 
-    def _tail(self) -> list[AuditLine]:
-        """The last whole lines of the file that verify, up to the first from the end that does not."""
-        lines: list[AuditLine] = []
-        for text in reversed(self._texts(TAIL_BYTES)):
+    def _from_end(self) -> Iterator[AuditLine]:
+        """The lines near the end of the file, last one first, up to the first that does not verify."""
+        for text in reversed(self._texts(TAIL_BYTES) or self._texts()):
             line = self._parse(text)
             if line is None:
-                break
-            lines.append(line)
-        return lines[::-1]
+                return
+            yield line
 
     def _texts(self, last_bytes: int | None = None) -> list[str]:
         """The lines of the file, or of its end; a fragment at the end is none."""
@@ -207,9 +206,8 @@ class AuditTrail:
     @staticmethod
     def _cut_fragment(descriptor: int) -> None:
         size = os.lseek(descriptor, 0, os.SEEK_END)
-        end = os.pread(descriptor, TAIL_BYTES, max(0, size - TAIL_BYTES))
-        if end and not end.endswith(b"\n"):
-            os.ftruncate(descriptor, size - len(end) + end.rfind(b"\n") + 1)
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            os.ftruncate(descriptor, os.pread(descriptor, size, 0).rfind(b"\n") + 1)
 
 
 def parse_line(text: str) -> AuditLine | None:

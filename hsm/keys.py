@@ -10,7 +10,8 @@ Where a key lives follows from its attributes (`hsm.usages.lives_in_token`):
 - on the host, in locked and wiped memory, and in `keys.json` under the token's key `hsm/storage`: exportable keys, keys
   of commands that SoftHSM cannot run, and working keys that arrive under a KEY_TRANSPORT key (UnionPay's PIK and MAK).
 
-`hsm.key_file` is the file, the one truth about states; `hsm.keyring` loads it; `hsm.audit` records who did what.
+`hsm.key_file` is the file, the one truth about states; `hsm.keyring` loads it; `hsm.audit` records who did what;
+`hsm.key_register` changes the three together.
 """
 
 from collections.abc import Sequence
@@ -21,13 +22,7 @@ from hsm.algorithms import PENDING, PREVIOUS
 from hsm.audit import AuditEvent, AuditLine, Change, Phase
 from hsm.errors import HsmError, InvalidCommand, KeyExists, KeyNotFound, KeyUsageError
 from hsm.key_block import export_key, import_key
-from hsm.key_file import (
-    KeyEntry,
-    KeyInfo,
-    KeyPlace,
-    KeyState,
-    Storage,
-)
+from hsm.key_file import KeyEntry, KeyInfo, KeyPlace, KeyState, Storage
 from hsm.key_register import OWN_LABELS, KeyRegister, Update
 from hsm.keyring import AUDIT_LABEL, STORAGE_LABEL
 from hsm.new_keys import (

@@ -187,3 +187,13 @@ def test_key_material_is_nowhere(store: KeyStore, place: Path) -> None:
     shown = (place / "keys.json").read_bytes() + trail(place).read_bytes()
     for form in (value, value.hex().encode(), value.hex().upper().encode(), repr(value)[2:-1].encode()):
         assert form not in shown
+
+
+def test_a_line_longer_than_the_tail_that_is_read(store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first line of an upgrade names every key."""
+    monkeypatch.setattr("hsm.audit.TAIL_BYTES", 100)
+    store.generate("mac", KeyUsage.MAC_KEY)
+    store.reload()
+    store.reload()
+    assert [each.sequence for each in store.audit_lines()] == [1, 2, 3]
+    assert store.verify() == []
