@@ -44,8 +44,9 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One key version in an event. before, after: its states, "" where it has none. kcv: "" where it is not known."""
+    """One key version in an event. before, after: its states, "" where it has none."""
 
+    label: str
     version: int
     kcv: str
     before: str

@@ -56,7 +56,7 @@ class Update:
 
     @property
     def change(self) -> Change:
-        return Change(self.info.version, self.info.kcv, self.before or "", self.info.state)
+        return Change(self.info.label, self.info.version, self.info.kcv, self.before or "", self.info.state)
 
 
 class KeyRegister:

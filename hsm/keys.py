@@ -184,7 +184,7 @@ class KeyStore(KeyRegister):
             if entry.info.exportability is Exportability.NEVER or not isinstance(key, _core.HostKey):
                 raise KeyUsageError(f"key {label} is not exportable")
             block = export_key(self.keys, protection, key, entry.info.exportability, sensitive=sensitive)
-            change = Change(entry.info.version, entry.info.kcv, entry.info.state, entry.info.state)
+            change = Change(entry.info.label, entry.info.version, entry.info.kcv, entry.info.state, entry.info.state)
             reason = f"key block under {protection}"
             self._record(Phase.DONE, AuditEvent("export", label, entry.info.usage, (change,), reason))
             return block

@@ -355,8 +355,11 @@ def _is_due(info: "KeyInfo", now_ms: int) -> bool:
 
 def _audit_row(line: "AuditLine") -> tuple[str, ...]:
     moment = datetime.fromtimestamp(line.time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    changes = ", ".join(f"{each.version} {each.before or '-'}→{each.after}" for each in line.event.changes)
     event = line.event
+    changes = ", ".join(
+        f"{'' if each.label == event.label else each.label + ' '}{each.version} {each.before or '-'}→{each.after}"
+        for each in event.changes
+    )
     return (
         str(line.sequence),
         moment,

@@ -51,10 +51,13 @@ def test_every_event_leaves_its_lines(store: KeyStore, place: Path) -> None:
     assert {(each.uid, each.time_ms) for each in lines} == {(os.getuid(), 1_700_000_000_123)}
     created, rotated, activated, retired = lines[2], lines[4], lines[6], lines[8]
     old, new = created.event.changes[0].kcv, rotated.event.changes[0].kcv
-    assert created.event.changes == (Change(1, old, "", "current"),)
-    assert rotated.event.changes == (Change(2, new, "", "pending"),)
-    assert activated.event.changes == (Change(2, new, "pending", "current"), Change(1, old, "current", "previous"))
-    assert retired.event.changes == (Change(1, old, "previous", "retired"),)
+    assert created.event.changes == (Change("mac", 1, old, "", "current"),)
+    assert rotated.event.changes == (Change("mac", 2, new, "", "pending"),)
+    assert activated.event.changes == (
+        Change("mac", 2, new, "pending", "current"),
+        Change("mac", 1, old, "current", "previous"),
+    )
+    assert retired.event.changes == (Change("mac", 1, old, "previous", "retired"),)
     assert (rotated.event.label, rotated.event.usage, rotated.event.reason) == ("mac", "MAC_KEY", "monthly")
     assert trail(place).stat().st_mode & 0o777 == 0o600
     assert store.verify() == []
