@@ -67,6 +67,7 @@ EXTENSIONS = [
     extension("hsm._key_block", ("crypto",)),
     extension("hsm._mac", ("crypto",)),
     extension("hsm._data", ("crypto",)),
+    extension("hsm._data_key", ("crypto",)),
     extension("hsm._fpe", ("crypto",)),
     extension("hsm._sm", ("crypto",)),
     extension("hsm._envelope", ("crypto",)),

@@ -9,14 +9,16 @@
 `DirectHsm` runs the commands in the caller's process; `hsm.remote.RemoteHsm` has the same ones and reaches processes of
 their own (`hsm.serve`, kept by `hsm.processes`), which is what production uses.
 
-**What lives in the token and never leaves it** (sensitive, not extractable, one usage each): PIN keys of acquirers and
-issuers, the UnionPay master key (KEY_TRANSPORT), RSA signing keys, the journal's sealing and hashing keys, and the
-storage key `hsm/storage`. PIN translation, RSA signatures, AES-256-GCM and HMAC-SHA-256 run inside the token.
+**What lives in the token and never leaves it** (sensitive, not extractable, one usage each): keys that are not
+exportable and that the token can work with. PIN keys, EMV master keys, PVV and offset keys, the UnionPay master key
+(KEY_TRANSPORT), RSA signing keys, EC keys of envelopes, the journal's sealing and hashing keys, the vault's wrapping
+key, and the storage key `hsm/storage`.
 
-**What is host code with keys in locked memory** (mlock, left out of core dumps, zero in a forked child, wiped): MAC
-keys, since SoftHSM has neither the retail MAC nor single DES, and working keys, which by nature come and go: UnionPay's
-PIK and MAK, unwrapped under the master key from the token straight into that memory, in one C section. On disk they
-exist only under AES-256-GCM of `hsm/storage`. Their DES is libcrypto's.
+**What is host code with keys in locked memory** (mlock, left out of core dumps, zero in a forked child, wiped):
+exportable keys; MAC, card-verification, data, key-block and SM2 keys, for whose commands SoftHSM has nothing; and working
+keys, which by nature come and go: UnionPay's PIK and MAK, unwrapped under the master key from the token straight into
+that memory, in one C section. On disk they exist only under AES-256-GCM of `hsm/storage`. Their ciphers are
+libcrypto's. `docs/keys.md` has the table.
 
 **A clear PIN is never a Python object**: decipher, check, reformat, encipher and wipe are one C function.
 

@@ -40,6 +40,7 @@ cdef enum Usage:
     FPE_KEY
     KEY_BLOCK
     ENVELOPE
+    KEY_WRAPPING
 
 # What a key's mode of use allows (X9.143:2022, table 5). Bits.
 cdef enum Ability:
@@ -204,6 +205,15 @@ cdef CK_RV encipher_field(PinJob *job, Scratch *scratch) noexcept nogil
 cdef void translate_pin(PinJob *job, Scratch *scratch) noexcept nogil
 # The block, or the error, of a finished job.
 cdef object pin_result(PinJob *job)
+
+# --- AES-256-GCM in the token, under its lock: nonce (12) ‖ ciphertext ‖ tag (16) ------------------------------------
+
+cdef CK_RV gcm_seal(Work *work, CK_ULONG handle, const CK_BYTE *data, CK_ULONG length, const CK_BYTE *context,
+                    CK_ULONG context_length, CK_BYTE *sealed) noexcept nogil
+# `length`: of sealed, at least 28; the output has room for 12 bytes less.
+cdef CK_RV gcm_unseal(Work *work, CK_ULONG handle, const CK_BYTE *sealed, CK_ULONG length, const CK_BYTE *context,
+                      CK_ULONG context_length, CK_BYTE *output) noexcept nogil
+cdef object gcm_error(CK_RV rv)
 
 # --- odds and ends ----------------------------------------------------------------------------------------------------
 

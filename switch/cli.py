@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 
 from switch.hsm_cli import hsm_app
+from switch.keys_cli import app as keys_app
 
 if TYPE_CHECKING:
     from switch.config import Settings
@@ -30,6 +31,7 @@ app = typer.Typer(
 pki_app = typer.Typer(name="pki", help="Development certificates: an authority, the switch's, participants'.")
 app.add_typer(pki_app, no_args_is_help=True)
 app.add_typer(hsm_app, no_args_is_help=True)
+app.add_typer(keys_app, no_args_is_help=True)
 
 
 class Role(StrEnum):

@@ -4,6 +4,7 @@ cdef tuple USAGES = (
     "PIN_KEY", "MAC_KEY", "KEY_TRANSPORT", "SIGNING", "SEALING", "HASHING", "KEY_STORAGE", "PVV_KEY", "IBM3624_KEY",
     "CARD_VERIFICATION", "EMV_CRYPTOGRAM", "EMV_CONFIDENTIALITY", "EMV_INTEGRITY", "EMV_DYNAMIC_NUMBER", "DUKPT_BASE",
     "DUKPT_INITIAL", "DATA_KEY", "FPE_KEY", "KEY_BLOCK", "ENVELOPE",
+    "KEY_WRAPPING",
 )
 
 # Usages that run whole blocks in the token, through operations that are kept open.
@@ -18,6 +19,7 @@ PERMISSIONS = {
     "SEALING": MAY_ENCRYPT | MAY_DECRYPT,
     "HASHING": MAY_SIGN,
     "KEY_STORAGE": MAY_ENCRYPT | MAY_DECRYPT,
+    "KEY_WRAPPING": MAY_ENCRYPT | MAY_DECRYPT,
 }
 
 cdef dict FAMILIES = {"DES": DES, "AES": AES, "SM4": SM4, "HMAC": HMAC_FAMILY, "SM2": SM2}
@@ -86,6 +88,17 @@ cdef class TokenKey(Key):
                 check("C_Encrypt", ecb_once(&token.work, &self.cipher, True, work, 16))
                 return work[:5].hex().upper()
             return work[:3].hex().upper()
+        finally:
+            token.leave()
+
+    def discard(self, Token token not None):
+        """End the sessions and the session copy of a key that left service. A command that still holds it fails."""
+        token.enter()
+        try:
+            if self.cipher.encrypt_session:
+                pkcs11.C_CloseSession(self.cipher.encrypt_session)
+                pkcs11.C_CloseSession(self.cipher.decrypt_session)
+            check("C_DestroyObject", pkcs11.C_DestroyObject(token.home, self.cipher.handle))
         finally:
             token.leave()
 
@@ -180,22 +193,29 @@ def combine_host_key(str label, usage, components, str kind="DES", *, str mode="
     return key
 
 
-def unwrap_host_key(str label, usage, Token token not None, TokenKey transport not None, bytes wrapped not None):
-    """A DES key that came under a transport key in ECB: decrypted from the token straight into locked memory."""
-    cdef HostKey key = HostKey(label, usage)
-    cdef Py_ssize_t length = PyBytes_GET_SIZE(wrapped)
-    cdef CK_RV rv
+def unwrap_host_key(str label, usage, Token token not None, Key transport not None, bytes wrapped not None, *,
+                    str mode="N"):
+    """A DES key that came under a transport key in ECB: decrypted straight into locked memory."""
+    cdef HostKey key = HostKey(label, usage, mode=mode)
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(wrapped), offset
+    cdef int size = transport.cipher.block_length
     if transport.use != KEY_TRANSPORT:
         raise usage_error(transport, KEY_TRANSPORT)
+    if not transport.abilities & MAY_DECIPHER:
+        raise KeyUsageError(f"key {transport.label} may not do this: its mode of use is {transport.mode}")
     if length not in (8, 16, 24):
         raise InvalidCommand("a wrapped DES key has 8, 16 or 24 bytes")
-    if length % transport.cipher.block_length:
+    if not size or length % size:
         raise InvalidCommand("the wrapped key does not fit the transport key's block")
     token.enter()
     try:
         memcpy(token.scratch.key, PyBytes_AS_STRING(wrapped), length)
-        rv = ecb_once(&token.work, &transport.cipher, False, token.scratch.key, <int>length)
-        check("C_Decrypt", rv)
+        if transport.cipher.host is not NULL:
+            for offset in range(0, length, size):
+                host_block(transport.cipher.host, False, &token.scratch.key[offset])
+        else:
+            check("C_Decrypt", ecb_once(
+                &token.work, &transport.cipher, False, token.scratch.key, <int>length))
         key.fill(token.scratch.key, length)
     finally:
         token.leave()
@@ -240,6 +260,38 @@ def open_host_key(str label, usage, Token token not None, TokenKey storage not N
     finally:
         token.leave()
     return key
+
+
+def authenticate(Token token not None, TokenKey storage not None, bytes context not None):
+    """28 bytes that prove, under the token's storage key, that `context` was written here: a seal of nothing."""
+    cdef bytes tag = PyBytes_FromStringAndSize(NULL, GCM_OVERHEAD)
+    if storage.use != KEY_STORAGE:
+        raise usage_error(storage, KEY_STORAGE)
+    token.enter()
+    try:
+        check("C_Encrypt", gcm_seal(
+            &token.work, storage.cipher.handle, token.scratch.key, 0, <const CK_BYTE *>PyBytes_AS_STRING(context),
+            PyBytes_GET_SIZE(context), <CK_BYTE *>PyBytes_AS_STRING(tag)))
+    finally:
+        token.leave()
+    return tag
+
+
+def check_authentic(Token token not None, TokenKey storage not None, bytes tag not None, bytes context not None):
+    """Raises MacMismatch unless `tag` is what `authenticate` gave for `context`."""
+    cdef CK_RV rv
+    if storage.use != KEY_STORAGE:
+        raise usage_error(storage, KEY_STORAGE)
+    if PyBytes_GET_SIZE(tag) != GCM_OVERHEAD:
+        raise MacMismatch("sealed data does not verify")
+    token.enter()
+    try:
+        rv = gcm_unseal(&token.work, storage.cipher.handle, <const CK_BYTE *>PyBytes_AS_STRING(tag), GCM_OVERHEAD,
+                        <const CK_BYTE *>PyBytes_AS_STRING(context), PyBytes_GET_SIZE(context), token.scratch.key)
+    finally:
+        token.leave()
+    if rv != CKR_OK:
+        raise gcm_error(rv)
 
 
 cdef object usage_error(Key key, Usage wanted):

@@ -191,15 +191,20 @@ cdef class Token:
             self.leave()
         return handle
 
-    def combine_secret(self, str kind not None, components, unsigned int permissions):
-        """The exclusive or of the components as a session object; returns its handle. A zero key is refused."""
+    def create_secret(self, HostKey key not None, unsigned int permissions):
+        """A host key's value as a session object, from locked memory; returns its handle."""
         cdef CK_ULONG handle = 0
+        cdef Secret *secret = key.cipher.host
+        cdef CK_ULONG length = secret.length
         cdef Template template
         template.count = 0
-        key_type = KEY_TYPES[kind]
+        key_type = KEY_TYPES.get(key.kind)
+        if key_type is None:
+            raise InvalidCommand(f"the token holds no {key.kind} keys")
+        check_not_inherited()
         self.enter()
         try:
-            length = combine(components, self.scratch.key)
+            memcpy(self.scratch.key, secret.value, length)
             if key_type == CKK_DES3 and length == 16:
                 memcpy(&self.scratch.key[16], self.scratch.key, 8)  # SoftHSM's DES3 wants 24 bytes: K1 K2 K1
                 length = 24
