@@ -15,10 +15,10 @@ exportable and that the token can work with. PIN keys, EMV master keys, PVV and 
 key, and the storage key `hsm/storage`.
 
 **What is host code with keys in locked memory** (mlock, left out of core dumps, zero in a forked child, wiped):
-exportable keys; MAC, card-verification, data, key-block and SM2 keys, for whose commands SoftHSM has nothing; and working
-keys, which by nature come and go: UnionPay's PIK and MAK, unwrapped under the master key from the token straight into
-that memory, in one C section. On disk they exist only under AES-256-GCM of `hsm/storage`. Their ciphers are
-libcrypto's. `docs/keys.md` has the table.
+exportable keys; MAC, card-verification, data, key-block and SM2 keys, for whose commands SoftHSM has nothing; and
+working keys, which by nature come and go: UnionPay's PIK and MAK, unwrapped under the master key from the token
+straight into that memory, in one C section. On disk they exist only under AES-256-GCM of `hsm/storage`. Their ciphers
+are libcrypto's. `docs/keys.md` has the table.
 
 **A clear PIN is never a Python object**: decipher, check, reformat, encipher and wipe are one C function.
 

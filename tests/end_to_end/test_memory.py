@@ -60,7 +60,7 @@ def forms_of(environment: Environment, cards: list[Card]) -> dict[bytes, str]:
     clear = json.loads((environment.state_dir / "simulators" / "keys.json").read_text())
     for name in ("unionpay_mmk", "acquirer_zpk", "issuer_zpk"):
         value = bytes.fromhex(clear[name])
-        forms |= {each: f"the key {name}" for each in (value, value.hex().encode(), value.hex().upper().encode())}
+        forms |= dict.fromkeys((value, value.hex().encode(), value.hex().upper().encode()), f"the key {name}")
     assert zone_pin_key(environment.state_dir) in forms
     return forms
 
@@ -134,7 +134,7 @@ def dumped_by_gcore(pid: int, folder: Path, forms: dict[bytes, str]) -> set[str]
 async def test_only_root_reads_the_memory_of_an_hsm_process(store: Shop) -> None:
     for pid in hsm_pids(store.environment):
         with pytest.raises(PermissionError):
-            Path(f"/proc/{pid}/mem").open("rb")
+            os.open(f"/proc/{pid}/mem", os.O_RDONLY)
 
 
 async def test_the_looking_finds_what_is_there(store: Shop) -> None:

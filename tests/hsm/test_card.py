@@ -155,7 +155,9 @@ def test_the_mode_of_use_is_kept(bench: Workshop) -> None:
 
 def test_a_key_in_the_token_is_refused(bench: Workshop) -> None:
     token = bench.context.token
-    handle = token.combine_secret("DES", [bytes(15) + b"\1", bytes(range(16))], _core.PERMISSIONS["PVV_KEY"])
+    handle = token.create_secret(
+        _core.combine_host_key("clear", "PVV_KEY", [bytes(15) + b"\1", bytes(range(16))]), _core.PERMISSIONS["PVV_KEY"]
+    )
     label = bench.put(_core.TokenKey("card/in-token", "CARD_VERIFICATION", token, "DES", handle))
     with pytest.raises(KeyUsageError):
         bench.one("card_codes", label, *CARD)

@@ -64,7 +64,9 @@ def aes(shop: Workshop) -> str:
 @pytest.fixture
 def aes_in_token(shop: Workshop) -> str:
     token, value = shop.context.token, bytes.fromhex(AES_BDK)
-    handle = token.combine_secret("AES", [value, bytes(16)], _core.PERMISSIONS["DUKPT_BASE"])
+    handle = token.create_secret(
+        _core.combine_host_key("clear", "DUKPT_BASE", [value, bytes(16)], "AES"), _core.PERMISSIONS["DUKPT_BASE"]
+    )
     return shop.put(_core.TokenKey("token/bdk", "DUKPT_BASE", token, "AES", handle, mode="X"))
 
 

@@ -208,7 +208,9 @@ def test_a_vector_with_any_output_changed_fails(bench: Workshop, vectors: dict[s
 
 def in_token(bench: Workshop, usage: str, value: bytes, kind: str = "AES") -> _core.TokenKey:
     token = bench.context.token
-    handle = token.combine_secret(kind, [value, bytes(len(value))], _core.PERMISSIONS[usage])
+    handle = token.create_secret(
+        _core.combine_host_key(usage, usage, [value, bytes(len(value))], kind), _core.PERMISSIONS[usage]
+    )
     return _core.TokenKey(f"token/{usage}", usage, token, kind, handle, mode="X")
 
 

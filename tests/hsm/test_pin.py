@@ -72,7 +72,7 @@ def in_token(bench: Workshop, usage: str, value_hex: str, kind: str = "DES") -> 
     mask = bytes(range(1, len(value) + 1))
     parts = [mask, bytes(a ^ b for a, b in zip(value, mask, strict=True))]
     token = bench.context.token
-    handle = token.combine_secret(kind, parts, _core.PERMISSIONS[usage])
+    handle = token.create_secret(_core.combine_host_key(usage, usage, parts, kind), _core.PERMISSIONS[usage])
     return bench.put(_core.TokenKey(f"token/{usage}/{handle}", usage, token, kind, handle))
 
 
