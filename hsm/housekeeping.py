@@ -14,34 +14,28 @@ components, exported or removed: that is done at the token, by who may read its 
 | `activate_working_key` | (label,) | None |
 """
 
-import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from hsm.direct import DirectHsm
 from hsm.errors import HsmError
+from hsm.key_watch import KeyWatch
 from hsm.roles import Role
 
 log = logging.getLogger("hsm")
 
-WATCHED_FILES: Final = ("keys.json", "working-keys.json")
-WATCH_INTERVAL_S: Final = 0.5
 LARGEST_PAGE: Final = 500
-
-Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 class Housekeeping:
-    """The commands above, and the watch over what other processes change."""
+    """The commands above."""
 
     def __init__(self, hsm: DirectHsm, role: Role) -> None:
         self._hsm = hsm
         self._role = role
-        self._reloading = asyncio.Lock()
-        self._seen: Stamp = ()
+        self.keys = KeyWatch(hsm.store)
         self.commands: Mapping[str, Callable[[Sequence[Any]], Awaitable[list[Any]]]] = {
             "ping": self._ping,
             "reload": self._reload,
@@ -52,43 +46,13 @@ class Housekeeping:
             "activate_working_key": self._activate_working_key,
         }
 
-    async def reload(self) -> None:
-        """Take over what others stored. One at a time: who comes while one runs wants to see what came after it began.
-
-        Raises HsmUnavailable; the keys in use stay.
-        """
-        async with self._reloading:
-            directory = self._hsm.store.token.directory
-            stamp = await asyncio.to_thread(stamp_of_key_files, directory)
-            await asyncio.to_thread(self._hsm.store.reload)
-            self._seen = stamp
-
-    async def watch(self) -> None:
-        """Reload when a file of keys changed. Until cancelled."""
-        directory = self._hsm.store.token.directory
-        # What changed between opening the keys and here was seen by nobody.
-        await self.reload_or_log("once more after the start")
-        while True:
-            await asyncio.sleep(WATCH_INTERVAL_S)
-            if stamp_of_key_files(directory) != self._seen:
-                await self.reload_or_log("its files changed")
-
-    async def reload_or_log(self, reason: str) -> None:
-        """As `reload`; a failure is logged and tried again by the watch."""
-        try:
-            await self.reload()
-        except (HsmError, OSError) as error:
-            log.error("keys are not reloaded (%s): %s", reason, error)
-        else:
-            log.info("keys are reloaded: %s", reason)
-
     # --- commands -----------------------------------------------------------------------------------------------------
 
     async def _ping(self, items: Sequence[Any]) -> list[Any]:
         return [(str(self._role), os.getpid()) for _ in items]
 
     async def _reload(self, items: Sequence[Any]) -> list[Any]:
-        await self.reload()
+        await self.keys.reload()
         return []
 
     async def _inventory(self, items: Sequence[tuple[int, int]]) -> list[Any]:
@@ -132,16 +96,3 @@ def _or_error(function: Callable[[str], Any], label: str) -> Any:
         return function(label)
     except HsmError as error:
         return error
-
-
-def stamp_of_key_files(directory: Path) -> Stamp:
-    """Differs once one of the files that hold keys was replaced or written. Costs a few µs."""
-    return tuple(_stamp(directory / name) for name in WATCHED_FILES)
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size

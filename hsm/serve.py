@@ -112,7 +112,7 @@ async def _serve(options: argparse.Namespace) -> int:
             reloads: set[asyncio.Task[None]] = set()
 
             def reload() -> None:
-                task = asyncio.create_task(server.housekeeping.reload_or_log("SIGHUP"))
+                task = asyncio.create_task(server.housekeeping.keys.reload_or_log("SIGHUP"))
                 reloads.add(task)
                 task.add_done_callback(reloads.discard)
 

@@ -83,7 +83,7 @@ class HsmServer:
         """Serve on a listening unix socket; takes it over."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(lambda: _Connection(self), sock=listener)
-        self._watch = asyncio.create_task(self.housekeeping.watch(), name="key files")
+        self._watch = asyncio.create_task(self.housekeeping.keys.watch(), name="key files")
 
     async def close(self) -> None:
         """Accept and read no more, finish what runs, send the answers, close."""

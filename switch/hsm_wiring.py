@@ -1,11 +1,13 @@
 """The wiring of the HSM: in the switch's own process, in processes it starts, or in processes that run already."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from hsm.direct import DirectHsm
 from hsm.errors import HsmError
+from hsm.key_watch import KeyWatch
 from hsm.link import LinkLimits
 from hsm.processes import HsmProcesses
 from hsm.remote import RemoteHsm, RemoteLimits
@@ -39,7 +41,11 @@ async def open_hsm(settings: Settings, lifecycle: Lifecycle) -> HsmAccess:
 def _open_direct(settings: Settings, lifecycle: Lifecycle) -> HsmAccess:
     hsm = DirectHsm.open(settings.token_dir, module_path=settings.hsm.module or None)
 
+    watch = asyncio.create_task(KeyWatch(hsm.store).watch(), name="key watch")
+
     async def close() -> None:
+        watch.cancel()
+        await asyncio.wait([watch])
         hsm.close()
 
     async def key_check_value(label: str) -> str:

@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 from shop import ISSUED, RICH, Shop
 
-from payswitch.v1 import authorization_pb2 as pb
+from payswitch.v1 import common_pb2
 from switch.demo.environment import Environment
 from switch.demo.presenting import Card
 from switch.demo.secrets import zone_pin_key
@@ -98,7 +98,7 @@ async def pay_with_the_pin(shop: Shop, cards: list[Card]) -> None:
     for _, card in zip(range(24), cycle(cards), strict=False):
         request = shop.terminal.tap(card, 5_100, _PIN)
         answer = await shop.client.authorize(request)
-        assert answer.decision == pb.DECLINED
+        assert answer.decision == common_pb2.DECISION_DECLINED
 
 
 def hsm_pids(environment: Environment) -> list[int]:

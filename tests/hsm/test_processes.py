@@ -17,6 +17,7 @@ from hsm.errors import HsmUnavailable
 from hsm.link import LinkLimits
 from hsm.processes import HsmProcesses, ProcessLimits
 from hsm.remote import RemoteHsm, RemoteLimits
+from hsm.token import write_atomically
 
 QUICK = ProcessLimits(first_pause_s=0.01, longest_pause_s=0.05)
 ITEM = ("journal/hash", b"data")
@@ -193,11 +194,12 @@ async def test_one_that_keeps_dying_is_reported(directory: Path, tmp_path: Path,
     try:
         await processes.start()
         assert processes.report == ""
-        (moved / "working-keys.json").write_text("{")
+        whole = (moved / "keys.json").read_bytes()
+        (moved / "keys.json").write_text("{")
         os.kill(processes.pids["fast-0"], signal.SIGKILL)
         await until(lambda: "fast-0 ended 3 times in a row (exit code 1)" in processes.report)
         assert "signing-0" not in processes.report
-        (moved / "working-keys.json").unlink()
+        write_atomically(moved / "keys.json", whole)
         await until(lambda: "fast-0" in processes.pids and len(restarts) >= 3)
     finally:
         await processes.close()

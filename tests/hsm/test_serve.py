@@ -441,7 +441,7 @@ async def test_a_broken_file_of_keys_leaves_those_in_use(process: Callable[..., 
     served = process(directory=directory)
     async with RawPeer(served.socket) as peer:
         before = await peer.ask("inventory", [(0, 100)])
-        (directory / "working-keys.json").write_text("{")
+        (directory / "keys.json").write_text("{")
         error = await peer.ask("reload", [])
         assert type(error) is HsmUnavailable
         assert await peer.ask("inventory", [(0, 100)]) == before
