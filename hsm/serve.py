@@ -44,6 +44,7 @@ READY: Final = b"ready\n"
 LONGEST_SOCKET_PATH: Final = 103
 LOG_FORMAT: Final = "%(levelname)s %(message)s"
 _BACKLOG: Final = 128
+_STDERR: Final = 2
 
 
 class SocketRefused(HsmUnavailable):
@@ -53,6 +54,7 @@ class SocketRefused(HsmUnavailable):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until a signal; returns the exit code."""
     options = _parser().parse_args(arguments)
+    _occupy_standard_descriptors()
     # Who started it puts its own time and name before each line.
     own = LOG_FORMAT if options.with_parent else f"%(asctime)s hsm {options.socket.name} {LOG_FORMAT}"
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=own)
@@ -211,12 +213,32 @@ def _say_ready(descriptor: int | None) -> None:
     """To who started us: on a descriptor, and to systemd (sd_notify)."""
     if descriptor is not None:
         os.write(descriptor, READY)
-        os.close(descriptor)
+        _let_go(descriptor)
     address = os.environ.get("NOTIFY_SOCKET", "")
     if address:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
             notify.connect("\0" + address[1:] if address.startswith("@") else address)
             notify.send(b"READY=1")
+
+
+def _let_go(descriptor: int) -> None:
+    """Close it; one of the standard three points to nowhere from then on.
+
+    Else a connection would take its number: whatever is printed would go to that peer, and libuv never closes it.
+    """
+    if descriptor > _STDERR:
+        os.close(descriptor)
+        return
+    nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def _occupy_standard_descriptors() -> None:
+    """Whoever started us may have closed them."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= _STDERR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 async def _until_stdin_closes(stop: asyncio.Event) -> None:

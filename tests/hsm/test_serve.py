@@ -449,6 +449,36 @@ async def test_a_broken_file_of_keys_leaves_those_in_use(process: Callable[..., 
     assert served.ended()[0] == 0
 
 
+async def test_no_connection_gets_the_number_of_a_standard_descriptor(process: Callable[..., Process]) -> None:
+    """It would never be closed, and be sent what is printed."""
+    served = process("--ready-fd", "1")
+    async with RawPeer(served.socket) as peer:
+        assert await peer.ask("ping", [()]) == [("all", served.pid)]
+        peer.writer.write(b"\xff" * 8)
+        assert await peer.is_hung_up()
+
+
+async def test_a_process_hangs_up_on_whom_it_refuses(process: Callable[..., Process]) -> None:
+    """On its own event loop, which is not the one of these tests."""
+    served = process("--connections", "1")
+    async with RawPeer(served.socket) as admitted:
+        assert await admitted.ask("ping", [()]) == [("all", served.pid)]
+        for _ in range(3):
+            async with RawPeer(served.socket) as refused:
+                assert await refused.is_hung_up()
+        assert await admitted.ask("ping", [()]) == [("all", served.pid)]
+
+
+async def test_a_process_closes_on_garbage_and_serves_on(process: Callable[..., Process]) -> None:
+    served = process()
+    for stream in (b"\xff" * 8, b"\0\0\0\1\xc1", b"\0\0\0\0"):
+        async with RawPeer(served.socket) as peer:
+            peer.writer.write(stream)
+            assert await peer.is_hung_up()
+    async with RawPeer(served.socket) as peer:
+        assert await peer.ask("ping", [()]) == [("all", served.pid)]
+
+
 async def test_a_process_with_a_parent_ends_with_it(process: Callable[..., Process]) -> None:
     served = process("--with-parent")
     async with RawPeer(served.socket) as peer:
