@@ -9,7 +9,8 @@ Three limits, of which the first to be reached refuses:
 - all failures under one key share a budget (`per_second`, with `burst` in reserve), so that guessing over many subjects
   runs dry as well.
 
-Counts live in this process: N processes allow N times as much, and an issuer's own PIN-try counter stands beside them.
+Counts live in this process, and a restart forgets them; of several processes each takes its share
+(`GuardLimits.shared`). An issuer's own PIN-try counter stands beside them.
 Subjects are kept as keyed digests, never as themselves, and at most `subjects` of them: those that failed longest ago
 are forgotten first, and the budgets bound how fast that can be forced.
 """
@@ -19,8 +20,8 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from hsm.errors import PinFormatError, TooManyFailures, VerificationFailed
 
@@ -42,6 +43,23 @@ class GuardLimits:
     burst: int = 1000
     subjects: int = 100_000
 
+    def shared(self, processes: int) -> "GuardLimits":
+        """The limits of each of several processes, so that together they allow no more than one (but one failure each).
+
+        >>> GuardLimits(failures=10, in_all=30).shared(4).failures
+        2
+        """
+        return replace(
+            self,
+            failures=max(1, self.failures // processes),
+            in_all=max(1, self.in_all // processes),
+            per_second=self.per_second / processes,
+            burst=max(1, self.burst // processes),
+        )
+
+
+DEFAULT_LIMITS: Final = GuardLimits()
+
 
 @dataclass(slots=True)
 class _Budget:
@@ -60,7 +78,7 @@ class _Failures:
 class Guard:
     """One per process. Not thread-safe: the commands that it guards run in the thread of the loop."""
 
-    limits: GuardLimits = GuardLimits()
+    limits: GuardLimits = DEFAULT_LIMITS
     clock: Callable[[], float] = time.monotonic
     _secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     _failures: OrderedDict[bytes, _Failures] = field(default_factory=OrderedDict, repr=False)

@@ -64,7 +64,7 @@ class HsmProcesses:
         roles = [("fast", Role.FAST, fast), ("signing", Role.SLOW, signing)]
         self._kept = [
             KeptProcess(
-                f"{name}-{index}", role, directory.absolute(), self._place / f"{name}-{index}.sock", module_path,
+                f"{name}-{index}", role, count, directory.absolute(), self._place / f"{name}-{index}.sock", module_path,
                 limits, restarted,
             )
             for name, role, count in roles
@@ -105,6 +105,7 @@ class KeptProcess:
         self,
         name: str,
         role: Role,
+        one_of: int,
         directory: Path,
         socket: Path,
         module_path: str,
@@ -115,6 +116,7 @@ class KeptProcess:
         self.socket = socket
         self.complaint = ""
         self._arguments = ["--directory", str(directory), "--socket", str(socket), "--only", str(role)]
+        self._arguments += ["--one-of", str(one_of)]
         self._arguments += ["--module", module_path] if module_path else []
         self._limits = limits
         self._restarted = restarted

@@ -32,6 +32,7 @@ import uvloop
 from hsm import hardening
 from hsm.direct import DirectHsm
 from hsm.errors import HsmError, HsmUnavailable, LoginRefused
+from hsm.guard import GuardLimits
 from hsm.roles import Role
 from hsm.server import HsmServer, ServerLimits
 
@@ -79,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
         "--admit", type=_user, action="append", default=[], metavar="USER", help="another user, by name or id"
     )
     parser.add_argument("--connections", type=_positive, default=ServerLimits().connections, help="at once, at most")
+    parser.add_argument(
+        "--one-of", type=_positive, default=1, help="processes among which verifications are shared out, see hsm.guard"
+    )
     parser.add_argument("--ready-fd", type=int, default=None, help="say so here once it serves, and close it")
     parser.add_argument("--with-parent", action="store_true", help="end when standard input is closed, not by a signal")
     return parser
@@ -108,7 +112,7 @@ async def _serve(options: argparse.Namespace) -> int:
     loop.add_signal_handler(signal.SIGHUP, lambda: None)  # until there are keys to reload
     admitted = frozenset({os.getuid(), *options.admit})
     with ListeningPlace(options.socket, shared=bool(options.admit)) as place:
-        hsm = DirectHsm.open(options.directory, options.module or None)
+        hsm = DirectHsm.open(options.directory, options.module or None, GuardLimits().shared(options.one_of))
         try:
             server = HsmServer(hsm, options.only, admitted, ServerLimits(connections=options.connections))
             reloads: set[asyncio.Task[None]] = set()

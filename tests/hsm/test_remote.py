@@ -348,13 +348,13 @@ async def test_a_stored_key_is_reloaded_everywhere_before_the_answer(houses: Hou
     reloads: dict[str, int] = {}
 
     def counted(name: str, server: HsmServer) -> None:
-        original = server.housekeeping.reload
+        original = server.housekeeping.keys.reload
 
         async def reload() -> None:
             await original()
             reloads[name] = reloads.get(name, 0) + 1
 
-        server.housekeeping.reload = reload  # type: ignore[method-assign]
+        server.housekeeping.keys.reload = reload  # type: ignore[method-assign]
 
     for name in ("one", "two", "sign"):
         counted(name, await houses.open(name, Role.SLOW if name == "sign" else Role.FAST))
@@ -385,7 +385,7 @@ async def test_a_process_that_cannot_reload_is_not_used_until_it_could(houses: H
 
     async with houses.client("one", "two") as remote:
         for each in (one, two):
-            each.housekeeping.reload = refuse  # type: ignore[method-assign]
+            each.housekeeping.keys.reload = refuse  # type: ignore[method-assign]
         await remote.import_working_key(f"{under}/working", "MAC_KEY", under, bytes(16))
         assert sorted(each.ready for each in remote.links) == [False, True]
         for _ in range(10):
