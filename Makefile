@@ -22,7 +22,7 @@ endif
 # A virtual environment that was moved, or whose Python is gone, is made anew.
 $(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] && $(PY) -c '' 2>/dev/null || rm -f $(INSTALLED) $(BUILT))
 
-.PHONY: help system build proto demo test check lint types protos imports bench lock clean
+.PHONY: help system build proto demo test check lint types protos imports bench bench-hsm soak lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -31,6 +31,8 @@ help:
 	@echo 'make test            set up, check, test; PYTEST="tests/hsm -k mac" chooses tests'
 	@echo 'make check           lint, types, protos and imports: ruff, mypy, buf lint, the import rule'
 	@echo 'make bench           open-loop load beside a bare gRPC echo; BENCH="--seconds 5" passes options on'
+	@echo 'make bench-hsm       the HSM beside python-pkcs11, cryptography and psec; HSM="--rounds 3" passes options on'
+	@echo 'make soak            four clients on two HSM processes for a minute, keys rotated under them'
 	@echo 'make build           only set up: system packages, .venv, protobuf stubs, Cython'
 	@echo 'make proto           the protobuf stubs again'
 	@echo 'make lock            requirements.lock anew from pyproject.toml, newest versions'
@@ -88,6 +90,12 @@ test: check
 
 bench: $(BUILT)
 	@$(VENV)/bin/payswitch bench $(BENCH)
+
+bench-hsm: $(BUILT)
+	@$(PY) -m benchmarks.hsm $(HSM)
+
+soak: $(BUILT)
+	@$(PY) -m benchmarks.hsm --soak
 
 lock:
 	@deploy/bootstrap.sh
