@@ -1,5 +1,5 @@
-"""What the doctests of `hsm` find in their namespace: `load`, `run`, `one` and the `keys` of a workshop with a token of
-its own."""
+"""What the doctests of `hsm` find in their namespace: `load`, `load_in_token`, `run`, `one` and the `keys` of a workshop
+with a token of its own."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +24,12 @@ def hsm_in_doctests(request: pytest.FixtureRequest) -> Iterator[None]:
     from hsm.vectors.workshop import workshop
 
     with workshop(request.getfixturevalue("doctest_token")) as made:
-        names = {"load": made.load, "run": made.run, "one": made.one, "keys": made.context.keys}
+        names: dict[str, Any] = {
+            "load": made.load,
+            "load_in_token": made.load_in_token,
+            "run": made.run,
+            "one": made.one,
+        }
+        names["keys"] = made.context.keys
         node.dtest.globs.update(names)
         yield

@@ -1,8 +1,12 @@
 """What an HSM process is for: fast commands, slow ones, or both."""
 
 from enum import StrEnum
+from typing import Final
 
-from hsm.commands import SLOW
+SLOW: Final = frozenset(
+    {"open_envelopes", "sign", "sm2_decipher", "sm2_encipher", "sm2_sign", "sm2_verify", "verify_signatures"}
+)
+"""Commands of hundreds of µs an item: they run in threads, or in a process of their own."""
 
 
 class Role(StrEnum):

@@ -8,6 +8,7 @@ from typing import Final
 
 from hsm.commands import card, data, data_key, dukpt, emv, envelope, fpe, mac, pin, signature
 from hsm.commands.context import Command, Commands, Context
+from hsm.roles import SLOW
 
 __all__ = ["COMMANDS", "SLOW", "Command", "Context"]
 
@@ -23,8 +24,3 @@ COMMANDS: Final[Commands] = {
     **signature.COMMANDS,
     **envelope.COMMANDS,
 }
-
-SLOW: Final = frozenset(
-    {"open_envelopes", "sign", "sm2_decipher", "sm2_encipher", "sm2_sign", "sm2_verify", "verify_signatures"}
-)
-"""Commands of hundreds of µs an item: they run in threads, or in a process of their own."""

@@ -17,17 +17,40 @@ def seal(context: Context, items: Sequence[tuple[str, bytes, bytes]]) -> list[by
     """(key, bytes, associated data) -> nonce (12) ‖ ciphertext ‖ tag (16), AES-256-GCM (NIST SP 800-38D), in the token.
 
     Fails with KeyNotFound, KeyUsageError, InvalidCommand.
+
+    >>> key = load_in_token("SEALING", "FEFFE9928665731C6D6A8F9467308308" * 2, "AES")
+    >>> sealed = one("seal", key, b"data", b"where it belongs")
+    >>> len(sealed), one("unseal", key, sealed, b"where it belongs"), run("unseal", [(key, sealed, b"elsewhere")])
+    (32, b'data', [MacMismatch('sealed data does not verify')])
     """
     return _core.seal(context.token, context.keys, items)
 
 
 def unseal(context: Context, items: Sequence[tuple[str, bytes, bytes]]) -> list[bytes | Exception]:
-    """(key, sealed, associated data) -> bytes, or MacMismatch."""
+    """(key, sealed, associated data) -> bytes, or MacMismatch. The current key is tried, then the previous one.
+
+    Test case 16 of McGrew and Viega, The Galois/Counter Mode of Operation, revised, appendix B:
+
+    >>> key = load_in_token("SEALING", "FEFFE9928665731C6D6A8F9467308308" * 2, "AES")
+    >>> nonce, tag = bytes.fromhex("CAFEBABEFACEDBADDECAF888"), bytes.fromhex("76FC6ECE0F4E1768CDDF8853BB2D551B")
+    >>> ciphertext = bytes.fromhex(
+    ...     "522DC1F099567D07F47F37A32A84427D643A8CDCBFE5C0C97598A2BD2555D1AA"
+    ...     "8CB08E48590DBB3DA7B08B1056828838C5F61E6393BA7A0ABCC9F662")
+    >>> context = bytes.fromhex("FEEDFACEDEADBEEFFEEDFACEDEADBEEFABADDAD2")
+    >>> one("unseal", key, nonce + ciphertext + tag, context)[:8].hex().upper()
+    'D9313225F88406E5'
+    """
     return _core.unseal(context.token, context.keys, items)
 
 
 def keyed_hashes(context: Context, items: Sequence[tuple[str, bytes]]) -> list[bytes | Exception]:
-    """(key, data) -> HMAC-SHA-256 (FIPS 198-1), 32 bytes, in the token."""
+    """(key, data) -> HMAC-SHA-256 (FIPS 198-1), 32 bytes, in the token.
+
+    >>> import hmac
+    >>> key = load_in_token("HASHING", bytes(range(32)).hex(), "HMAC")
+    >>> one("keyed_hashes", key, b"6225880000001239") == hmac.digest(bytes(range(32)), b"6225880000001239", "sha256")
+    True
+    """
     return _core.keyed_hashes(context.token, context.keys, items)
 
 

@@ -28,6 +28,14 @@ class Workshop:
         self.context.keys[label] = _core.combine_host_key(label, usage, [mask, masked], kind, mode=mode)
         return label
 
+    def load_in_token(self, usage: str, value_hex: str, kind: str) -> str:
+        """As `load`, as a session object of the token. kind: "DES", "AES" or "HMAC"."""
+        label = self.load(usage, value_hex, kind)
+        token = self.context.token
+        handle = token.create_secret(self.key(label), _core.PERMISSIONS[usage])
+        self.context.keys[label] = _core.TokenKey(label, usage, token, kind, handle)
+        return label
+
     def put(self, key: _core.Key) -> str:
         """Keep a key that the core made; returns its label."""
         self.context.keys[key.label] = key
