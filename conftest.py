@@ -1,5 +1,5 @@
-"""What doctests of `hsm` find in their namespace: `load`, `load_in_token`, `run`, `one` and the `keys` of a workshop with
-a token of its own."""
+"""What doctests of `hsm` find in their namespace: `load`, `load_in_token`, `run`, `one`, and the `keys` of a workshop
+with a token of its own."""
 
 from collections.abc import Iterator
 from pathlib import Path
