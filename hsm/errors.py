@@ -59,6 +59,10 @@ class KeyBlockError(HsmError):
     """
 
 
+class PaddingError(HsmError):
+    """Deciphered data does not end in the padding it should have: it was changed, or is under another key or IV."""
+
+
 class InvalidCommand(HsmError):
     """The command itself is wrong: an unknown algorithm, a length no key or block can have, too much data."""
 

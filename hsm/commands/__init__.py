@@ -6,7 +6,7 @@ caller's process, the HSM process runs them behind a socket; both look them up h
 
 from typing import Final
 
-from hsm.commands import data, data_key, mac, pin, signature
+from hsm.commands import data, data_key, fpe, mac, pin, signature
 from hsm.commands.context import Command, Commands, Context
 
 __all__ = ["COMMANDS", "SLOW", "Command", "Context"]
@@ -16,6 +16,7 @@ COMMANDS: Final[Commands] = {
     **mac.COMMANDS,
     **data.COMMANDS,
     **data_key.COMMANDS,
+    **fpe.COMMANDS,
     **signature.COMMANDS,
 }
 

@@ -5,16 +5,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hsm import _core
+from hsm.failure_budget import FailureBudgets
 from hsm.guard import Guard
 
 
 @dataclass(slots=True)
 class Context:
-    """An open token, the keys by label (changed by whole entries only), and the guard of the verifications."""
+    """An open token, the keys by label (changed by whole entries only), and what bounds failed verifications: the guard
+    by key and subject, the budgets by key where there is no subject."""
 
     token: _core.Token
     keys: dict[str, _core.Key]
     guard: Guard = field(default_factory=Guard)
+    mac_failures: FailureBudgets = field(default_factory=FailureBudgets)
 
 
 Command = Callable[[Context, Sequence[Any]], list[Any]]
