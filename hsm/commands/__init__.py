@@ -6,7 +6,7 @@ caller's process, the HSM process runs them behind a socket; both look them up h
 
 from typing import Final
 
-from hsm.commands import data, data_key, fpe, mac, pin, signature
+from hsm.commands import data, data_key, emv, fpe, mac, pin, signature
 from hsm.commands.context import Command, Commands, Context
 
 __all__ = ["COMMANDS", "SLOW", "Command", "Context"]
@@ -18,6 +18,7 @@ COMMANDS: Final[Commands] = {
     **data_key.COMMANDS,
     **fpe.COMMANDS,
     **signature.COMMANDS,
+    **emv.COMMANDS,
 }
 
 SLOW: Final = frozenset({"sign"})

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Final
 
-from hsm.vectors import data, mac
+from hsm.vectors import data, emv, mac
 from hsm.vectors.checks import Checks
 
-CHECKS: Final[Checks] = {**mac.CHECKS, **data.CHECKS}
+CHECKS: Final[Checks] = {**mac.CHECKS, **data.CHECKS, **emv.CHECKS}
 
-ODD: Final[Mapping[str, str]] = {}
+ODD: Final[Mapping[str, str]] = {
+    "dcvv-003": "jPOS applies option B to a PAN of 12 digits, where EMV 4.3, Book 2, A1.4.2 falls back to option A",
+}
 """Vector id → why the product differs on purpose."""
