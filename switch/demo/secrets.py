@@ -38,6 +38,8 @@ def provide(state_dir: Path, token_dir: Path) -> SharedKeys:
         store = KeyStore(token)
         store.ensure("journal/seal", KeyUsage.SEALING)
         store.ensure("journal/hash", KeyUsage.HASHING)
+        store.ensure("vault/hash", KeyUsage.HASHING)
+        store.ensure("vault/wrapping", KeyUsage.KEY_WRAPPING)
         for label in _SIGNING:
             store.ensure(label, KeyUsage.SIGNING)
         _import(store, "unionpay/mmk", KeyUsage.KEY_TRANSPORT, clear["unionpay_mmk"])
