@@ -29,7 +29,7 @@ FROM payment_tokens AS p JOIN token_data_keys AS k ON k.requester = p.requester 
 
 _FIND_TOKENS = _STORED + "WHERE p.requester = $1 AND p.token = ANY ($2::text[])"
 
-_FIND_LIVE = _STORED + "WHERE p.requester = $1 AND p.pan_hash = ANY ($2::bytea[]) AND p.state IN (1, 2)"
+_FIND_LIVE = _STORED + "WHERE p.requester = $1 AND p.pan_hash = ANY ($2::bytea[]) AND p.pan_hash <> ''"
 
 _INSERT = """
 INSERT INTO payment_tokens (
@@ -51,10 +51,13 @@ UPDATE payment_tokens SET state = 3, last_four = '', pan_hash = '', sealed_pan =
 WHERE requester = $1 AND token = ANY ($2::text[]) AND state = ANY ($3::smallint[])
 """
 
+# Where rows are joined to a list, `= ANY` of the same list comes first: until the table has statistics the planner thinks
+# a requester's tokens few, and for the join alone would read them all.
 _NEXT_COUNTERS = """
 UPDATE payment_tokens AS p SET issued_counter = p.issued_counter + n.count
 FROM unnest($2::text[], $3::integer[]) AS n (token, count)
-WHERE p.requester = $1 AND p.token = n.token AND p.state = 1 AND p.issued_counter + n.count <= 65535
+WHERE p.requester = $1 AND p.token = ANY ($2::text[]) AND p.token = n.token AND p.state = 1
+  AND p.issued_counter + n.count <= 65535
 RETURNING p.token, p.issued_counter
 """
 
@@ -63,7 +66,7 @@ _REDEEM = """
 WITH redeemed AS (
     UPDATE payment_tokens AS p SET redeemed_counter = n.counter
     FROM unnest($2::text[], $3::integer[]) AS n (token, counter)
-    WHERE p.requester = $1 AND p.token = n.token AND p.state = 1
+    WHERE p.requester = $1 AND p.token = ANY ($2::text[]) AND p.token = n.token AND p.state = 1
       AND p.redeemed_counter < n.counter AND n.counter <= p.issued_counter
     RETURNING p.token),
 kept AS (

@@ -24,7 +24,7 @@ class VaultSettings:
     random_prefix: str = RANDOM_PREFIX
     payment_lifetime_ms: int = 15 * 60 * 1000
     data_key_period_ms: int = 30 * 24 * 60 * 60 * 1000
-    max_batch: int = 1024
+    max_batch: int = 256
 
     def __post_init__(self) -> None:
         if re.fullmatch(f"{UNASSIGNED_PREFIX}[0-9]{{0,3}}", self.random_prefix, re.ASCII) is None:

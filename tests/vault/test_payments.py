@@ -169,6 +169,16 @@ async def test_guessing_is_bounded(vault: Vault) -> None:
     assert await redeemed(vault, [payment, later]) == [Refusal.TOO_MANY_FAILURES] * 2
 
 
+async def test_a_replay_does_not_forgive_guesses(vault: Vault) -> None:
+    """Or whoever keeps one spent payment could guess for ever."""
+    [spent, wanted] = await issued(vault, await with_token(vault, fresh_pan()), 2)
+    await redeemed(vault, [spent])
+    guesses = [replace(wanted, cryptogram=bytes([0] * 7 + [number])) for number in range(3)]
+    for guess in guesses:
+        assert await redeemed(vault, [guess, spent]) == [Refusal.CRYPTOGRAM, Refusal.REPLAYED]
+    assert await redeemed(vault, [wanted]) == [Refusal.TOO_MANY_FAILURES]
+
+
 async def test_a_row_that_cannot_be_opened_is_not_spent(vault: Vault, tables: asyncpg.Pool) -> None:
     pan = fresh_pan()
     token = await with_token(vault, pan)

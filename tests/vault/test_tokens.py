@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import asyncpg
 import pytest
@@ -164,6 +165,11 @@ async def test_a_row_moved_to_another_requester_or_number_is_noticed(vault: Vaul
     [token, renamed] = await tokenized(vault, pan, moved)
     await vault.tokenize(ROAD, "thief", [fresh_pan()])
     await tables.execute("UPDATE payment_tokens SET requester = 'thief' WHERE token = $1", token)
+    await tables.execute(
+        "UPDATE token_data_keys AS t SET wrapped = s.wrapped FROM token_data_keys AS s"
+        " WHERE t.requester = 'thief' AND s.requester = $1",
+        REQUESTER,
+    )
     await tables.execute("UPDATE payment_tokens SET token = $2 WHERE token = $1", renamed, other)
     assert await vault.detokenize(ROAD, "thief", [token], "x") == [Refusal.BROKEN]
     assert await vault.detokenize(ROAD, REQUESTER, [token, other], "x") == [Refusal.UNKNOWN, Refusal.BROKEN]
@@ -231,6 +237,13 @@ async def test_rotation_moves_every_data_key_and_no_token(
             assert await later.detokenize(ROAD, f"shop-{index}", [token], "x") == [pans[index]]
     finally:
         hsm.context.keys["vault/wrapping"] = old_key
+
+
+async def test_a_data_key_that_another_rotation_moved_is_left_to_it(vault: Vault, store: PostgresTokenStore) -> None:
+    await tokenized(vault, fresh_pan())
+    [before] = await store.data_keys_not_under("vault/wrapping-2", 10)
+    await vault.rotate_wrapping(OPERATOR, "vault/wrapping-2")
+    assert await store.rewrap([(before, replace(before, wrapping_key="vault/wrapping-3"))]) == 0
 
 
 async def test_a_rotation_that_stopped_is_run_again(
