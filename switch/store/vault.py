@@ -51,8 +51,8 @@ UPDATE payment_tokens SET state = 3, last_four = '', pan_hash = '', sealed_pan =
 WHERE requester = $1 AND token = ANY ($2::text[]) AND state = ANY ($3::smallint[])
 """
 
-# Where rows are joined to a list, `= ANY` of the same list comes first: until the table has statistics the planner thinks
-# a requester's tokens few, and for the join alone would read them all.
+# Where rows are joined to a list, `= ANY` of the same list comes first: until the table has statistics the planner
+# thinks a requester's tokens few, and for the join alone would read them all.
 _NEXT_COUNTERS = """
 UPDATE payment_tokens AS p SET issued_counter = p.issued_counter + n.count
 FROM unnest($2::text[], $3::integer[]) AS n (token, count)
