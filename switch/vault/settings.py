@@ -11,7 +11,7 @@ class VaultSettings:
     """Labels of HSM keys, and bounds.
 
     hash_key (HASHING): finds a PAN's token. wrapping_key (KEY_WRAPPING): wraps new data keys. cryptogram_key
-    (EMV_CRYPTOGRAM, double-length, of a mode that may generate and verify: C or N). fpe_key (FPE_KEY).
+    (EMV_CRYPTOGRAM, double-length, of mode N: it generates and verifies). fpe_key (FPE_KEY).
     format_preserving: requesters whose tokens are made by that scheme; a requester keeps its first scheme for ever.
     random_prefix: 3 to 6 digits that begin with 999. max_batch: items of one call.
     """
