@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 
-from switch.domain.payment_token import PaymentToken, TokenScheme, TokenState
+from switch.domain.payment_token import PaymentToken, TokenScheme, TokenState, is_token
 from switch.ports import DataKey, StoredToken, TokenAccess
 from switch.store.sessions import Connection, Pool, Sessions
 
@@ -153,7 +153,7 @@ class PostgresTokenStore:
     # --- tokens -------------------------------------------------------------------------------------------------------
 
     async def find_tokens(self, requester: str, tokens: Sequence[str]) -> list[StoredToken | None]:
-        rows = await self._fetch(_FIND_TOKENS, requester, list(set(tokens)))
+        rows = await self._fetch(_FIND_TOKENS, requester, _names(tokens))
         found = {row["token"]: _stored_from(row) for row in rows}
         return [found.get(each) for each in tokens]
 
@@ -184,7 +184,7 @@ class PostgresTokenStore:
     async def move(
         self, requester: str, tokens: Sequence[str], sources: Sequence[TokenState], target: TokenState
     ) -> None:
-        names = sorted(set(tokens))
+        names = _names(tokens)
         if target is TokenState.DELETED:
             await self._fetch(_ERASE, requester, names, list(sources))
         else:
@@ -192,7 +192,7 @@ class PostgresTokenStore:
 
     async def next_counters(self, requester: str, tokens: Sequence[str]) -> list[int | None]:
         wanted = Counter(tokens)
-        names = sorted(wanted)
+        names = _names(tokens)
         rows = await self._fetch(_NEXT_COUNTERS, requester, names, [wanted[each] for each in names])
         last = {row["token"]: row["issued_counter"] for row in rows}
         counters: list[int | None] = []
@@ -219,6 +219,11 @@ class PostgresTokenStore:
     async def keep_accesses(self, accesses: Sequence[TokenAccess]) -> None:
         requesters, tokens = [each.requester for each in accesses], [each.token for each in accesses]
         await self._fetch(_KEEP_ACCESSES, requesters, tokens, *_access_columns(accesses))
+
+
+def _names(tokens: Sequence[str]) -> list[str]:
+    """Each token once. What is none, such as text that PostgreSQL cannot hold, is not looked for."""
+    return sorted({each for each in tokens if is_token(each)})
 
 
 def _access_columns(accesses: Sequence[TokenAccess]) -> tuple[list[Any], ...]:

@@ -92,8 +92,8 @@ class Vault:
         """The PANs, each behind a durable row of the access log with `reason` (1 to 200 characters, no number that
         could be a PAN). UNKNOWN, SUSPENDED (but for DISPUTES), DELETED, BROKEN.
         """
-        if not 0 < len(reason) <= MAX_REASON or _PAN_LIKE.search(reason):
-            raise ValueError("a reason has 1 to 200 characters, and no 13 digits in a row")
+        if not 0 < len(reason) <= MAX_REASON or not reason.isprintable() or _PAN_LIKE.search(reason):
+            raise ValueError("a reason has 1 to 200 printable characters, and no 13 digits in a row")
         if await self._enter(caller, Action.DETOKENIZE, requester, tokens) is TokenScheme.FORMAT_PRESERVING:
             found = await self._format_preserving.detokenize(requester, tokens)
         else:
@@ -110,14 +110,15 @@ class Vault:
         readable = READABLE[caller.role]
         rows = await self._store.find_tokens(requester, tokens)
         opened = iter(await self._sealing.open([row for row in rows if row and row.token.state in readable]))
-        return [
-            Refusal.UNKNOWN
-            if row is None
-            else next(opened)
-            if row.token.state in readable
-            else REFUSED_STATES[row.token.state]
-            for row in rows
-        ]
+        answers: list[Pan | Refusal] = []
+        for row in rows:
+            if row is None:
+                answers.append(Refusal.UNKNOWN)
+            elif row.token.state in readable:
+                answers.append(next(opened))
+            else:
+                answers.append(REFUSED_STATES[row.token.state])
+        return answers
 
     async def set_state(
         self, caller: Caller, requester: str, tokens: Sequence[str], state: TokenState

@@ -10,6 +10,7 @@ import pytest
 from vault_scene import DESK, OPERATOR, REQUESTER, ROAD, SHOP, StillClock, fresh_pan
 
 from hsm.direct import DirectHsm
+from switch.domain.money import Money
 from switch.domain.payment_token import PaymentToken, Refusal, TokenState, check_digit, is_token
 from switch.domain.sensitive import Pan
 from switch.store.vault import PostgresTokenStore
@@ -64,6 +65,18 @@ async def test_bad_items_stand_among_good_ones(vault: Vault) -> None:
         Refusal.UNKNOWN,
     ]
     assert await vault.tokenize(SHOP, REQUESTER, []) == []
+
+
+@pytest.mark.parametrize("text", ["\0", "\ud800", "9999\0", "٩" * 16])
+async def test_text_that_no_database_holds_is_an_unknown_token(vault: Vault, text: str) -> None:
+    pan = fresh_pan()
+    [token] = await tokenized(vault, pan)
+    asked = [text, token]
+    assert await vault.detokenize(ROAD, REQUESTER, asked, "x") == [Refusal.UNKNOWN, pan]
+    assert (await vault.show(SHOP, REQUESTER, asked))[0] is Refusal.UNKNOWN
+    assert (await vault.set_state(OPERATOR, REQUESTER, asked, TokenState.SUSPENDED))[0] is Refusal.UNKNOWN
+    wanted = [(each, Money(1, "CNY")) for each in asked]
+    assert await vault.issue_payments(SHOP, REQUESTER, wanted) == [Refusal.UNKNOWN, Refusal.SUSPENDED]
 
 
 async def test_two_at_once_give_one_token(make_vault: MakeVault) -> None:
@@ -199,7 +212,7 @@ async def test_no_pan_without_its_row(vault: Vault, tables: asyncpg.Pool) -> Non
         await tables.execute("ALTER TABLE token_accesses DROP CONSTRAINT closed")
 
 
-@pytest.mark.parametrize("reason", ["", "x" * 201, "card 6225880000001231"])
+@pytest.mark.parametrize("reason", ["", "x" * 201, "card 6225880000001231", "a\0"])
 async def test_a_reason_is_short_and_no_pan(vault: Vault, reason: str) -> None:
     with pytest.raises(ValueError, match="a reason has"):
         await vault.detokenize(ROAD, REQUESTER, [], reason)
