@@ -7,6 +7,7 @@ function returns, and never becomes a Python object. Commands take lists; an ite
 from cpython.pythread cimport PyThread_type_lock
 
 from hsm._libcrypto cimport DES_key_schedule, EVP_CIPHER_CTX
+from hsm._libcrypto_ec cimport BIGNUM, EC_GROUP
 from hsm._pkcs11 cimport CK_BYTE, CK_RV, CK_ULONG
 
 cdef extern from "locked.h" nogil:
@@ -64,6 +65,7 @@ cdef struct Secret:
     DES_key_schedule schedules[3]
     EVP_CIPHER_CTX *encipher  # AES and SM4: ECB without padding, kept open
     EVP_CIPHER_CTX *decipher
+    CK_BYTE public_point[65]  # of an SM2 scalar: 04 ‖ x ‖ y
 
 # How to run one block. `host` set: a key on the host. Else the token: with kept-open sessions where a key has them.
 cdef struct Cipher:
@@ -106,6 +108,8 @@ cdef class Token:
     cdef bytes attribute(self, CK_ULONG handle, CK_ULONG kind)
     cdef CK_ULONG take_signing_session(self) except? 0
     cdef object copy(self, CK_ULONG handle, void *template)
+    # ECDH without the lock: `point` (65 bytes, on the curve) -> the x coordinate, 32 bytes of locked memory.
+    cdef CK_RV agree(self, CK_ULONG session, CK_ULONG handle, const CK_BYTE *point, CK_BYTE *shared) noexcept nogil
 
 cdef class Key:
     """A label, one usage, one mode; `cipher` runs blocks with it, wherever it lives."""
@@ -118,6 +122,7 @@ cdef class Key:
 cdef class TokenKey(Key):
     """A key in the token. `kind`: "DES", "AES", "HMAC", "RSA" or "EC"; `handle`: its session copy."""
     cdef readonly str kind
+    cdef readonly bytes public_point  # of an EC key: 04 ‖ x ‖ y; else None
     cdef int _open_ecb(self, Token token) except -1
 
 cdef class HostKey(Key):
@@ -147,6 +152,13 @@ cdef void host_block(Secret *secret, bint encrypt, CK_BYTE *block) noexcept nogi
 # Single DES with the first, second or third part of a DES secret: part 0, 1 or 2.
 cdef void single_des_block(Secret *secret, int part, bint encrypt, CK_BYTE *block) noexcept nogil
 
+# --- SM2 -------------------------------------------------------------------------------------------------------------
+
+# The curve, with OpenSSL's locked heap ready for its secrets. Raises HsmUnavailable if memory cannot be locked.
+cdef const EC_GROUP *sm2_curve() except NULL
+# A private scalar of 32 bytes into a number of the secure heap; False unless it is from 1 to n - 2.
+cdef bint read_sm2_scalar(const CK_BYTE *value, BIGNUM *number) noexcept nogil
+
 # --- running blocks, wherever the key lives ---------------------------------------------------------------------------
 
 # En- or decipher one block in place; `output` is working space of 48 bytes. For keys that may be in the token the caller
@@ -155,8 +167,8 @@ cdef CK_RV run_block(Cipher *cipher, bint encrypt, CK_BYTE *block, CK_BYTE *outp
 # CMAC (NIST SP 800-38B) of `length` bytes with a host key of DES, AES or SM4: 8 or 16 bytes.
 cdef void host_cmac(Secret *secret, const CK_BYTE *data, Py_ssize_t length, CK_BYTE *mac) noexcept nogil
 
-# MAC of `data` by a name of `hsm.algorithms` with a key on the host, into `mac` (32 bytes of room); returns its length.
-# Raises InvalidCommand where name and key do not fit.
+# MAC of `data` by a name of `hsm.algorithms`, in the shape and length it says, with a key on the host, into `mac` (32
+# bytes of room); returns its length. Raises InvalidCommand where name and key do not fit.
 cdef int mac_with(Secret *secret, str algorithm, bytes data, CK_BYTE *mac) except -1
 
 # --- PIN blocks (ISO 9564-1), under the token's lock, in its scratch --------------------------------------------------

@@ -3,7 +3,8 @@
 
 One C-level function per command. Clear PINs and clear working keys exist only in locked, wiped C memory. The parts:
 `core/memory.pxi` locked memory; `core/module.pxi` the PKCS #11 module; `core/session.pxi` a logged-in token;
-`core/key.pxi` keys; `core/pin.pxi` PIN blocks; `core/mac.pxi` MACs; `core/command.pxi` the commands over lists.
+`core/sm2.pxi` SM2 keys; `core/key.pxi` keys; `core/pin.pxi` PIN blocks; `core/mac.pxi` MACs; `core/command.pxi` the
+commands over lists.
 """
 
 import os
@@ -39,11 +40,13 @@ from posix.fcntl cimport O_RDONLY, open as open_file
 from posix.unistd cimport close as close_file, read as read_file
 
 from hsm._libcrypto cimport *
+from hsm._libcrypto_ec cimport *
 from hsm._pkcs11 cimport *
 
 include "core/memory.pxi"
 include "core/module.pxi"
 include "core/session.pxi"
+include "core/sm2.pxi"
 include "core/key.pxi"
 include "core/pin.pxi"
 include "core/mac.pxi"

@@ -1,11 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 """Encryption of data under data keys, in blocks of ECB that this module chains. The typed face is `_data.pyi`.
 
-All chaining runs over the key's own kept-open ECB context, so the contexts keep no state between items. What `reencipher`
-deciphers stays in a buffer on the stack, 512 bytes at a time, and is wiped.
+All chaining runs over the key's own kept-open ECB context, which keeps no state between items. What `reencipher`
+deciphers is in a buffer on the stack, 512 bytes at a time, and is enciphered in place. Where libcrypto fails, nothing
+is given out: it would be clear.
 """
 
-from hsm.errors import HsmError, InvalidCommand, PaddingError
+from hsm.errors import HsmError, HsmUnavailable, InvalidCommand, PaddingError
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.string cimport memcpy, memset
@@ -99,7 +100,8 @@ cdef bytes encipher_one(dict keys, str label, str mode, str padding, bytes iv, b
         pointer[length] = 0x80
     elif method == COUNTED:
         memset(pointer + length, <int>(padded - length), padded - length)
-    run_chain(&chain, True, pointer, padded)
+    if not run_chain(&chain, True, pointer, padded):
+        raise failed(pointer, padded)
     return output
 
 
@@ -117,7 +119,8 @@ cdef bytes decipher_one(dict keys, str label, str mode, str padding, bytes iv, b
     output = PyBytes_FromStringAndSize(NULL, length)
     pointer = <CK_BYTE *>PyBytes_AS_STRING(output)
     memcpy(pointer, PyBytes_AS_STRING(data), length)
-    run_chain(&chain, False, pointer, length)
+    if not run_chain(&chain, False, pointer, length):
+        raise failed(pointer, length)
     if method == UNPADDED:
         return output
     kept = without_padding(method, pointer + length - chain.size, chain.size)
@@ -144,11 +147,17 @@ cdef bytes reencipher_one(dict keys, str source, str source_mode, bytes source_i
     while offset < length:
         here = length - offset if length - offset < CHUNK_BYTES else CHUNK_BYTES
         memcpy(clear, PyBytes_AS_STRING(data) + offset, here)
-        run_chain(&decipher_chain, False, clear, here)
-        run_chain(&encipher_chain, True, clear, here)  # in place: what is copied out is never clear
+        if not (run_chain(&decipher_chain, False, clear, here) and run_chain(&encipher_chain, True, clear, here)):
+            raise failed(clear, CHUNK_BYTES)
         memcpy(PyBytes_AS_STRING(output) + offset, clear, here)
         offset += here
     return output
+
+
+cdef object failed(CK_BYTE *data, Py_ssize_t length):
+    """The error for a cipher that did not run; wipes what may be clear."""
+    OPENSSL_cleanse(data, length)
+    return HsmUnavailable("libcrypto does not encipher")
 
 
 # --- what an item says ------------------------------------------------------------------------------------------------
@@ -196,26 +205,24 @@ cdef int check_whole(Chain *chain, Py_ssize_t length) except -1:
 
 # --- chaining (NIST SP 800-38A), in place -----------------------------------------------------------------------------
 
-cdef void run_chain(Chain *chain, bint encrypt, CK_BYTE *data, Py_ssize_t length) noexcept nogil:
-    """Whole blocks, but for the end of CTR. May be called again with what follows."""
+cdef bint run_chain(Chain *chain, bint encrypt, CK_BYTE *data, Py_ssize_t length) noexcept nogil:
+    """Whole blocks, but for the end of CTR. May be called again with what follows. False: libcrypto failed."""
     if chain.mode == ECB:
-        run_blocks(chain.secret, encrypt, data, length)
-    elif chain.mode == CTR:
-        run_counter(chain, data, length)
-    elif encrypt:
-        encipher_cbc(chain, data, length)
-    else:
-        decipher_cbc(chain, data, length)
+        return run_blocks(chain.secret, encrypt, data, length)
+    if chain.mode == CTR:
+        return run_counter(chain, data, length)
+    return encipher_cbc(chain, data, length) if encrypt else decipher_cbc(chain, data, length)
 
 
-cdef void run_blocks(Secret *secret, bint encrypt, CK_BYTE *data, Py_ssize_t length) noexcept nogil:
+cdef bint run_blocks(Secret *secret, bint encrypt, CK_BYTE *data, Py_ssize_t length) noexcept nogil:
     cdef Py_ssize_t offset
     cdef int done = 0
     if secret.family == DES:
         for offset in range(0, length, 8):
             host_block(secret, encrypt, data + offset)
-    elif length:
-        EVP_CipherUpdate(secret.encipher if encrypt else secret.decipher, data, &done, data, <int>length)
+        return True
+    return length == 0 or EVP_CipherUpdate(
+        secret.encipher if encrypt else secret.decipher, data, &done, data, <int>length) == 1 and done == length
 
 
 cdef inline void add_bytes(CK_BYTE *data, const CK_BYTE *other, Py_ssize_t length) noexcept nogil:
@@ -224,29 +231,33 @@ cdef inline void add_bytes(CK_BYTE *data, const CK_BYTE *other, Py_ssize_t lengt
         data[index] ^= other[index]
 
 
-cdef void encipher_cbc(Chain *chain, CK_BYTE *data, Py_ssize_t length) noexcept nogil:
+cdef bint encipher_cbc(Chain *chain, CK_BYTE *data, Py_ssize_t length) noexcept nogil:
     cdef Py_ssize_t offset = 0
     while offset < length:
         add_bytes(data + offset, chain.vector, chain.size)
-        host_block(chain.secret, True, data + offset)
+        if not run_blocks(chain.secret, True, data + offset, chain.size):
+            return False
         memcpy(chain.vector, data + offset, chain.size)
         offset += chain.size
+    return True
 
 
-cdef void decipher_cbc(Chain *chain, CK_BYTE *data, Py_ssize_t length) noexcept nogil:
+cdef bint decipher_cbc(Chain *chain, CK_BYTE *data, Py_ssize_t length) noexcept nogil:
     cdef CK_BYTE before[CHUNK_BYTES + 16]  # the vector, then the chunk's own blocks as they came
     cdef Py_ssize_t offset = 0, here
     while offset < length:
         here = length - offset if length - offset < CHUNK_BYTES else CHUNK_BYTES
         memcpy(before, chain.vector, chain.size)
         memcpy(before + chain.size, data + offset, here)
-        run_blocks(chain.secret, False, data + offset, here)
+        if not run_blocks(chain.secret, False, data + offset, here):
+            return False
         add_bytes(data + offset, before, here)
         memcpy(chain.vector, before + here, chain.size)
         offset += here
+    return True
 
 
-cdef void run_counter(Chain *chain, CK_BYTE *data, Py_ssize_t length) noexcept nogil:
+cdef bint run_counter(Chain *chain, CK_BYTE *data, Py_ssize_t length) noexcept nogil:
     cdef CK_BYTE stream[CHUNK_BYTES]
     cdef Py_ssize_t offset = 0, here, index
     while offset < length:
@@ -254,10 +265,12 @@ cdef void run_counter(Chain *chain, CK_BYTE *data, Py_ssize_t length) noexcept n
         for index in range(0, here, 16):
             memcpy(stream + index, chain.vector, 16)
             count_up(chain.vector)
-        run_blocks(chain.secret, True, stream, (here + 15) & ~<Py_ssize_t>15)
+        if not run_blocks(chain.secret, True, stream, (here + 15) & ~<Py_ssize_t>15):
+            return False
         add_bytes(data + offset, stream, here)
         offset += here
     OPENSSL_cleanse(stream, sizeof(stream))
+    return True
 
 
 cdef void count_up(CK_BYTE *counter) noexcept nogil:

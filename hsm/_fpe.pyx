@@ -1,10 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 """Format-preserving encryption: FF1 and FF3-1. The typed face is `_fpe.pyi`.
 
-Both are Feistel networks over two halves of the text, each a number below radix^length. Here a half is at most 2^96, which
-FF3-1 demands and FF1 does not: so numbers fit 128 bits and one AES block makes a round. AES runs over kept-open ECB
-contexts; FF3-1 enciphers under the key's bytes in reverse order, in a context that lives as long as one command.
-The arithmetic on the text takes a time that depends on the text; that on the key does not.
+Both are Feistel networks over two halves of the text, each a number below radix^length. Here a half is at most 2^96,
+which FF3-1 demands and FF1 does not: so numbers fit 128 bits and one AES block makes a round. AES runs over kept-open
+ECB contexts; FF3-1 enciphers under the key's bytes in reverse order, in a context that lives as long as one command.
+The arithmetic on the text takes a time that depends on the text; what is done with the key does not.
 """
 
 from hsm.errors import HsmError, HsmUnavailable, InvalidCommand
@@ -41,6 +41,7 @@ cdef enum:
 # One text on its way through the rounds.
 cdef struct Feistel:
     EVP_CIPHER_CTX *cipher
+    bint failed  # libcrypto did not encipher: the outcome would be no secret
     int rounds
     uint128 halves[2]
     uint128 moduli[2]  # of the half that an even and an odd round changes
@@ -124,6 +125,8 @@ cdef str run_one(dict keys, ReversedKey reversed_key, bint encrypt, str label, s
         feistel.halves[0] = to_number(numerals, left, radix, reverse)
         feistel.halves[1] = to_number(numerals + left, length - left, radix, reverse)
         run_rounds(&feistel, encrypt)
+        if feistel.failed:
+            raise HsmUnavailable("libcrypto does not encipher")
         to_numerals(feistel.halves[0], numerals, left, radix, reverse)
         to_numerals(feistel.halves[1], numerals + left, length - left, radix, reverse)
         return write_numerals(numerals, length, alphabet)
@@ -242,9 +245,10 @@ cdef void run_rounds(Feistel *feistel, bint encrypt) noexcept nogil:
             feistel.halves[0] = changed
 
 
-cdef inline void run_aes(EVP_CIPHER_CTX *cipher, CK_BYTE *block) noexcept nogil:
+cdef inline void run_aes(Feistel *feistel, CK_BYTE *block) noexcept nogil:
     cdef int length = 0
-    EVP_CipherUpdate(cipher, block, &length, block, 16)
+    if EVP_CipherUpdate(feistel.cipher, block, &length, block, 16) != 1:
+        feistel.failed = True
 
 
 cdef uint128 round_sum(Feistel *feistel, int number, uint128 half) noexcept nogil:
@@ -259,7 +263,7 @@ cdef uint128 round_sum(Feistel *feistel, int number, uint128 half) noexcept nogi
             block[15 - index] = <CK_BYTE>(half >> (8 * index))
         for index in range(16):
             block[index] ^= feistel.state[index]
-        run_aes(feistel.cipher, block)
+        run_aes(feistel, block)
         for index in range(feistel.sum_bytes):
             result = result << 8 | block[index]
         return result
@@ -268,7 +272,7 @@ cdef uint128 round_sum(Feistel *feistel, int number, uint128 half) noexcept nogi
     for index in range(4):
         block[15 - index] = feistel.tweaks[number & 1][index]
     block[12] ^= <CK_BYTE>number
-    run_aes(feistel.cipher, block)
+    run_aes(feistel, block)
     for index in range(16):
         result = result << 8 | block[15 - index]
     return result
@@ -291,14 +295,14 @@ cdef int start_ff1(Feistel *feistel, int radix, int length, bytes tweak) except 
         1, 2, 1, 0, radix >> 8, radix & 255, FF1_ROUNDS, length // 2 & 255, 0, 0, 0, length,
         0, 0, tweak_length >> 8, tweak_length & 255,
     ]
-    run_aes(feistel.cipher, feistel.state)
+    run_aes(feistel, feistel.state)
     memset(data, 0, sizeof(data))
     memcpy(data, PyBytes_AS_STRING(tweak), tweak_length)
     total = (tweak_length + feistel.number_bytes + 1 + 15) & ~15
     for offset in range(0, total - 16, 16):
         for index in range(16):
             feistel.state[index] ^= data[offset + index]
-        run_aes(feistel.cipher, feistel.state)
+        run_aes(feistel, feistel.state)
     memcpy(feistel.template, data + total - 16, 16)
     return 0
 

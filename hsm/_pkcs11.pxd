@@ -46,6 +46,9 @@ cdef enum:
     CKA_PUBLIC_EXPONENT = 0x122
     CKA_VALUE_LEN = 0x161
     CKA_EXTRACTABLE = 0x162
+    CKA_EC_PARAMS = 0x180
+
+    CKD_NULL = 1
 
     CKM_RSA_PKCS_KEY_PAIR_GEN = 0x0000
     CKM_SHA256_RSA_PKCS = 0x0040
@@ -53,6 +56,8 @@ cdef enum:
     CKM_DES3_ECB = 0x0132
     CKM_SHA256_HMAC = 0x0251
     CKM_GENERIC_SECRET_KEY_GEN = 0x0350
+    CKM_EC_KEY_PAIR_GEN = 0x1040
+    CKM_ECDH1_DERIVE = 0x1050
     CKM_AES_KEY_GEN = 0x1080
     CKM_AES_ECB = 0x1081
     CKM_AES_GCM = 0x1087
@@ -87,6 +92,13 @@ ctypedef struct CK_GCM_PARAMS:
     CK_BYTE *pAAD
     CK_ULONG ulAADLen
     CK_ULONG ulTagBits
+
+ctypedef struct CK_ECDH1_DERIVE_PARAMS:
+    CK_ULONG kdf
+    CK_ULONG ulSharedDataLen
+    CK_BYTE *pSharedData
+    CK_ULONG ulPublicDataLen
+    CK_BYTE *pPublicData
 
 ctypedef struct CK_C_INITIALIZE_ARGS:
     void *CreateMutex
@@ -137,6 +149,8 @@ ctypedef CK_RV (*generate_key_function)(CK_ULONG, CK_MECHANISM *, CK_ATTRIBUTE *
 ctypedef CK_RV (*generate_key_pair_function)(CK_ULONG, CK_MECHANISM *, CK_ATTRIBUTE *, CK_ULONG,
                                     CK_ATTRIBUTE *, CK_ULONG,
                                     CK_ULONG *, CK_ULONG *) noexcept nogil
+ctypedef CK_RV (*derive_key_function)(CK_ULONG, CK_MECHANISM *, CK_ULONG, CK_ATTRIBUTE *, CK_ULONG,
+                                      CK_ULONG *) noexcept nogil
 
 ctypedef struct CK_FUNCTION_LIST:
     CK_VERSION version
@@ -202,7 +216,7 @@ ctypedef struct CK_FUNCTION_LIST:
     generate_key_pair_function C_GenerateKeyPair
     void *C_WrapKey
     void *C_UnwrapKey
-    void *C_DeriveKey
+    derive_key_function C_DeriveKey
     void *C_SeedRandom
     void *C_GenerateRandom
     void *C_GetFunctionStatus

@@ -3,7 +3,8 @@
 ISO/IEC 9797-1:2011 block-cipher MACs, as long as the cipher's block (8 or 16 bytes):
 
 - `iso9797-alg1-pad1`, `-pad2`, `-pad3`: algorithm 1, CBC-MAC; with DES for a single-length DES key (ANSI X9.9), with
-  triple DES for longer ones, with AES or SM4 for their keys. Only safe where all messages have one length.
+  triple DES for longer ones, with AES or SM4 for their keys. With padding 1 or 2 it is only safe where all messages
+  have one length.
 - `iso9797-alg3-pad1`, `-pad2`, `-pad3`: algorithm 3, the retail MAC (ANSI X9.19); needs a DES key of double length.
 - padding method 1: zeros as needed (empty data: one block of zeros); 2: a one bit, then zeros; 3: method 1 behind a
   block that holds the data's length in bits.
@@ -14,8 +15,8 @@ CMAC and HMAC:
 - `hmac-sha256`, `hmac-sm3`: FIPS 198-1 under a key of kind HMAC, 32 bytes, over SHA-256 (FIPS 180-4) or SM3
   (GB/T 32905-2016).
 
-A shorter MAC has a name of its own, so that no caller accepts one by mistake: `-8` or `-4` behind any of the block-cipher
-MACs, `-16` behind the HMACs, for the first so many bytes. ANSI X9.24-3 and EMV send 4 to 8.
+A shorter MAC has a name of its own, so that no caller accepts one by mistake: `-8` or `-4` behind `cmac` and the names
+of ISO/IEC 9797-1, `-16` behind the HMACs, for the first so many bytes.
 
 UnionPay (Q/CUP 006): algorithm 3 for a double-length key, 1 for a single-length one, padding method 1:
 
@@ -27,7 +28,9 @@ UnionPay's terminals send the "ECB MAC" under a single- or double-length key: th
 the last zero-padded, is written as 16 upper-case hexadecimal characters A ‖ B; the MAC is E(K, E(K, A) xor B):
 
 - `cup-ecb`: field 64: its first 4 bytes as 8 upper-case hexadecimal characters (ASCII).
-- `cup-ecb-binary`: all 8 bytes. Whoever may reorder a message's blocks keeps its MAC: use it towards such terminals only.
+- `cup-ecb-binary`: all 8 bytes.
+
+A message whose blocks change places keeps its ECB MAC: use it towards such terminals only.
 
 A label may carry the state of a working key: `unionpay/mak` is the current one, `unionpay/mak?pending` the one
 imported and not yet activated, `unionpay/mak?previous` the one before. Verification under a plain label tries the

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from hsm.commands import COMMANDS, SLOW, Context
 from hsm.errors import HsmUnavailable, InvalidCommand
+from hsm.failure_budget import FailureBudgets
+from hsm.guard import DEFAULT_LIMITS, Guard, GuardLimits
 from hsm.keys import KeyStore, KeyUsage
 from hsm.token import open_token
 
@@ -22,18 +24,23 @@ SIGNING_THREADS: Final = 2
 class DirectHsm:
     """Commands over the keys of a store. Items that fail yield an `HsmError` in their place; a bug raises."""
 
-    def __init__(self, store: KeyStore) -> None:
+    def __init__(self, store: KeyStore, limits: GuardLimits = DEFAULT_LIMITS) -> None:
         self.store = store
-        self.context = Context(store.token.core, store.keys)
+        self.context = Context(store.token.core, store.keys, Guard(limits), FailureBudgets(limits))
         self._closed = False
         self._threads = ThreadPoolExecutor(SIGNING_THREADS, thread_name_prefix="hsm-sign")
 
     @classmethod
-    def open(cls, directory: str | os.PathLike[str], module_path: str | os.PathLike[str] | None = None) -> "DirectHsm":
+    def open(
+        cls,
+        directory: str | os.PathLike[str],
+        module_path: str | os.PathLike[str] | None = None,
+        limits: GuardLimits = DEFAULT_LIMITS,
+    ) -> "DirectHsm":
         """Open the token of a directory and load its keys; `close` ends both. Raises HsmUnavailable."""
         token = open_token(directory, module_path)
         try:
-            return cls(KeyStore(token))
+            return cls(KeyStore(token), limits)
         except BaseException:
             token.close()
             raise

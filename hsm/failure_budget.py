@@ -1,7 +1,7 @@
 """Bounds how fast a MAC can be guessed, where every message of a link is a subject of its own.
 
-Each key may fail `per_second` verifications a second, with `burst` in reserve. A key that has spent them verifies nothing
-until a fraction of a second has passed; a key is never refused for long, since whoever can send bad messages could
+Each key may fail `per_second` verifications a second, with `burst` in reserve. A key that has spent them verifies
+nothing until a fraction of a second has passed; it is never refused for long, since whoever can send bad messages could
 otherwise close the link for good. With the defaults a MAC of 4 bytes withstands 2^31 / 50 s, more than a year.
 """
 
@@ -17,14 +17,15 @@ from hsm.guard import GuardLimits
 class FailureBudgets:
     """One per process, as `hsm.guard.Guard`, and as little thread-safe. Keeps only keys that failed lately."""
 
-    limits: GuardLimits = GuardLimits()
+    limits: GuardLimits = field(default_factory=GuardLimits)
     clock: Callable[[], float] = time.monotonic
     _spent: dict[str, tuple[float, float]] = field(default_factory=dict, repr=False)  # label: failures, as of seconds
 
     def untouched(self, count: int) -> bool:
         """Whether so many verifications need no look at their keys: none failed lately, and all of them may fail."""
-        for label in list(self._spent):
-            self._spent_now(label)
+        if self._spent:
+            for label in list(self._spent):
+                self._spent_now(label)
         return not self._spent and count <= self.limits.burst
 
     def refused(self, label: str) -> TooManyFailures | None:

@@ -5,7 +5,8 @@ A token directory (0700) holds:
 - `softhsm2.conf`: SoftHSM's configuration, written anew at each use, so that the directory may be moved;
 - `tokens/`: SoftHSM's own files; it appears by one rename once the token is complete, so its existence means "ready";
 - `user-pin`, `officer-pin` (0600): random, read by the core straight into locked memory, never on argv or environment;
-- `working-keys.json` (0600): working keys under a token key, see `hsm.keys`;
+- `keys.json` (0600): every key version with its state, and the values of keys on the host under a token key, see
+  `hsm.key_file`; `key-audit.jsonl` (0600): what was done to keys, see `hsm.audit`;
 - `lock`: the file lock under which processes create the token, log in, make keys and write files.
 
 Only the path of the configuration goes into the environment (`SOFTHSM2_CONF`): SoftHSM knows no other way.
@@ -115,7 +116,7 @@ class OpenToken:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the directory's lock: nobody else creates keys or writes working keys meanwhile."""
+        """Hold the directory's lock: nobody else changes keys meanwhile."""
         with file_lock(self.directory / "lock"):
             yield
 
@@ -161,10 +162,10 @@ def _create(place: Path, module: str) -> None:
         _core.initialise_token(TOKEN_LABEL, str(place / "officer-pin"), str(place / "user-pin"))
     for folder, _, files in os.walk(unfinished, topdown=False):
         for each in files:
-            _sync(Path(folder) / each)
-        _sync(Path(folder))
+            sync_directory(Path(folder) / each)
+        sync_directory(Path(folder))
     unfinished.rename(place / "tokens")
-    _sync(place)
+    sync_directory(place)
 
 
 def open_token(directory: str | os.PathLike[str], module_path: str | os.PathLike[str] | None = None) -> OpenToken:
@@ -228,10 +229,10 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync_directory(path.parent)
 
 
-def _sync(path: Path) -> None:
+def sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

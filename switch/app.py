@@ -21,15 +21,16 @@ from adapters.issuer.hub import IssuerHub
 from adapters.unionpay.channel import UnionPayChannel
 from adapters.unionpay.settings import UnionPaySettings
 from adapters.wechat.channel import WeChatChannel, WeChatSettings
-from hsm.direct import DirectHsm
+from hsm.errors import HsmError, HsmUnavailable
 from payswitch.v1 import authorization_pb2, authorization_pb2_grpc, issuer_pb2, issuer_pb2_grpc
 from switch import pki
 from switch.api import wire
 from switch.api.authorization_service import AuthorizationServicer
 from switch.api.identity import Doorkeeper
-from switch.api.issuer_service import IssuerServicer
+from switch.api.issuer_service import IssuerServicer, LinkFault
 from switch.config import Settings, split_address
 from switch.domain.states import Operation
+from switch.hsm_wiring import HsmAccess, open_hsm
 from switch.ops import logs, metrics
 from switch.ops.checks import Check, NotReady, Readiness
 from switch.ops.health import CHANNEL_PREFIX, HealthStatus
@@ -110,8 +111,8 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     journal = PostgresJournal(pool)
     counters = RedisCounters(redis_url)
     lifecycle.on_close("counters", counters.close)
-    hsm = DirectHsm.open(settings.token_dir, module_path=settings.hsm.module or None)
-    lifecycle.on_close("hsm", _closing(hsm.close))
+    access = await open_hsm(settings, lifecycle)
+    hsm = access.hsm
 
     road: Road | None = None
     leases = PostgresLeases(pool, lease_s=settings.lease_ms / 1000)
@@ -142,7 +143,7 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     backlog = asyncio.create_task(_watch_backlog(journal), name="backlog")
     lifecycle.on_close("backlog", lambda: _cancelled(backlog))
 
-    readiness = _readiness(pool, counters, hsm, channels)
+    readiness = _readiness(pool, counters, access, channels)
     health = HealthStatus(readiness, [AUTHORIZATION_SERVICE, ISSUER_SERVICE])
     doorkeeper = Doorkeeper(pki.participant_of)
     authorizations = AuthorizationServicer(
@@ -151,7 +152,7 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     issuers = IssuerServicer(
         hub,
         authenticate=lambda context: doorkeeper.admit(context, "issuer"),
-        pin_key_check_value=hsm.key_check_value,
+        pin_key_check_value=partial(_pin_key_check_value, access),
         process_name=f"switch-{ownership.slot}",
     )
     server, port = await _grpc_server(settings, authorizations, issuers)
@@ -278,7 +279,7 @@ def _resolve_settings(settings: Settings) -> ResolveSettings:
     )
 
 
-def _readiness(pool: Pool, counters: RedisCounters, hsm: DirectHsm, channels: dict[str, Channel]) -> Readiness:
+def _readiness(pool: Pool, counters: RedisCounters, hsm: HsmAccess, channels: dict[str, Channel]) -> Readiness:
     async def database() -> str:
         await pool.fetchval("SELECT 1")
         return "answers"
@@ -286,12 +287,6 @@ def _readiness(pool: Pool, counters: RedisCounters, hsm: DirectHsm, channels: di
     async def redis() -> str:
         if not await counters.ready():
             raise NotReady("does not answer; risk continues by policy")
-        return "answers"
-
-    async def keys() -> str:
-        [tag] = await hsm.keyed_hashes([("journal/hash", b"readiness")])
-        if isinstance(tag, Exception):
-            raise NotReady(type(tag).__name__)
         return "answers"
 
     def channel_probe(channel: Channel) -> Callable[[], Awaitable[str]]:
@@ -303,9 +298,18 @@ def _readiness(pool: Pool, counters: RedisCounters, hsm: DirectHsm, channels: di
 
         return probe
 
-    checks = [Check("database", database), Check("counters", redis, required=False), Check("hsm", keys)]
+    checks = [Check("database", database), Check("counters", redis, required=False), Check("hsm", hsm.probe)]
     checks += [Check(CHANNEL_PREFIX + name, channel_probe(each), required=False) for name, each in channels.items()]
     return Readiness(checks)
+
+
+async def _pin_key_check_value(access: HsmAccess, label: str) -> str:
+    try:
+        return await access.key_check_value(label)
+    except HsmUnavailable:
+        raise LinkFault(grpc.StatusCode.UNAVAILABLE, "the HSM is not available") from None
+    except HsmError:
+        raise LinkFault(grpc.StatusCode.FAILED_PRECONDITION, f"the switch has no PIN key {label}") from None
 
 
 def _watch(road: Road) -> None:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
+from switch.hsm_cli import hsm_app
+from switch.keys_cli import app as keys_app
+
 if TYPE_CHECKING:
     from switch.config import Settings
     from switch.pki import Authority
@@ -27,6 +30,8 @@ app = typer.Typer(
 )
 pki_app = typer.Typer(name="pki", help="Development certificates: an authority, the switch's, participants'.")
 app.add_typer(pki_app, no_args_is_help=True)
+app.add_typer(hsm_app, no_args_is_help=True)
+app.add_typer(keys_app, no_args_is_help=True)
 
 
 class Role(StrEnum):

@@ -129,6 +129,14 @@ class Settings(BaseSettings):
         return Path(self.hsm.token_dir) if self.hsm.token_dir else self.state_dir / "tokens"
 
     @property
+    def hsm_in_processes(self) -> bool:
+        """Whether the HSM's commands run in processes of its own: not on a laptop, which brings no servers either."""
+        if self.hsm.mode == "auto":
+            embedded = not self.postgres_url.get_secret_value() and not self.redis_url.get_secret_value()
+            return bool(self.hsm.sockets) or not embedded
+        return self.hsm.mode == "process"
+
+    @property
     def alipay_public_key_path(self) -> Path:
         return Path(self.alipay.public_key) if self.alipay.public_key else self.state_dir / "simulators" / "alipay.pem"
 

@@ -100,6 +100,28 @@ class Tls(Section):
 class HsmSettings(Section):
     token_dir: str = Field(default="", description="SoftHSM's token folder; empty: <state_dir>/tokens")
     module: str = Field(default="", description="PKCS#11 module; empty: SoftHSM's, where the system keeps it")
+    mode: Literal["auto", "direct", "process"] = Field(
+        default="auto",
+        description="direct: in the switch's process; process: in processes of its own; "
+        "auto: direct if PostgreSQL and Redis are embedded, too, else process",
+    )
+    processes: int = Field(default=1, ge=1, le=64, description="HSM processes to start for all but signatures")
+    signing_processes: int = Field(default=1, ge=1, le=64, description="HSM processes to start for signatures")
+    sockets: list[str] = Field(
+        default=[], description="sockets of HSM processes that run already; none is started then"
+    )
+    request_time_limit_ms: int = Field(
+        default=1000, ge=10, le=60_000, description="longest wait for an HSM process that does not answer"
+    )
+
+    @field_validator("sockets")
+    @classmethod
+    def _are_for_processes(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        if value and info.data.get("mode") == "direct":
+            raise ValueError("must be empty where mode is direct")
+        if len(set(value)) != len(value):
+            raise ValueError("a socket is named twice")
+        return value
 
 
 class Budgets(Section):

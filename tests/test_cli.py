@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from switch import cli
 
-COMMANDS = ("serve", "demo", "simulators", "authorize", "migrate", "check-config", "pki")
+COMMANDS = ("serve", "demo", "simulators", "authorize", "migrate", "check-config", "pki", "hsm")
 
 
 @pytest.fixture
@@ -90,3 +90,19 @@ def test_help_needs_nothing_heavy() -> None:
     code = f"import sys, switch.cli; print([name for name in {heavy} if name in sys.modules])"
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert output == "[]\n"
+
+
+def test_an_hsm_process_gets_the_settings_of_the_hsm_and_nothing_else(
+    payswitch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr("hsm.serve.main", lambda arguments: asked.append(arguments) or 3)
+    monkeypatch.setenv("PAYSWITCH_HSM__MODULE", "/usr/lib/module.so")
+    result = payswitch("hsm", "serve", "--socket", "run/a.sock", "--only", "slow", "--admit", "0", "--admit", "nobody")
+    assert result.exit_code == 3
+    [arguments] = asked
+    assert arguments == [
+        *("--directory", ".payswitch/tokens", "--socket", "run/a.sock", "--only", "slow"),
+        *("--module", "/usr/lib/module.so", "--admit", "0", "--admit", "nobody"),
+    ]
+    assert payswitch("hsm", "serve", "--socket", "a", "--only", "everything").exit_code == cli.EXIT_USAGE

@@ -145,3 +145,29 @@ def test_every_setting_is_described_and_documented(each: object) -> None:
     assert each.description
     default = "see below" if each.path == "routes" else f"`{each.default}`"
     assert f"| `{each.variable}` | {default} | {each.description} |" in DOCUMENT.read_text()
+
+
+@pytest.mark.parametrize(
+    ("variables", "in_processes"),
+    [
+        ({}, False),
+        ({"POSTGRES_URL": "postgresql://db"}, True),
+        ({"REDIS_URL": "redis://cache"}, True),
+        ({"HSM__MODE": "process"}, True),
+        ({"HSM__MODE": "direct", "POSTGRES_URL": "postgresql://db", "REDIS_URL": "redis://cache"}, False),
+        ({"HSM__SOCKETS": '["/run/hsm.sock"]'}, True),
+    ],
+)
+def test_the_hsm_is_apart_where_servers_are(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], in_processes: bool
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"PAYSWITCH_{name}", value)
+    assert load().hsm_in_processes is in_processes
+
+
+@pytest.mark.parametrize("sockets", ['["/run/a.sock"]', '["/run/a.sock", "/run/a.sock"]'])
+def test_sockets_that_make_no_sense_are_refused(monkeypatch: pytest.MonkeyPatch, sockets: str) -> None:
+    monkeypatch.setenv("PAYSWITCH_HSM__MODE", "process" if "," in sockets else "direct")
+    monkeypatch.setenv("PAYSWITCH_HSM__SOCKETS", sockets)
+    assert "PAYSWITCH_HSM__SOCKETS (hsm.sockets in the file)" in refusal()

@@ -36,8 +36,11 @@ ARROWS: tuple[frozenset[str], ...] = (
 )
 RANK = {package: rank for rank, packages in enumerate(ARROWS) for package in packages}
 
-# `app` and what it is configured and started by. They may import anything but a simulator.
-WIRING = ("switch.app", "switch.cli", "switch.config", "switch.settings_listing", "switch.settings_sections")
+# `app`, what it is configured and started by, and the commands beside it. They may import anything but a simulator.
+WIRING = (
+    *("switch.app", "switch.cli", "switch.config", "switch.settings_listing", "switch.settings_sections"),
+    *("switch.hsm_cli", "switch.hsm_wiring", "switch.keys_cli", "switch.key_ceremony", "switch.hidden_input"),
+)
 # They use the switch from outside, and may import anything.
 OUTSIDE = ("benchmarks", "switch.demo")
 CLIENT = "switch.client"

@@ -6,20 +6,25 @@ caller's process, the HSM process runs them behind a socket; both look them up h
 
 from typing import Final
 
-from hsm.commands import data, data_key, emv, fpe, mac, pin, signature
+from hsm.commands import card, data, data_key, dukpt, emv, envelope, fpe, mac, pin, signature
 from hsm.commands.context import Command, Commands, Context
 
 __all__ = ["COMMANDS", "SLOW", "Command", "Context"]
 
 COMMANDS: Final[Commands] = {
     **pin.COMMANDS,
+    **card.COMMANDS,
+    **emv.COMMANDS,
+    **dukpt.COMMANDS,
     **mac.COMMANDS,
     **data.COMMANDS,
     **data_key.COMMANDS,
     **fpe.COMMANDS,
     **signature.COMMANDS,
-    **emv.COMMANDS,
+    **envelope.COMMANDS,
 }
 
-SLOW: Final = frozenset({"sign"})
+SLOW: Final = frozenset(
+    {"open_envelopes", "sign", "sm2_decipher", "sm2_encipher", "sm2_sign", "sm2_verify", "verify_signatures"}
+)
 """Commands of hundreds of µs an item: they run in threads, or in a process of their own."""

@@ -2,7 +2,8 @@
 
 Modes (NIST SP 800-38A): "ecb", "cbc", and under AES and SM4 "ctr". Padding: "none", "iso9797-2" (a one bit, then zeros;
 ISO/IEC 9797-1 method 2, ISO/IEC 7816-4) or "pkcs7" (RFC 5652, 6.3). IV: one block, b"" for ECB; in CBC an unpredictable
-one for each message, in CTR one whose counters no other message under the key meets: the caller's duty.
+one for each message, in CTR one whose counters no other message under the key meets: the caller's duty. The most data
+an item may hold takes 0.1 ms under AES, 0.7 under SM4, 2 under triple DES; give what is larger in pieces.
 """
 
 from collections.abc import Sequence
@@ -50,8 +51,8 @@ def encipher(context: Context, items: Sequence[tuple[str, str, str, bytes, bytes
 def decipher(context: Context, items: Sequence[tuple[str, str, str, bytes, bytes]]) -> list[bytes | Exception]:
     """(key, mode, padding, IV, ciphertext) -> data.
 
-    As `encipher`, with a mode of use that permits deciphering (B, D, N). PaddingError where the data does not end in the
-    padding: whoever lets a stranger see it gives an oracle away that deciphers everything, so check a MAC first.
+    As `encipher`, with a mode of use that permits deciphering (B, D, N). PaddingError where the data does not end in
+    the padding: a stranger who is shown it can decipher everything with it, so check a MAC first.
 
     >>> key = load("DATA_KEY", "2B7E151628AED2A6ABF7158809CF4F3C", "AES")
     >>> one("decipher", key, "cbc", "none", bytes(range(16)), bytes.fromhex("7649ABAC8119B246CEE98E9B12E9197D")).hex()
@@ -65,9 +66,10 @@ def reencipher(
 ) -> list[bytes | Exception]:
     """(source key, mode, IV, target key, mode, IV, ciphertext) -> ciphertext under the target key.
 
-    The clear data leaves no C buffer. Keys: as `decipher` and `encipher`. Padding travels as it is, unlooked at, in whole
-    blocks of both keys: a check would be an oracle. Not from or to CTR: whoever may encipher under the target key knows
-    its stream, and with it the data. Fails with KeyNotFound, KeyUsageError, InvalidCommand.
+    The clear data never becomes a Python object. Keys: as `decipher` and `encipher`. The data is a whole number of
+    blocks of both keys, and its padding travels with it unlooked at: a check would be an oracle. Not from or to CTR:
+    whoever may encipher under the target key knows its stream, and with it the data. Fails with KeyNotFound,
+    KeyUsageError, InvalidCommand.
 
     >>> old = load("DATA_KEY", "0123456789ABCDEFFEDCBA9876543210")
     >>> new = load("DATA_KEY", "0123456789ABCDEFFEDCBA9876543210", "SM4")

@@ -183,8 +183,19 @@ def seal(Token token not None, dict keys not None, items):
 
 
 def unseal(Token token not None, dict keys not None, items):
-    """See `ports.Hsm.unseal`. MacMismatch where data, associated data or key are not those of `seal`."""
-    return run_token_jobs(token, keys, list(items), SEALING, unseal_job)
+    """See `ports.Hsm.unseal`: the current key, then the previous one. MacMismatch where data, associated data or key are
+    not those of `seal`."""
+    cdef list given = list(items)
+    cdef list results = run_token_jobs(token, keys, given, SEALING, unseal_job)
+    cdef list places = [
+        index for index, result in enumerate(results)
+        if isinstance(result, MacMismatch) and given[index][0] + "?previous" in keys
+    ]
+    if places:
+        again = [(given[index][0] + "?previous", given[index][1], given[index][2]) for index in places]
+        for index, result in zip(places, run_token_jobs(token, keys, again, SEALING, unseal_job)):
+            results[index] = result
+    return results
 
 
 cdef list run_token_jobs(Token token, dict keys, list items, Usage usage, run_job run):

@@ -57,6 +57,8 @@ cdef class TokenKey(Key):
         self.cipher.block_length = 16 if kind == "AES" else 8
         if usage in BLOCK_USAGES:
             self._open_ecb(token)
+        if kind == "EC":
+            self.public_point = token.ec_public_point(handle)
 
     cdef int _open_ecb(self, Token token) except -1:
         """ECB keeps no state between blocks: initialise once per direction, then only update (ten times faster)."""
@@ -89,6 +91,17 @@ cdef class TokenKey(Key):
         finally:
             token.leave()
 
+    def discard(self, Token token not None):
+        """End the sessions and the session copy of a key that left service. A command that still holds it fails."""
+        token.enter()
+        try:
+            if self.cipher.encrypt_session:
+                pkcs11.C_CloseSession(self.cipher.encrypt_session)
+                pkcs11.C_CloseSession(self.cipher.decrypt_session)
+            check("C_DestroyObject", pkcs11.C_DestroyObject(token.home, self.cipher.handle))
+        finally:
+            token.leave()
+
 
 cdef class HostKey(Key):
     """`kind`: "DES", "AES", "SM4", "HMAC" or "SM2"."""
@@ -97,9 +110,11 @@ cdef class HostKey(Key):
         if kind not in FAMILIES:
             raise InvalidCommand("no such family of keys")
         self.kind = kind
+        if kind == "SM2":
+            sm2_curve()
         self.cipher.host = new_secret()
         self.cipher.host.family = <Family><int>FAMILIES[kind]
-        self.cipher.block_length = 16 if kind in ("AES", "SM4") else 8
+        self.cipher.block_length = 16 if kind in ("AES", "SM4") else 8 if kind == "DES" else 0  # 0: not a block cipher
 
     def __init__(self, str label, usage, str kind="DES", *, str mode="N"):
         pass
@@ -109,6 +124,8 @@ cdef class HostKey(Key):
 
     cdef int fill(self, const CK_BYTE *value, Py_ssize_t length) except -1:
         if not set_secret(self.cipher.host, self.cipher.host.family, value, <int>length):
+            if self.kind == "SM2" and length == 32:
+                raise InvalidCommand("an SM2 key is a number from 1 to n - 2")
             raise InvalidCommand(f"no {self.kind} key has {length} bytes")
         return 0
 
@@ -118,7 +135,8 @@ cdef class HostKey(Key):
         return self.cipher.host.length
 
     def check_value(self):
-        """KCV, upper-case hex: as `TokenKey.check_value`; SM4: 3 bytes of E(0); SM2: 3 bytes of SM3 of the public key."""
+        """KCV, upper-case hex: as `TokenKey.check_value`; SM4: 3 bytes of E(0); SM2: 3 bytes of SM3 of 04 ‖ x ‖ y,
+        the public point."""
         cdef Secret *secret = self.cipher.host
         cdef CK_BYTE block[32]
         cdef unsigned int length = 32
@@ -130,7 +148,8 @@ cdef class HostKey(Key):
             host_cmac(secret, block, 16, block)
             return block[:5].hex().upper()
         elif secret.family == SM2:
-            raise InvalidCommand("an SM2 key has no check value yet")
+            if EVP_Digest(secret.public_point, 65, block, &length, EVP_sm3(), NULL) != 1:
+                raise HsmUnavailable("no SM3")
         else:
             host_block(secret, True, block)
         return block[:3].hex().upper()
@@ -174,22 +193,29 @@ def combine_host_key(str label, usage, components, str kind="DES", *, str mode="
     return key
 
 
-def unwrap_host_key(str label, usage, Token token not None, TokenKey transport not None, bytes wrapped not None):
-    """A DES key that came under a transport key in ECB: decrypted from the token straight into locked memory."""
-    cdef HostKey key = HostKey(label, usage)
-    cdef Py_ssize_t length = PyBytes_GET_SIZE(wrapped)
-    cdef CK_RV rv
+def unwrap_host_key(str label, usage, Token token not None, Key transport not None, bytes wrapped not None, *,
+                    str mode="N"):
+    """A DES key that came under a transport key in ECB: decrypted straight into locked memory."""
+    cdef HostKey key = HostKey(label, usage, mode=mode)
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(wrapped), offset
+    cdef int size = transport.cipher.block_length
     if transport.use != KEY_TRANSPORT:
         raise usage_error(transport, KEY_TRANSPORT)
+    if not transport.abilities & MAY_DECIPHER:
+        raise KeyUsageError(f"key {transport.label} may not do this: its mode of use is {transport.mode}")
     if length not in (8, 16, 24):
         raise InvalidCommand("a wrapped DES key has 8, 16 or 24 bytes")
-    if length % transport.cipher.block_length:
+    if not size or length % size:
         raise InvalidCommand("the wrapped key does not fit the transport key's block")
     token.enter()
     try:
         memcpy(token.scratch.key, PyBytes_AS_STRING(wrapped), length)
-        rv = ecb_once(&token.work, &transport.cipher, False, token.scratch.key, <int>length)
-        check("C_Decrypt", rv)
+        if transport.cipher.host is not NULL:
+            for offset in range(0, length, size):
+                host_block(transport.cipher.host, False, &token.scratch.key[offset])
+        else:
+            check("C_Decrypt", ecb_once(
+                &token.work, &transport.cipher, False, token.scratch.key, <int>length))
         key.fill(token.scratch.key, length)
     finally:
         token.leave()
@@ -236,6 +262,38 @@ def open_host_key(str label, usage, Token token not None, TokenKey storage not N
     return key
 
 
+def authenticate(Token token not None, TokenKey storage not None, bytes context not None):
+    """28 bytes that prove, under the token's storage key, that `context` was written here: a seal of nothing."""
+    cdef bytes tag = PyBytes_FromStringAndSize(NULL, GCM_OVERHEAD)
+    if storage.use != KEY_STORAGE:
+        raise usage_error(storage, KEY_STORAGE)
+    token.enter()
+    try:
+        check("C_Encrypt", gcm_seal(
+            &token.work, storage.cipher.handle, token.scratch.key, 0, <const CK_BYTE *>PyBytes_AS_STRING(context),
+            PyBytes_GET_SIZE(context), <CK_BYTE *>PyBytes_AS_STRING(tag)))
+    finally:
+        token.leave()
+    return tag
+
+
+def check_authentic(Token token not None, TokenKey storage not None, bytes tag not None, bytes context not None):
+    """Raises MacMismatch unless `tag` is what `authenticate` gave for `context`."""
+    cdef CK_RV rv
+    if storage.use != KEY_STORAGE:
+        raise usage_error(storage, KEY_STORAGE)
+    if PyBytes_GET_SIZE(tag) != GCM_OVERHEAD:
+        raise MacMismatch("sealed data does not verify")
+    token.enter()
+    try:
+        rv = gcm_unseal(&token.work, storage.cipher.handle, <const CK_BYTE *>PyBytes_AS_STRING(tag), GCM_OVERHEAD,
+                        <const CK_BYTE *>PyBytes_AS_STRING(context), PyBytes_GET_SIZE(context), token.scratch.key)
+    finally:
+        token.leave()
+    if rv != CKR_OK:
+        raise gcm_error(rv)
+
+
 cdef object usage_error(Key key, Usage wanted):
     return KeyUsageError(f"key {key.label} is a {USAGES[key.use]}, not a {USAGES[wanted]}")
 
@@ -272,7 +330,7 @@ cdef bint set_secret(Secret *secret, Family family, const CK_BYTE *value, int le
             secret, EVP_aes_128_ecb() if length == 16 else EVP_aes_192_ecb() if length == 24 else EVP_aes_256_ecb())
     if family == SM4:
         return length == 16 and open_ciphers(secret, EVP_sm4_ecb())
-    return length == 32 if family == SM2 else True
+    return (length == 32 and find_sm2_point(value, secret.public_point)) if family == SM2 else True
 
 
 cdef bint open_ciphers(Secret *secret, const EVP_CIPHER *cipher) noexcept nogil:

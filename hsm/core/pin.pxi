@@ -1,4 +1,6 @@
-# PIN translation as one section: decipher, check, reformat, encipher, wipe (ISO 9564-1:2017, formats 0, 1, 3 and 4).
+# PIN blocks of ISO 9564-1:2017, and translation as one section: decipher, check, reformat, encipher, wipe.
+#
+# Formats 0, 1, 3 and 4 travel under PIN keys. Format 2 is what a card is given in a script: it is only ever made here.
 
 cdef bint pin_format_fits(int pin_format, int block_length) noexcept nogil:
     return block_length == (16 if pin_format == 4 else 8) and pin_format in (0, 1, 3, 4)
@@ -73,14 +75,14 @@ cdef bint encode_pin(Scratch *scratch, int pin_format) noexcept nogil:
     cdef CK_BYTE *nibbles = scratch.nibbles
     cdef CK_BYTE *noise = scratch.random
     cdef int index
-    if pin_format != 0 and RAND_bytes(noise, 32) != 1:
+    if pin_format != 0 and pin_format != 2 and RAND_bytes(noise, 32) != 1:
         return False
     nibbles[0] = <CK_BYTE>pin_format
     nibbles[1] = <CK_BYTE>scratch.pin_length
     for index in range(14):
         if index < scratch.pin_length:
             nibbles[2 + index] = scratch.pin[index]
-        elif pin_format == 0:
+        elif pin_format == 0 or pin_format == 2:
             nibbles[2 + index] = 15
         elif pin_format == 1:
             nibbles[2 + index] = noise[index] & 15

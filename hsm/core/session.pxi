@@ -48,6 +48,9 @@ cdef enum:
     RSA_BITS = 2048
     RSA_BYTES = 256
 
+# The OBJECT IDENTIFIER of P-256 (RFC 5480, 2.1.1.1).
+cdef const CK_BYTE *P256_CURVE = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07"
+
 cdef dict KEY_TYPES = {"DES": CKK_DES3, "AES": CKK_AES, "HMAC": CKK_GENERIC_SECRET}
 cdef dict KEY_GENERATION = {
     CKK_DES3: CKM_DES3_KEY_GEN, CKK_AES: CKM_AES_KEY_GEN, CKK_GENERIC_SECRET: CKM_GENERIC_SECRET_KEY_GEN,
@@ -188,15 +191,20 @@ cdef class Token:
             self.leave()
         return handle
 
-    def combine_secret(self, str kind not None, components, unsigned int permissions):
-        """The exclusive or of the components as a session object; returns its handle. A zero key is refused."""
+    def create_secret(self, HostKey key not None, unsigned int permissions):
+        """A host key's value as a session object, from locked memory; returns its handle."""
         cdef CK_ULONG handle = 0
+        cdef Secret *secret = key.cipher.host
+        cdef CK_ULONG length = secret.length
         cdef Template template
         template.count = 0
-        key_type = KEY_TYPES[kind]
+        key_type = KEY_TYPES.get(key.kind)
+        if key_type is None:
+            raise InvalidCommand(f"the token holds no {key.kind} keys")
+        check_not_inherited()
         self.enter()
         try:
-            length = combine(components, self.scratch.key)
+            memcpy(self.scratch.key, secret.value, length)
             if key_type == CKK_DES3 and length == 16:
                 memcpy(&self.scratch.key[16], self.scratch.key, 8)  # SoftHSM's DES3 wants 24 bytes: K1 K2 K1
                 length = 24
@@ -297,6 +305,143 @@ cdef class Token:
             check("C_DestroyObject", pkcs11.C_DestroyObject(self.home, handle))
         finally:
             self.leave()
+
+    # --- EC P-256 (FIPS 186-4, D.1.2.3): keys that agree on a secret ---
+
+    def generate_ec_p256(self):
+        """A P-256 key for ECDH as a session object; returns its handle. Runs as `generate_rsa` does."""
+        cdef CK_MECHANISM mechanism
+        cdef CK_ULONG public = 0, private = 0, session
+        cdef Template public_template, private_template
+        cdef CK_RV rv
+        mechanism.mechanism = CKM_EC_KEY_PAIR_GEN
+        mechanism.pParameter = NULL
+        mechanism.ulParameterLen = 0
+        public_template.count = 0
+        add_flag(&public_template, CKA_TOKEN, False)
+        add_bytes(&public_template, CKA_EC_PARAMS, P256_CURVE, 10)
+        private_template.count = 0
+        add_flag(&private_template, CKA_TOKEN, False)
+        add_flag(&private_template, CKA_PRIVATE, True)
+        add_flag(&private_template, CKA_SENSITIVE, True)
+        add_flag(&private_template, CKA_EXTRACTABLE, False)
+        add_flag(&private_template, CKA_DERIVE, True)
+        add_flag(&private_template, CKA_SIGN, False)
+        add_flag(&private_template, CKA_DECRYPT, False)
+        add_flag(&private_template, CKA_UNWRAP, False)
+        session = self.take_signing_session()
+        try:
+            with nogil:
+                rv = pkcs11.C_GenerateKeyPair(
+                    session, &mechanism, public_template.attributes, public_template.count,
+                    private_template.attributes, private_template.count, &public, &private)
+                if rv == CKR_OK:
+                    rv = pkcs11.C_DestroyObject(session, public)
+            check("C_GenerateKeyPair", rv)
+        finally:
+            self.signing.put(session)
+        return private
+
+    def ec_public_point(self, CK_ULONG handle):
+        """The public key of a P-256 private key: 04 ‖ x ‖ y, 65 bytes, with y even.
+
+        A token keeps no public point beside a private key d, but ECDH with the generator gives the x coordinate of
+        d·G. Of the two points that have it, ours is by agreement the one with even y: ECDH uses x coordinates only,
+        which are the same for d and n - d, so it does not matter which of the two the token holds. No signature is
+        ever made with such a key.
+        """
+        cdef CK_BYTE point[65]
+        cdef CK_ULONG session
+        cdef CK_RV rv
+        cdef P256Work work
+        open_p256(&work)
+        session = 0
+        try:
+            write_p256_point(&work, EC_GROUP_get0_generator(work.curve), point)
+            session = self.take_signing_session()
+            with nogil:
+                rv = self.agree(session, handle, point, point + 1)
+            check("C_DeriveKey", rv)
+            if BN_bin2bn(point + 1, 32, work.x) is NULL or EC_POINT_set_compressed_coordinates(
+                work.curve, work.point, work.x, 0, work.numbers
+            ) != 1:
+                ERR_clear_error()
+                raise HsmUnavailable("the token computes no point of P-256")
+            write_p256_point(&work, work.point, point)
+        finally:
+            if session:
+                self.signing.put(session)
+            close_p256(&work)
+        return PyBytes_FromStringAndSize(<char *>point, 65)
+
+    cdef CK_RV agree(self, CK_ULONG session, CK_ULONG handle, const CK_BYTE *point, CK_BYTE *shared) noexcept nogil:
+        """A token gives a derived secret as an object only: a readable one of this session, destroyed as soon as it is
+        read. It is a private object, so SoftHSM holds it enciphered and wipes it when it is destroyed."""
+        cdef CK_ECDH1_DERIVE_PARAMS parameters
+        cdef CK_MECHANISM mechanism
+        cdef CK_ATTRIBUTE value
+        cdef CK_ULONG derived = 0
+        cdef CK_RV rv, destroyed
+        cdef Template template
+        memset(&parameters, 0, sizeof(parameters))
+        parameters.kdf = CKD_NULL
+        parameters.ulPublicDataLen = 65
+        parameters.pPublicData = <CK_BYTE *>point
+        mechanism.mechanism = CKM_ECDH1_DERIVE
+        mechanism.pParameter = &parameters
+        mechanism.ulParameterLen = sizeof(parameters)
+        template.count = 0
+        add_flag(&template, CKA_TOKEN, False)
+        add_flag(&template, CKA_PRIVATE, True)
+        add_flag(&template, CKA_SENSITIVE, False)
+        add_flag(&template, CKA_EXTRACTABLE, True)
+        add_number(&template, CKA_CLASS, CKO_SECRET_KEY)
+        add_number(&template, CKA_KEY_TYPE, CKK_GENERIC_SECRET)
+        add_number(&template, CKA_VALUE_LEN, 32)
+        rv = pkcs11.C_DeriveKey(session, &mechanism, handle, template.attributes, template.count, &derived)
+        if rv != CKR_OK:
+            return rv
+        value.type = CKA_VALUE
+        value.pValue = shared
+        value.ulValueLen = 32
+        rv = pkcs11.C_GetAttributeValue(session, derived, &value, 1)
+        destroyed = pkcs11.C_DestroyObject(session, derived)
+        if rv != CKR_OK:
+            return rv
+        return destroyed if value.ulValueLen == 32 else CKR_GENERAL_ERROR
+
+
+cdef struct P256Work:
+    EC_GROUP *curve
+    EC_POINT *point
+    BIGNUM *x
+    BN_CTX *numbers
+
+
+cdef int open_p256(P256Work *work) except -1:
+    memset(work, 0, sizeof(P256Work))
+    work.curve = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1)
+    work.x = BN_new()
+    work.numbers = BN_CTX_new()
+    if work.curve is not NULL:
+        work.point = EC_POINT_new(work.curve)
+    if work.point is NULL or work.x is NULL or work.numbers is NULL:
+        close_p256(work)
+        raise MemoryError
+    return 0
+
+
+cdef void close_p256(P256Work *work) noexcept nogil:
+    EC_POINT_free(work.point)
+    EC_GROUP_free(work.curve)
+    BN_free(work.x)
+    BN_CTX_free(work.numbers)
+
+
+cdef int write_p256_point(P256Work *work, const EC_POINT *point, CK_BYTE *encoded) except -1:
+    if EC_POINT_point2oct(work.curve, point, POINT_CONVERSION_UNCOMPRESSED, encoded, 65, work.numbers) != 65:
+        raise HsmUnavailable("OpenSSL could not write a point")
+    return 0
 
 
 cdef int combine(object components, CK_BYTE *key) except -1:

@@ -12,7 +12,9 @@ CHAINED_BLOCKS: Final = 4096
 def check_sm4(bench: Workshop, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
     expect("the outputs", set(outputs), {"ciphertext"})
     key, plaintext, ciphertext = (
-        bench.load("DATA_KEY", inputs["key"], "SM4"), unhex(inputs["plaintext"]), unhex(outputs["ciphertext"])
+        bench.load("DATA_KEY", inputs["key"], "SM4"),
+        unhex(inputs["plaintext"]),
+        unhex(outputs["ciphertext"]),
     )
     if "iterations" in inputs:
         expect("ciphertext", enciphered_over_and_over(bench, key, plaintext, inputs["iterations"]), ciphertext)

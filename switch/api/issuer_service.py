@@ -55,14 +55,15 @@ class IssuerServicer(issuer_pb2_grpc.IssuerServiceServicer):
     """Signs issuers on and keeps their streams.
 
     authenticate: the participant id in the peer's certificate, or ends the call by itself (may be a coroutine
-    function). pin_key_check_value: from a key label (`issuer/<id>/zpk`) to its KCV, six hex digits.
+    function). pin_key_check_value: from a key label (`issuer/<id>/zpk`) to its KCV, six hex digits, or a LinkFault (may
+    be one, too).
     """
 
     def __init__(
         self,
         hub: IssuerHub,
         authenticate: Callable[[Any], str | Awaitable[str]],
-        pin_key_check_value: Callable[[str], str],
+        pin_key_check_value: Callable[[str], str | Awaitable[str]],
         process_name: str,
         limits: LinkLimits = LinkLimits(),
     ) -> None:
@@ -115,11 +116,13 @@ class IssuerServicer(issuer_pb2_grpc.IssuerServiceServicer):
         credit = frame.sign_on.credit or _DEFAULT_CREDIT
         if credit > _MOST_CREDIT:
             raise LinkFault(grpc.StatusCode.INVALID_ARGUMENT, f"sign_on.credit: at most {_MOST_CREDIT}")
+        found = self._pin_key_check_value(f"issuer/{issuer_id}/zpk")
+        check_value = await found if inspect.isawaitable(found) else found
+        # From here on nothing is waited for: what is checked still holds when the link is attached.
         if self._draining:
             raise LinkFault(grpc.StatusCode.UNAVAILABLE, "draining")
         if self._hub.link_count(issuer_id) >= self._limits.links_per_issuer:
             raise LinkFault(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams of this issuer")
-        check_value = self._pin_key_check_value(f"issuer/{issuer_id}/zpk")
         signed_on = issuer_pb2.SignedOn(switch_process=self._process_name, pin_key_check_value=check_value)
         link = _Link(issuer_id, credit, context, self._hub, self._limits)
         link.say(issuer_pb2.ConnectResponse(signed_on=signed_on))

@@ -227,6 +227,9 @@ grpc_listen = "{HOST}:{ports.operations_grpc}"
 log_format = "json"
 drain_grace_ms = 100
 
+[hsm]
+mode = "direct"
+
 [follow_ups]
 inquiry_interval_ms = 500
 reversal_backoff_first_ms = 500

@@ -61,6 +61,16 @@ STAGE_FAILURES = Counter(
     "payswitch_stage_failures_total", "Flushes that came to nothing: the database or the HSM was away.", ("stage",)
 )
 COUNTERS_FAILURES = Counter("payswitch_counters_failures_total", "Failures of Redis; risk continued by policy.")
+HSM_OUTSTANDING = ReadingFamily(
+    "payswitch_hsm_outstanding_items", "Items sent to an HSM process and not answered.", ("process",)
+)
+HSM_CONNECTED = ReadingFamily("payswitch_hsm_connected", "1 if the HSM process takes commands.", ("process",))
+HSM_RESTARTS = Counter("payswitch_hsm_restarts_total", "HSM processes that ended and were started again.", ("process",))
+HSM_FAILURES = Counter(
+    "payswitch_hsm_failures_total",
+    "Requests to the HSM without an answer: unreachable, lost (with its connection), time_limit.",
+    ("reason",),
+)
 CHECK_READY = Gauge("payswitch_check_ready", "1 if the readiness check passed last time.", ("check",))
 
 

@@ -39,6 +39,14 @@ async def breakable() -> AsyncIterator[Environment]:
         yield each
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def hsm_apart() -> AsyncIterator[Environment]:
+    """The module's own: its HSM is in processes of its own, two and two."""
+    processes = {"PAYSWITCH_HSM__MODE": "process", "PAYSWITCH_HSM__PROCESSES": "2"}
+    async for each in _environment({**processes, "PAYSWITCH_HSM__SIGNING_PROCESSES": "2"}):
+        yield each
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def shop(environment: Environment) -> AsyncIterator[Shop]:
     async with environment.client() as client:

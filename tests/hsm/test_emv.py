@@ -117,7 +117,7 @@ def load_into_token(bench: Workshop, usage: str, mode: str) -> str:
     mask = bytes(range(16))
     token = bench.context.token
     components = [mask, bytes(a ^ b for a, b in zip(value, mask, strict=True))]
-    handle = token.combine_secret("DES", components, _core.PERMISSIONS[usage])
+    handle = token.create_secret(_core.combine_host_key(usage, usage, components), _core.PERMISSIONS[usage])
     return bench.put(_core.TokenKey(f"token/{usage}/{mode}", usage, token, "DES", handle, mode=mode))
 
 

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from hsm import _core, algorithms
 from hsm.direct import DirectHsm
 from hsm.errors import HsmUnavailable, InvalidCommand, KeyExists, KeyNotFound, KeyUsageError
-from hsm.keys import STORAGE_LABEL, KeyUsage
+from hsm.keys import STORAGE_LABEL, KeyStore, KeyUsage
+from hsm.token import OpenToken
 
 PART = bytes(range(16))
 
@@ -37,7 +38,7 @@ def test_a_key_from_components_is_their_exclusive_or(hsm: DirectHsm) -> None:
         (KeyUsage.PIN_KEY, [PART[:9], bytes(9)], None),
         (KeyUsage.PIN_KEY, [PART * 2, bytes(32)], None),  # no DES key has 32 bytes
         (KeyUsage.PIN_KEY, [PART * 2, bytes(32)], "HMAC"),
-        (KeyUsage.MAC_KEY, [PART, bytes(16)], "AES"),
+        (KeyUsage.CARD_VERIFICATION, [PART, bytes(16)], "AES"),
         (KeyUsage.HASHING, [PART, bytes(16)], None),  # shorter than the hash
         (KeyUsage.SIGNING, [PART, bytes(16)], None),
     ],
@@ -124,10 +125,10 @@ def test_an_unprotected_key_is_not_loaded(hsm: DirectHsm, monkeypatch: pytest.Mo
             assert hsm.store.token.core.is_protected(handle)
             return False
 
-    monkeypatch.setattr(hsm.store, "_core", Careless())
-    monkeypatch.setattr(hsm.store, "_handles", {})
+    token = OpenToken(hsm.store.token.directory, hsm.store.token.core)
+    monkeypatch.setattr(token, "core", Careless())
     with pytest.raises(HsmUnavailable, match="can be read out"):
-        hsm.store.reload()
+        KeyStore(token)
 
 
 def test_a_key_made_by_hand_does_nothing(hsm: DirectHsm) -> None:
