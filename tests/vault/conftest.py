@@ -7,7 +7,6 @@ import asyncpg
 import pytest
 from vault_scene import CRYPTOGRAM_KEY, StillClock
 
-from hsm import _core
 from hsm.direct import DirectHsm
 from hsm.keys import KeyUsage
 from hsm.token import create_token
@@ -27,13 +26,12 @@ def hsm(vault_token_directory: Path) -> Iterator[DirectHsm]:
     hsm.store.ensure("vault/hash", KeyUsage.HASHING)
     hsm.store.ensure("vault/wrapping", KeyUsage.KEY_WRAPPING)
     hsm.store.ensure("vault/wrapping-2", KeyUsage.KEY_WRAPPING)
-    # Of given values, which an installation never has: they live as long as this HSM is open.
-    hsm.context.keys["vault/cryptogram"] = _core.combine_host_key(
-        "vault/cryptogram", "EMV_CRYPTOGRAM", [CRYPTOGRAM_KEY, bytes(16)], "DES", mode="N"
-    )
-    hsm.context.keys["vault/fpe"] = _core.combine_host_key(
-        "vault/fpe", "FPE_KEY", [bytes(range(32)), bytes(range(50, 82))], "AES", mode="B"
-    )
+    hsm.store.ensure("vault/fpe", KeyUsage.FPE_KEY)
+    if "vault/cryptogram" not in hsm.store:
+        # Of a given value, which an installation's never has.
+        mask = bytes(range(16))
+        masked = bytes(left ^ right for left, right in zip(CRYPTOGRAM_KEY, mask, strict=True))
+        hsm.store.import_components("vault/cryptogram", KeyUsage.EMV_CRYPTOGRAM, [mask, masked], mode="N")
     yield hsm
     hsm.close()
 
