@@ -38,6 +38,12 @@ def provide(state_dir: Path, token_dir: Path) -> SharedKeys:
         store = KeyStore(token)
         store.ensure("journal/seal", KeyUsage.SEALING)
         store.ensure("journal/hash", KeyUsage.HASHING)
+        store.ensure("vault/hash", KeyUsage.HASHING)
+        store.ensure("vault/wrapping", KeyUsage.KEY_WRAPPING)
+        store.ensure("vault/fpe", KeyUsage.FPE_KEY)
+        if "vault/cryptogram" not in store:
+            # The vault makes what it verifies, which a key of the usage's own mode (X) may not.
+            store.generate("vault/cryptogram", KeyUsage.EMV_CRYPTOGRAM, mode="N")
         for label in _SIGNING:
             store.ensure(label, KeyUsage.SIGNING)
         _import(store, "unionpay/mmk", KeyUsage.KEY_TRANSPORT, clear["unionpay_mmk"])

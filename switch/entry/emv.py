@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from switch.domain.authorization import CardCredential
 from switch.domain.money import Money
+from switch.domain.payment_token import is_token
 from switch.domain.sensitive import Pan, Sensitive, luhn_valid
 from switch.entry._tlv import encode_present, parse_flat
 from switch.entry.errors import EntryError
@@ -103,6 +104,8 @@ def card_from(tags: Mapping[int, bytes], forwarded: bytes, field: str) -> CardCr
         raise EntryError(field, "neither tag 57 nor 5A is there")
     if not luhn_valid(pan):
         raise EntryError(field, "the card number's check digit is wrong")
+    if is_token(pan):
+        raise EntryError(field, "a payment token, which only the vault turns into a card number")
     if expiry_yymm and not "01" <= expiry_yymm[2:] <= "12":
         raise EntryError(field, "the expiry date's month is wrong")
     sequence_number = tags[SEQUENCE_NUMBER].hex().zfill(3) if SEQUENCE_NUMBER in tags else ""

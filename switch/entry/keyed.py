@@ -1,8 +1,9 @@
-"""A card number or token without chip data."""
+"""A card number, or a network's token for one, without chip data."""
 
 import re
 
 from switch.domain.authorization import CardCredential
+from switch.domain.payment_token import is_token
 from switch.domain.sensitive import Pan, luhn_valid
 from switch.entry.errors import EntryError
 
@@ -22,6 +23,8 @@ def parse_keyed(pan: str, expiry_yymm: str, field: str = "keyed") -> CardCredent
         raise EntryError(f"{field}.pan", "not 12 to 19 digits")
     if not luhn_valid(pan):
         raise EntryError(f"{field}.pan", "the check digit is wrong")
+    if is_token(pan):
+        raise EntryError(f"{field}.pan", "a payment token, which only the vault turns into a card number")
     if _EXPIRY_PATTERN.fullmatch(expiry_yymm) is None:
         raise EntryError(f"{field}.expiry", "not YYMM")
     return CardCredential(Pan(pan), expiry_yymm)

@@ -151,3 +151,8 @@ def test_nothing_of_the_card_is_printed():
     shown = repr(parse_tap(TAP, MONEY))
     assert PAN not in shown
     assert PAN[6:12] not in shown
+
+
+def test_a_payment_token_is_no_card_number():
+    with pytest.raises(EntryError, match="payment token"):
+        parse_tap(altered(t5A=bytes.fromhex("9999000000000004"), t57=None), MONEY)
