@@ -4,7 +4,9 @@ import json
 import os
 import platform
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 
 from benchmarks.hsm.own import Operation
 from benchmarks.hsm.peers import PEERS
@@ -43,6 +45,14 @@ def page(measured: Measured, operations: Sequence[Operation]) -> str:
         lines.append(f"| {name} | ≥ {least:g} | {'–' if ratio is None else f'{ratio:.1f}'} |")
     lines.append(f"| two HSM processes ÷ one ({SCALED.name}, batches of {SCALING_BATCH}) | ≥ 1.8 | "
                  f"{measured.scaling_ratio:.2f} |")  # fmt: skip
+    lines += [
+        "",
+        "| one PIN translation through a process, µs | median | p99 | signatures a second |",
+        "|---|---|---|---|",
+    ]
+    for name, delays in (("alone", measured.alone), ("beside RSA signatures", measured.beside_signatures)):
+        found = [median(getattr(each, part) for each in delays) for part in ("median_us", "p99_us", "signatures_per_s")]
+        lines.append(f"| {name} | " + " | ".join(f"{each:,.0f}" for each in found) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -52,6 +62,6 @@ def write(measured: Measured, operations: Sequence[Operation], folder: Path) -> 
     text = page(measured, operations)
     (folder / "hsm.md").write_text(text)
     machine = {"python": platform.python_version(), "system": platform.platform(), "cores": os.cpu_count()}
-    found = {"machine": machine, "rates": measured.rates, "scaling": measured.scaling}
+    found = {"machine": machine, **asdict(measured)}
     (folder / "hsm.json").write_text(json.dumps(found, indent=1))
     return text

@@ -7,28 +7,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from hsm.processes import HsmProcesses
-from hsm.remote import RemoteHsm
-
+from benchmarks.hsm import delay
+from benchmarks.hsm.delay import Delay
 from benchmarks.hsm.own import OPERATIONS, Operation
 from benchmarks.hsm.peers import PEERS, Peer, rate_of
 from benchmarks.hsm.through import bare_rate, client_rate
 from hsm.direct import DirectHsm
+from hsm.processes import HsmProcesses
+from hsm.remote import RemoteHsm
 
 ONE_CALL = "direct, one call"
 BATCHED = "direct, batches"
 PROCESS = "process, batches"
 IN_FLIGHT = 4
 SCALED = OPERATIONS[0]
-SCALING_BATCH = 128
+SCALING_BATCH = 256
 
 
 @dataclass(slots=True)
 class Measured:
-    """rates: operation → way or peer → items a second, one number a round. scaling: processes → items a second."""
+    """rates: operation → way or peer → items a second, one number a round. scaling: processes → items a second. alone,
+    beside_signatures: single translations through a process."""
 
     rates: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     scaling: dict[int, list[float]] = field(default_factory=dict)
+    alone: list[Delay] = field(default_factory=list)
+    beside_signatures: list[Delay] = field(default_factory=list)
 
     def note(self, operation: str, way: str, rate: float) -> None:
         self.rates.setdefault(operation, {}).setdefault(way, []).append(rate)
@@ -87,6 +91,8 @@ async def _measure_processes(
         for operation in operations:
             rate = await client_rate(hsm, operation, operation.batch, seconds, IN_FLIGHT)
             measured.note(operation.name, PROCESS, rate)
+        measured.alone.append(await delay.measure(hsm, seconds * 2, signing=False))
+        measured.beside_signatures.append(await delay.measure(hsm, seconds * 2, signing=True))
         await hsm.close()
         for sockets in ([first], [first, second]):
             rate = await asyncio.to_thread(bare_rate, sockets, SCALED, SCALING_BATCH, seconds * 2)

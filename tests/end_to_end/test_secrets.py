@@ -1,6 +1,7 @@
 """What must never be seen: card numbers, tracks, PIN blocks and payment codes of payments, looked for everywhere."""
 
 import base64
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 CARDS = (RICH, POOR, EXPIRED, LONG, *ISSUED[:4])
 # Right but for the check digit: refused with an error, which must not quote it.
 MISTYPED = "6225880000000010"
+# The wrong one, and long enough that no other digits are like it.
+_LONG_PIN = "736152948031"
 
 
 class Canaries:
@@ -55,9 +58,18 @@ def canaries() -> Canaries:
     return Canaries()
 
 
+def plant_keys(shop: Shop, canaries: Canaries) -> None:
+    """The clear keys that the development environment shares with its simulators: only their own folder has them."""
+    for name, value in json.loads((shop.environment.state_dir / "simulators" / "keys.json").read_text()).items():
+        canaries.binary(f"the key {name}", bytes.fromhex(value))
+
+
 async def pay_in_every_way(shop: Shop, canaries: Canaries) -> list[pb.AuthorizeRequest]:
     """Approved, declined, unanswered and refused payments; returns those that have a record."""
     at, paid = shop.terminal, []
+    plant_keys(shop, canaries)
+    canaries.text("a PIN", _LONG_PIN)
+    paid.append(at.tap(RICH, 4_650, _LONG_PIN))
     for card in CARDS:
         canaries.text(f"the PAN of …{card.pan[-4:]}", card.pan)
         track = track2_equivalent(card.pan, card.expiry_yymm)
