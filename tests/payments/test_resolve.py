@@ -137,10 +137,13 @@ async def test_a_database_that_is_gone_does_not_end_the_resolver(town, request_o
     resolver.start()
     await asyncio.sleep(0.05)
     town.journal.down = False
-    async with asyncio.timeout(10):
-        while [each.state for each in town.journal.rows.values()] != [State.REVERSED]:
-            await asyncio.sleep(0.01)
+    for _ in range(1000):
+        states = [each.state for each in town.journal.rows.values()]
+        if states == [State.REVERSED]:
+            break
+        await asyncio.sleep(0.01)
     await resolver.close()
+    assert states == [State.REVERSED]
 
 
 def follow_on_of(record, operation, amount_minor=0):
