@@ -15,13 +15,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from hsm.processes import HsmProcesses
-from hsm.remote import RemoteHsm
-
 from benchmarks.hsm.own import PIN_SOURCE
 from benchmarks.hsm.peers import BLOCK, MESSAGE, PAN
 from hsm.direct import DirectHsm
 from hsm.keys import KeyUsage
+from hsm.processes import HsmProcesses
+from hsm.remote import RemoteHsm
 
 CLIENTS = 4
 BATCH = 32

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from benchmarks.hsm.own import Operation
 from hsm.remote import RemoteHsm
 from hsm.wire import HEADER_BYTES, Codec
-
-from benchmarks.hsm.own import Operation
 
 
 async def client_rate(hsm: RemoteHsm, operation: Operation, batch: int, seconds: float, in_flight: int) -> float:
