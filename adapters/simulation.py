@@ -1,13 +1,17 @@
-"""What the simulators share: scenarios (by amount and by control endpoint) and the control endpoint itself.
+"""What the simulators share: scenarios (by amount and by control endpoint), the control endpoint itself, the doors they
+listen at, and the notifications they send.
 
 Only simulators import this. Each keeps a book of its own and speaks its own protocol.
 """
 
-from collections.abc import Callable
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+import aiohttp
 from aiohttp import web
 
 
@@ -128,3 +132,126 @@ def control_routes(prefix: str, scenarios: Scenarios, book: Callable[[], list[di
         web.post(f"/{prefix}/scenarios", post_scenario),
         web.delete(f"/{prefix}/scenarios", delete_scenarios),
     ]
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One notification on its way. last: what the receiver said, for the control endpoint: "200", "refused" …"""
+
+    url: str
+    name: str
+    attempts: int = 0
+    accepted: bool = False
+    last: str = ""
+
+
+class Deliveries:
+    """Posts notifications again and again until the receiver accepts, as the wallets do.
+
+    pauses_s: before each repeat; after the last of them it is given up. A message is made anew for each attempt, since
+    its time and nonce are part of what is signed.
+    """
+
+    def __init__(self, pauses_s: Sequence[float], timeout_s: float = 5.0) -> None:
+        self._pauses_s = tuple(pauses_s)
+        self._timeout_s = timeout_s
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._all: list[Delivery] = []
+
+    def listing(self) -> list[dict[str, Any]]:
+        return [asdict(each) for each in self._all]
+
+    def post(
+        self,
+        url: str,
+        name: str,
+        message: Callable[[], tuple[Mapping[str, str], bytes]],
+        accepted: Callable[[int, bytes], bool],
+    ) -> None:
+        """Begin delivering. message: makes (headers, body). accepted: whether (status, body) ends it."""
+        delivery = Delivery(url, name)
+        self._all.append(delivery)
+        task = asyncio.create_task(self._deliver(delivery, message, accepted), name="notification")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(
+        self,
+        delivery: Delivery,
+        message: Callable[[], tuple[Mapping[str, str], bytes]],
+        accepted: Callable[[int, bytes], bool],
+    ) -> None:
+        timeout = aiohttp.ClientTimeout(total=self._timeout_s)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            for pause_s in (0.0, *self._pauses_s):
+                await asyncio.sleep(pause_s)
+                headers, body = message()
+                delivery.attempts += 1
+                try:
+                    async with session.post(
+                        delivery.url, data=body, headers=headers, allow_redirects=False
+                    ) as response:
+                        delivery.last = str(response.status)
+                        delivery.accepted = accepted(response.status, await response.read())
+                except (aiohttp.ClientError, TimeoutError) as error:
+                    delivery.last = type(error).__name__
+                if delivery.accepted:
+                    return
+
+    async def close(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+class Doors:
+    """One web application behind plain HTTP and, given a context, behind HTTPS too; shut and opened as a fault.
+
+    Port 0 takes a free one; `port` and `tls_port` say which, and stay the same when the doors open again.
+    """
+
+    def __init__(
+        self,
+        application: web.Application,
+        host: str,
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+        tls_port: int = 0,
+    ) -> None:
+        self.port, self.tls_port = port, tls_port
+        self._host, self._tls = host, tls
+        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        self._sites: list[web.TCPSite] = []
+
+    async def start(self) -> None:
+        await self._runner.setup()
+        await self.open()
+
+    async def open(self) -> None:
+        """Listen (again), on the same ports as before."""
+        if self._sites:
+            return
+        self.port = await self._listen(self.port, None)
+        if self._tls is not None:
+            self.tls_port = await self._listen(self.tls_port, self._tls)
+
+    async def _listen(self, port: int, tls: ssl.SSLContext | None) -> int:
+        site = web.TCPSite(self._runner, self._host, port, ssl_context=tls, reuse_address=True)
+        await site.start()
+        self._sites.append(site)
+        bound: int = self._runner.addresses[-1][1]
+        return bound
+
+    async def shut(self) -> None:
+        """As if it were down: connections are refused, open ones are cut."""
+        sites, self._sites = self._sites, []
+        for site in sites:
+            await site.stop()
+        if sites and self._runner.server is not None:
+            # First those that are idle: shutdown alone would wait for their next request.
+            self._runner.server.pre_shutdown()
+            await self._runner.server.shutdown(0.01)
+
+    async def close(self) -> None:
+        self._sites = []
+        await self._runner.cleanup()

@@ -1,13 +1,15 @@
 """What policy needs of the world. Adapters, the store and the HSM meet these by shape; `app` brings them together."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from enum import IntEnum
 from typing import Any, Protocol
 from uuid import UUID
 
 from switch.domain.authorization import Authorization, Credential, FollowOn, Merchant
+from switch.domain.bill import Bill
 from switch.domain.money import Money
 from switch.domain.payment_token import PaymentToken, TokenScheme, TokenState
 from switch.domain.states import Operation, State
@@ -54,9 +56,13 @@ class Unknown:
 
 @dataclass(slots=True)
 class AwaitingPayer:
-    """The payer is typing a password; the outcome is learnt by inquiry or notification."""
+    """The payer is typing a password, or has yet to scan; the outcome is learnt by inquiry or notification.
+
+    code: of an ORDER, what the payer's wallet scans.
+    """
 
     channel_reference: str = ""
+    code: str = ""
 
 
 ChannelResult = Approved | Declined | Unknown | AwaitingPayer
@@ -121,6 +127,63 @@ class Channel(Protocol):
         """Begin connecting; returns at once and reconnects with backoff for ever. A dead peer is no error here."""
 
     async def close(self) -> None: ...
+
+
+class NotificationRefused(Exception):
+    """A notification that is not believed. `cause` is one word for the metrics: forged, expired, malformed, foreign."""
+
+    def __init__(self, cause: str, detail: str = "") -> None:
+        super().__init__(f"{cause}: {detail}" if detail else cause)
+        self.cause = cause
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a channel said by itself, verified: something became of that payment, or of that refund of it.
+
+    It is a reason to ask, never an outcome by itself: whoever is told it inquires, so that a replayed or reordered
+    notification can do nothing. reference, refund_reference: our names, as in `BillLine.reference`.
+    event: the channel's own name of the event, the same in a repeat. said: the state it names, for the log.
+    """
+
+    channel: str
+    reference: str
+    refund_reference: str = ""
+    event: str = ""
+    said: str = ""
+
+
+class NotifyingChannel(Protocol):
+    """A channel whose peer posts notifications over HTTP. Pure: no I/O, and safe to call with anything."""
+
+    name: str
+
+    def read_notification(self, headers: Mapping[str, str], body: bytes) -> Notice:
+        """Verify and read one. headers: as received, names in any case. Raises NotificationRefused."""
+
+    def notification_answer(self, accepted: bool) -> tuple[int, str, bytes]:
+        """(HTTP status, content type, body) that ends the peer's retries, or makes it come again."""
+
+
+class BillNotReady(Exception):
+    """The channel makes that day's bill later: ask again."""
+
+
+class BillRefused(Exception):
+    """A bill that is not believed. `cause` is one word for the metrics: hash, totals, malformed, foreign, forged."""
+
+    def __init__(self, cause: str, detail: str = "") -> None:
+        super().__init__(f"{cause}: {detail}" if detail else cause)
+        self.cause = cause
+
+
+class BilledChannel(Protocol):
+    """A channel whose daily bill can be fetched."""
+
+    name: str
+
+    async def bill(self, day: date) -> Bill:
+        """Fetched, verified and read. Raises BillNotReady, BillRefused, or ConnectionError where none can be had."""
 
 
 # --- the HSM --------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ Handler = Callable[[list[IssuerMessage]], Awaitable[Sequence[IssuerAnswer]]]
 
 log = structlog.get_logger()
 
-_OPERATIONS = {operation.value: operation for operation in Operation if operation is not Operation.INQUIRY}
+_OPERATIONS = {operation.value: operation for operation in Operation if operation <= Operation.REVERSAL}
 _ENTRIES = {entry.value: entry for entry in EntryMode}
 
 # The switch gives up on a message this long after its budget; so may we.

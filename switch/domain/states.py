@@ -13,6 +13,8 @@ class Operation(IntEnum):
     REFUND = 5
     REVERSAL = 6
     INQUIRY = 7
+    INCREMENT = 8  # raise a pre-authorization by an amount
+    ORDER = 9  # an order that the payer pays by scanning the code which the channel gives for it
 
 
 class EntryMode(IntEnum):
