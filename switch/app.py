@@ -320,9 +320,10 @@ def _watch(road: Road) -> None:
 
 
 async def _watch_backlog(journal: PostgresJournal) -> None:
-    """Keeps the gauge of open reversals, inquiries, captures and refunds; an outage leaves the last reading."""
+    """Keeps the gauge of what the resolver has open; an outage leaves the last reading."""
     counts: dict[Operation, int] = {}
-    for operation in (Operation.REVERSAL, Operation.INQUIRY, Operation.CAPTURE, Operation.REFUND):
+    pursued = (Operation.CAPTURE, Operation.REFUND, Operation.INCREMENT)
+    for operation in (Operation.REVERSAL, Operation.INQUIRY, *pursued):
         reading = partial(lambda each: counts.get(each, 0), operation)
         metrics.FOLLOW_UP_BACKLOG.follow(operation.name.lower(), reading=reading)
     while True:

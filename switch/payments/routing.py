@@ -81,7 +81,7 @@ def choose(
         if facts is None:
             passed_over.append(f"{name} unknown")
         elif operation not in facts.operations:
-            passed_over.append(f"{name} lacks {operation.name.lower()}")
+            passed_over.append(f"{name} has no {operation.words}")
         elif has_pin and not facts.takes_pin:
             passed_over.append(f"{name} takes no PIN")
         elif facts.ready:
