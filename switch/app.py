@@ -28,6 +28,7 @@ from switch.api import wire
 from switch.api.authorization_service import AuthorizationServicer
 from switch.api.identity import Doorkeeper
 from switch.api.issuer_service import IssuerServicer, LinkFault
+from switch.api.notifications import DoorSettings, NotificationDoor
 from switch.config import Settings, split_address
 from switch.domain.states import Operation
 from switch.hsm_wiring import HsmAccess, open_hsm
@@ -44,7 +45,7 @@ from switch.payments.resolve import Resolver, ResolveSettings
 from switch.payments.road import Road
 from switch.payments.routing import RoutingTable, Rule
 from switch.payments.world import RoadSettings, World
-from switch.ports import Channel, Hsm, StoreUnavailable
+from switch.ports import Channel, Hsm, NotifyingChannel, StoreUnavailable
 from switch.risk.assess import Limits
 from switch.store.counters import RedisCounters
 from switch.store.embedded import EmbeddedPostgres, EmbeddedRedis
@@ -74,11 +75,12 @@ class SystemClock:
 
 @dataclass(slots=True)
 class Addresses:
-    """Where the process listens, once it does: host:port."""
+    """Where the process listens, once it does: host:port. notifications: "" if they are switched off."""
 
     authorizations: str
     operations: str
     operations_grpc: str
+    notifications: str = ""
 
 
 async def run(settings: Settings, started: Callable[[Addresses], Awaitable[None]] | None = None) -> int:
@@ -162,9 +164,10 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     lifecycle.on_finish("door", _closing(road.stop_admitting), 1.0)
     lifecycle.on_finish("road", lambda: road.drain(finish_s), finish_s + 1)
     lifecycle.on_finish("grpc", lambda: server.stop(1.0), 3.0)
+    notifications = await _notifications(settings, world, resolver, lifecycle)
     operations = await _operations(settings, readiness, health, lifecycle)
     host, _ = split_address(settings.listen)
-    return Addresses(f"{host}:{port}", *operations)
+    return Addresses(f"{host}:{port}", *operations, notifications)
 
 
 async def _servers(settings: Settings, lifecycle: Lifecycle) -> tuple[str, str]:
@@ -382,6 +385,20 @@ async def _operations(
     http_port = runner.addresses[0][1]
     grpc_host, _ = split_address(settings.operations.grpc_listen)
     return f"{host}:{http_port}", f"{grpc_host}:{grpc_port}"
+
+
+async def _notifications(settings: Settings, world: World, resolver: Resolver, lifecycle: Lifecycle) -> str:
+    """The wallets' listener, for the channels that notify."""
+    if not settings.notifications.listen:
+        return ""
+    notifying = {name: each for name, each in world.channels.items() if isinstance(each, NotifyingChannel)}
+    door_settings = DoorSettings(per_second=settings.notifications.per_second)
+    door = NotificationDoor(notifying, world.journal, resolver.wake, world.clock, door_settings)
+    host, port = split_address(settings.notifications.listen)
+    port = await door.start(host, port)
+    lifecycle.on_close("notifications", door.close)
+    lifecycle.on_finish("notifications", door.stop_accepting, 1.0)
+    return f"{host}:{port}"
 
 
 def _closing(close: Callable[[], None]) -> Callable[[], Awaitable[None]]:

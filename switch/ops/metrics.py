@@ -58,6 +58,11 @@ REFUSED_ADMISSIONS = Counter(
     "payswitch_refused_admissions_total", "Requests refused before any work was done for them.", ("reason",)
 )
 FOLLOW_UPS = Counter("payswitch_follow_ups_total", "Follow-ups sent, by what they came to.", ("operation", "outcome"))
+NOTIFICATIONS = Counter(
+    "payswitch_notifications_total",
+    "Notifications by what they came to. channel is empty where the request named none of ours.",
+    ("channel", "outcome"),
+)
 DEAD_LETTERS = Counter("payswitch_dead_letters_total", "Follow-ups handed to a person.", ("channel",))
 STAGE_FAILURES = Counter(
     "payswitch_stage_failures_total", "Flushes that came to nothing: the database or the HSM was away.", ("stage",)
