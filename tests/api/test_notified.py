@@ -70,11 +70,16 @@ async def city(town, database):
     await road.close()
 
 
-async def until(city, record, state):
+async def until(holds):
     async with asyncio.timeout(20):
-        while (now := await city.journal.find(record.merchant_id, record.id)).state is not state:
+        while True:
+            if await holds():
+                return
             await asyncio.sleep(0.01)
-    return now
+
+
+async def state_of(city, record):
+    return (await city.journal.find(record.merchant_id, record.id)).state
 
 
 @pytest.mark.parametrize(("answer", "state"), [(Approved(), State.APPROVED), (Declined("51"), State.DECLINED)])
@@ -84,7 +89,11 @@ async def test_a_payer_who_confirms_is_known_at_once(city, request_of, answer, s
     assert record.state is State.AWAITING_PAYER
     city.first.script = lambda request: answer
     assert await city.notify(record) == 200
-    await until(city, record, state)
+
+    async def known():
+        return await state_of(city, record) is state
+
+    await until(known)
     assert [each.operation for each in city.first.sent] == [Operation.SALE, Operation.INQUIRY]
     assert await city.notify(record) == 200  # the event is known, and nothing is open any more
     assert len(city.first.sent) == 2
@@ -95,10 +104,12 @@ async def test_it_says_nothing_by_itself(city, request_of):
     city.first.script = lambda request: AwaitingPayer()
     record = await city.road.enter(request_of(), 5.0)
     assert await city.notify(record) == 200
-    async with asyncio.timeout(20):
-        while len(city.first.sent) < 2:
-            await asyncio.sleep(0.01)
-    assert (await city.journal.find(record.merchant_id, record.id)).state is State.AWAITING_PAYER
+
+    async def asked():
+        return len(city.first.sent) == 2
+
+    await until(asked)
+    assert await state_of(city, record) is State.AWAITING_PAYER
 
 
 async def test_a_forged_one_asks_nothing(city, request_of, database):
@@ -120,7 +131,10 @@ async def test_a_refund_under_way_is_asked_about_at_once(city, request_of):
     assert refund.state is State.UNKNOWN
     city.first.script = lambda request: Approved()
     assert await city.notify(record, refund=refund.trace["number"]) == 200
-    async with asyncio.timeout(20):
-        while (await city.journal.find_follow_ons(record.merchant_id, record.id))[0].state is not State.APPROVED:
-            await asyncio.sleep(0.01)
+
+    async def refunded():
+        [kept] = await city.journal.find_follow_ons(record.merchant_id, record.id)
+        return kept.state is State.APPROVED
+
+    await until(refunded)
     assert [each.operation for each in city.first.sent] == [Operation.SALE, Operation.REFUND, Operation.REFUND]
