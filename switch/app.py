@@ -128,7 +128,7 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     lifecycle.on_close("ownership", ownership.close)
 
     hub = IssuerHub()
-    channels = _channels(settings, hsm, clock, hub, ownership.slot)
+    channels = build_channels(settings, hsm, clock, hub, ownership.slot)
     for channel in channels.values():
         await channel.start()
         lifecycle.on_close(f"channel {channel.name}", channel.close)
@@ -185,7 +185,7 @@ async def _servers(settings: Settings, lifecycle: Lifecycle) -> tuple[str, str]:
     return postgres_url, redis_url
 
 
-def _channels(settings: Settings, hsm: Hsm, clock: SystemClock, hub: IssuerHub, slot: int) -> dict[str, Channel]:
+def build_channels(settings: Settings, hsm: Hsm, clock: SystemClock, hub: IssuerHub, slot: int) -> dict[str, Channel]:
     """Every channel that is switched on, by name."""
     channels: list[Channel] = [IssuerChannel(issuer, hub) for issuer in settings.issuers]
     unionpay, alipay, wechat = settings.unionpay, settings.alipay, settings.wechat

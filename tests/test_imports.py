@@ -39,7 +39,15 @@ RANK = {package: rank for rank, packages in enumerate(ARROWS) for package in pac
 # `app`, what it is configured and started by, and the commands beside it. They may import anything but a simulator.
 WIRING = (
     *("switch.app", "switch.cli", "switch.config", "switch.settings_listing", "switch.settings_sections"),
-    *("switch.hsm_cli", "switch.hsm_wiring", "switch.keys_cli", "switch.key_ceremony", "switch.hidden_input"),
+    *(
+        "switch.bill_cli",
+        "switch.billing",
+        "switch.hsm_cli",
+        "switch.hsm_wiring",
+        "switch.keys_cli",
+        "switch.key_ceremony",
+        "switch.hidden_input",
+    ),
 )
 # They use the switch from outside, and may import anything.
 OUTSIDE = ("benchmarks", "switch.demo")
@@ -52,6 +60,7 @@ SIMULATION = "adapters.simulation"
 CODECS = frozenset({"codec", "_codec", "format", "frame", "messages", "mac"})
 SHARED_WITH_SIMULATORS = CODECS - {"mac"}
 PURE = ("switch.domain", "switch.entry", "switch.risk.assess", "switch.payments.decide", "switch.payments.routing")
+PURE += ("switch.settlement.compare",)
 WORLD = frozenset(
     {"asyncio", "socket", "ssl", "select", "selectors", "time", "threading", "subprocess", "logging", "structlog"}
     | {"aiohttp", "asyncpg", "grpc", "redis", "uvloop", "prometheus_client"}
