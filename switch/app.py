@@ -22,13 +22,14 @@ from adapters.unionpay.channel import UnionPayChannel
 from adapters.unionpay.settings import UnionPaySettings
 from adapters.wechat.channel import WeChatChannel, WeChatSettings
 from hsm.errors import HsmError, HsmUnavailable
-from payswitch.v1 import authorization_pb2, authorization_pb2_grpc, issuer_pb2, issuer_pb2_grpc
+from payswitch.v1 import authorization_pb2, authorization_pb2_grpc, issuer_pb2, issuer_pb2_grpc, operations_pb2_grpc
 from switch import pki
 from switch.api import wire
 from switch.api.authorization_service import AuthorizationServicer
 from switch.api.identity import Doorkeeper
 from switch.api.issuer_service import IssuerServicer, LinkFault
 from switch.api.notifications import DoorSettings, NotificationDoor
+from switch.api.operations_service import OperationsServicer
 from switch.config import Settings, split_address
 from switch.domain.states import Operation
 from switch.hsm_wiring import HsmAccess, open_hsm
@@ -157,7 +158,8 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
         pin_key_check_value=partial(_pin_key_check_value, access),
         process_name=f"switch-{ownership.slot}",
     )
-    server, port = await _grpc_server(settings, authorizations, issuers)
+    operators = OperationsServicer(channels, doorkeeper)
+    server, port = await _grpc_server(settings, authorizations, issuers, operators)
     lifecycle.on_announce("health", health.drain)
     lifecycle.on_announce("issuers", issuers.drain)
     finish_s = settings.budgets.answer_budget_ms / 1000 + settings.operations.drain_finish_ms / 1000
@@ -340,7 +342,7 @@ async def _watch_backlog(journal: PostgresJournal) -> None:
 
 
 async def _grpc_server(
-    settings: Settings, authorizations: AuthorizationServicer, issuers: IssuerServicer
+    settings: Settings, authorizations: AuthorizationServicer, issuers: IssuerServicer, operators: OperationsServicer
 ) -> tuple[grpc.aio.Server, int]:
     """The listener for participants: mutual TLS, no reflection."""
     server = grpc.aio.server(
@@ -352,6 +354,7 @@ async def _grpc_server(
     )
     wire.add_to_server(authorization_pb2_grpc.add_AuthorizationServiceServicer_to_server, authorizations, server)
     issuer_pb2_grpc.add_IssuerServiceServicer_to_server(issuers, server)  # type: ignore[no-untyped-call]
+    operations_pb2_grpc.add_OperationsServiceServicer_to_server(operators, server)  # type: ignore[no-untyped-call]
     credentials = grpc.ssl_server_credentials(
         [(_read(settings.private_key_path), _read(settings.certificate_path))],
         root_certificates=_read(settings.ca_path),

@@ -7,20 +7,36 @@ import typer
 
 bill_app = typer.Typer(name="bill", help="Daily bills of the channels: fetch them, compare them with the journal.")
 
-Channel = Annotated[str, typer.Option(help="unionpay, alipay or wechat.")]
+Channel = Annotated[str, typer.Option(help="unionpay, alipay, wechat or issuer:<id>.")]
 Day = Annotated[str, typer.Option(metavar="YYYY-MM-DD", help="The business day, in Shanghai.")]
+Through = Annotated[
+    str, typer.Option(help="host:port of a running switch that fetches it; an issuer's: the settings' unless given.")
+]
+Certificate = Annotated[
+    Path | None,
+    typer.Option(help="An operator's, for --through; else the development authority's.", show_default=False),
+]
+PrivateKey = Annotated[Path | None, typer.Option(help="Of --certificate.", show_default=False)]
 Out = Annotated[Path | None, typer.Option(help="CSV file to write.", show_default=False)]
 
 
 @bill_app.command()
-def fetch(channel: Channel, day: Day, out: Out = None) -> None:
+def fetch(
+    channel: Channel,
+    day: Day,
+    out: Out = None,
+    through: Through = "",
+    certificate: Certificate = None,
+    private_key: PrivateKey = None,
+) -> None:
     """Fetch and verify a bill; write it as CSV to --out or to stdout.
 
     Exit code: 0 fetched, 2 usage, 3 it is not made yet, is refused, or cannot be had.
     """
     from switch import billing
 
-    raise typer.Exit(billing.fetch(billing.settings_in_force(), channel, billing.day_from(day), out))
+    source = billing.Source(channel, through, certificate, private_key)
+    raise typer.Exit(billing.fetch(billing.settings_in_force(), source, billing.day_from(day), out))
 
 
 @bill_app.command()
@@ -35,6 +51,9 @@ def compare(
         int, typer.Option(min=0, max=6 * 3600, help="So near to midnight a line may be in the neighbouring bill.")
     ] = 600,
     matches: Annotated[bool, typer.Option("--matches", help="Write what matches to --out as well.")] = False,
+    through: Through = "",
+    certificate: Certificate = None,
+    private_key: PrivateKey = None,
 ) -> None:
     """Compare a bill with the journal's records of that day; changes nothing.
 
@@ -43,5 +62,6 @@ def compare(
     """
     from switch import billing
 
-    work = billing.Work(channel, billing.day_from(day), tolerance_s, out, bill, matches)
+    source = billing.Source(channel, through, certificate, private_key)
+    work = billing.Work(source, billing.day_from(day), tolerance_s, out, bill, matches)
     raise typer.Exit(billing.compare(billing.settings_in_force(), work))

@@ -19,12 +19,15 @@ from rich.table import Table
 from adapters.issuer.hub import IssuerHub
 from hsm.errors import HsmError
 from switch.app import SystemClock, build_channels
+from switch.billing_through import bill_through
+from switch.client.connection import ClientCredentials
 from switch.config import ConfigurationError, Settings, load
 from switch.domain.bill import Bill
 from switch.domain.money import Money
 from switch.hsm_wiring import open_hsm
 from switch.ops import logs
 from switch.ops.lifecycle import Lifecycle
+from switch.pki import Authority, PkiError
 from switch.ports import BilledChannel, BillNotReady, BillRefused
 from switch.settlement.bill_file import FindingFile, day_of, read_bill, write_bill
 from switch.settlement.compare import BREAKS, Comparison, Finding, Verdict
@@ -51,10 +54,23 @@ class _Ended(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Where a bill comes from. through: host:port of a running switch, "" for its own way; of an issuer the settings'.
+
+    certificate, private_key: an operator's, for that switch; None for the development authority's.
+    """
+
+    channel: str
+    through: str = ""
+    certificate: Path | None = None
+    private_key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """One comparison. out: where findings go; matches: those that agree, too. bill_file: instead of the channel."""
 
-    channel: str
+    source: Source
     day: date
     tolerance_s: int
     out: Path | None
@@ -78,12 +94,12 @@ def day_from(text: str) -> date:
         raise typer.Exit(EXIT_USAGE) from None
 
 
-def fetch(settings: Settings, channel: str, day: date, out: Path | None) -> int:
+def fetch(settings: Settings, source: Source, day: date, out: Path | None) -> int:
     async def work() -> int:
-        bill = await _fetched(settings, channel, day)
+        bill = await _fetched(settings, source, day)
         with _opened(out) as file:
             write_bill(bill, file)
-        typer.echo(f"{channel} {day}: {len(bill.lines)} lines", err=True)
+        typer.echo(f"{source.channel} {day}: {len(bill.lines)} lines", err=True)
         return EXIT_AGREES
 
     return _run(work)
@@ -112,7 +128,7 @@ async def _compared(connection: Connection, bill: Bill, work: Work) -> AsyncIter
     day = day_of(work.day, work.tolerance_s)
     comparison = Comparison(bill, day)
     from_ms, until_ms = day.from_ms - day.tolerance_ms, day.until_ms + day.tolerance_ms
-    async for movement in day_movements(connection, work.channel, from_ms, until_ms):
+    async for movement in day_movements(connection, work.source.channel, from_ms, until_ms):
         finding = comparison.take(movement)
         if finding is not None:
             yield finding
@@ -128,7 +144,7 @@ def _money_of(finding: Finding) -> Money:
 
 def _show(work: Work, found: Tally) -> None:
     """Every verdict, those that did not occur as well: a zero is read as a zero."""
-    table = Table(title=f"{work.channel} {work.day}", title_justify="left")
+    table = Table(title=f"{work.source.channel} {work.day}", title_justify="left")
     for heading in ("verdict", "count", "amount"):
         table.add_column(heading, justify="left" if heading == "verdict" else "right")
     for verdict in Verdict:
@@ -145,14 +161,15 @@ def _show(work: Work, found: Tally) -> None:
 
 async def _bill_for(settings: Settings, work: Work) -> Bill:
     if work.bill_file is None:
-        return await _fetched(settings, work.channel, work.day)
+        return await _fetched(settings, work.source, work.day)
     with work.bill_file.open(encoding="utf-8", newline="") as file:
-        return read_bill(file, work.channel, work.day)
+        return read_bill(file, work.source.channel, work.day)
 
 
-async def _fetched(settings: Settings, name: str, day: date) -> Bill:
-    if name.startswith("issuer:"):
-        raise _Ended(EXIT_USAGE, f"{name} sends its bill to the switch it dialled; give the file with --bill")
+async def _fetched(settings: Settings, source: Source, day: date) -> Bill:
+    name = source.channel
+    if source.through or name.startswith("issuer:"):
+        return await bill_through(source.through or settings.listen, _credentials(settings, source), name, day)
     if name not in settings.channel_names():
         raise _Ended(EXIT_USAGE, f"no channel {name!r}; there are {', '.join(settings.channel_names())}")
     lifecycle = Lifecycle(grace_s=0)
@@ -168,6 +185,24 @@ async def _fetched(settings: Settings, name: str, day: date) -> Bill:
     finally:
         lifecycle.stop("done")
         await lifecycle.run()
+
+
+def _credentials(settings: Settings, source: Source) -> ClientCredentials:
+    """An operator's: the files that were named, or one that the development authority issues."""
+    if (source.certificate is None) != (source.private_key is None):
+        raise _Ended(EXIT_USAGE, "--certificate and --private-key belong together")
+    if source.certificate is None and settings.tls.ca:
+        raise _Ended(
+            EXIT_USAGE, "give an operator's --certificate and --private-key: tls.ca is an authority of its own"
+        )
+    if source.certificate is not None and source.private_key is not None:
+        root = settings.ca_path.read_bytes()
+        return ClientCredentials(root, source.certificate.read_bytes(), source.private_key.read_bytes())
+    authority = Authority(settings.state_dir / "pki")
+    pair = authority.participant("operator", "bill")
+    return ClientCredentials(
+        authority.ensure().read_bytes(), pair.certificate.read_bytes(), pair.private_key.read_bytes()
+    )
 
 
 @asynccontextmanager
@@ -215,6 +250,6 @@ def _run(work: Callable[[], Awaitable[int]]) -> int:
         typer.echo(f"payswitch: not ready: {error}", err=True)
     except BillRefused as refused:
         typer.echo(f"payswitch: the bill is refused: {refused}", err=True)
-    except (OSError, HsmError, EmbeddedServerError, asyncpg.PostgresError) as error:
+    except (OSError, HsmError, PkiError, EmbeddedServerError, asyncpg.PostgresError) as error:
         typer.echo(f"payswitch: {type(error).__name__}: {error}", err=True)
     return EXIT_NO_BILL

@@ -67,7 +67,7 @@ def channel(monkeypatch: pytest.MonkeyPatch) -> Billed:
 
 
 @pytest.fixture
-def payswitch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, postgres_dsn: str) -> Any:
+def payswitch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, postgres_dsn: str, logging_restored: None) -> Any:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PAYSWITCH_POSTGRES_URL", postgres_dsn)
     monkeypatch.setenv("NO_COLOR", "1")
@@ -196,7 +196,6 @@ def test_no_bill_is_3(payswitch: Any, channel: Billed, command: str, error: Exce
     ("options", "says"),
     [
         (["--channel", "unionpay"], "unionpay has no bill"),
-        (["--channel", "issuer:x"], "give the file with --bill"),
         (["--channel", "visa"], "no channel 'visa'; there are unionpay, alipay, wechat"),
         (["--day", "yesterday"], "--day 'yesterday' is not YYYY-MM-DD"),
     ],
@@ -207,6 +206,42 @@ def test_usage_is_2(payswitch: Any, channel: Billed, options: list[str], says: s
     assert result.exit_code == 2
     assert says in result.stderr
     assert channel.asked == []
+
+
+@pytest.mark.parametrize(
+    ("options", "target"),
+    [
+        (["--channel", "issuer:bank-1"], "127.0.0.1:7443"),
+        (["--channel", "issuer:bank-1", "--through", "other:1"], "other:1"),
+        (["--through", "other:2"], "other:2"),
+    ],
+)
+def test_a_running_switch_is_asked(
+    payswitch: Any, channel: Billed, monkeypatch: pytest.MonkeyPatch, options: list[str], target: str
+) -> None:
+    """As an operator, with a certificate of the development authority."""
+    asked: list[Any] = []
+
+    async def bill_through(address: str, credentials: Any, name: str, day: Any) -> Bill:
+        asked.append((address, name, day, b"BEGIN CERTIFICATE" in credentials.certificate))
+        return Bill(name, day, (line("a"),))
+
+    monkeypatch.setattr(billing, "bill_through", bill_through)
+    arguments = ["bill", "fetch", "--channel", "alipay", "--day", DAY.isoformat(), *options]
+    result = CliRunner().invoke(cli.app, arguments)
+    assert (result.exit_code, len(result.stdout.splitlines())) == (0, 2)
+    assert asked == [(target, options[1] if options[0] == "--channel" else "alipay", DAY, True)]
+    assert Path(".payswitch/pki/operator-bill.pem").exists()
+    assert channel.asked == []
+
+
+def test_another_authority_needs_a_certificate_of_its_own(
+    payswitch: Any, channel: Billed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAYSWITCH_TLS__CA", "/etc/ca.pem")
+    assert payswitch("fetch", "--through", "other:1").exit_code == 2
+    assert payswitch("fetch", "--through", "other:1", "--certificate", "x.pem").exit_code == 2
+    assert not Path(".payswitch").exists()
 
 
 def test_a_journal_that_is_away_is_3(

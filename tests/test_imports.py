@@ -42,6 +42,7 @@ WIRING = (
     *(
         "switch.bill_cli",
         "switch.billing",
+        "switch.billing_through",
         "switch.hsm_cli",
         "switch.hsm_wiring",
         "switch.keys_cli",
