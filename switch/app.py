@@ -28,6 +28,7 @@ from switch.api import wire
 from switch.api.authorization_service import AuthorizationServicer
 from switch.api.identity import Doorkeeper
 from switch.api.issuer_service import IssuerServicer, LinkFault
+from switch.api.notices import Notices
 from switch.api.notifications import DoorSettings, NotificationDoor
 from switch.api.operations_service import OperationsServicer
 from switch.config import Settings, split_address
@@ -142,6 +143,7 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     resolver = Resolver(world, _resolve_settings(settings))
     resolver.start()
     lifecycle.on_close("resolver", resolver.close)
+    notices = Notices(journal, resolver.wake)
     _watch(road)
     backlog = asyncio.create_task(_watch_backlog(journal), name="backlog")
     lifecycle.on_close("backlog", lambda: _cancelled(backlog))
@@ -166,7 +168,7 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     lifecycle.on_finish("door", _closing(road.stop_admitting), 1.0)
     lifecycle.on_finish("road", lambda: road.drain(finish_s), finish_s + 1)
     lifecycle.on_finish("grpc", lambda: server.stop(1.0), 3.0)
-    notifications = await _notifications(settings, world, resolver, lifecycle)
+    notifications = await _notifications(settings, world, notices, lifecycle)
     operations = await _operations(settings, readiness, health, lifecycle)
     host, _ = split_address(settings.listen)
     return Addresses(f"{host}:{port}", *operations, notifications)
@@ -390,13 +392,13 @@ async def _operations(
     return f"{host}:{http_port}", f"{grpc_host}:{grpc_port}"
 
 
-async def _notifications(settings: Settings, world: World, resolver: Resolver, lifecycle: Lifecycle) -> str:
+async def _notifications(settings: Settings, world: World, notices: Notices, lifecycle: Lifecycle) -> str:
     """The wallets' listener, for the channels that notify."""
     if not settings.notifications.listen:
         return ""
     notifying = {name: each for name, each in world.channels.items() if isinstance(each, NotifyingChannel)}
     door_settings = DoorSettings(per_second=settings.notifications.per_second)
-    door = NotificationDoor(notifying, world.journal, resolver.wake, world.clock, door_settings)
+    door = NotificationDoor(notifying, notices, world.clock, door_settings)
     host, port = split_address(settings.notifications.listen)
     port = await door.start(host, port)
     lifecycle.on_close("notifications", door.close)

@@ -169,6 +169,7 @@ class NotifyingChannel(Protocol):
 class Hastened(StrEnum):
     """What a verified notification came to. The values are labels of a metric."""
 
+    REPEATED = "repeated"  # an event that made it due before
     DUE = "hastened"  # the open inquiry of the payment, or what is open of the refund, is due now
     IN_FLIGHT = "in_flight"  # our own message has no recorded answer yet: the peer should come again
     BEING_REVERSED = "being_reversed"

@@ -6,30 +6,22 @@ and who repeats what the channel signed makes it ask once.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
 from uuid import UUID
 
 import structlog
 from aiohttp import web
 
 from switch.api.listener import Bounds, Listener
-from switch.ops.metrics import NOTIFICATIONS
-from switch.ports import Clock, Hastened, Journal, NotificationRefused, NotifyingChannel, StoreUnavailable
+from switch.api.notices import ID, SETTLED, Notices, count
+from switch.ports import Clock, NotificationRefused, NotifyingChannel, StoreUnavailable
 
 log = structlog.get_logger()
 
-# After these the peer need not come again. In flight: it came before our own record of the answer.
-_ENDS_THE_REPEATS: Final = frozenset({Hastened.DUE, Hastened.BEING_REVERSED, Hastened.FINAL})
-
-_REMEMBERED: Final = 10_000
-
-_HEX_ID = r"[0-9A-Fa-f]{32}|[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
-_ID = re.compile(_HEX_ID, re.ASCII).fullmatch
 _PATH = re.compile(
-    rf"/notify/(?P<channel>[^/]{{1,80}})(/(?P<merchant_id>[0-9A-Za-z]{{1,15}})/(?P<id>{_HEX_ID}))?", re.ASCII
+    rf"/notify/(?P<channel>[^/]{{1,80}})(/(?P<merchant_id>[0-9A-Za-z]{{1,15}})/(?P<id>{ID}))?", re.ASCII
 ).fullmatch
 
 
@@ -51,26 +43,23 @@ class _Refused(Exception):
 
 
 class NotificationDoor:
-    """channels: those that notify, by name. wake: tells the resolver that something is due."""
+    """channels: those that notify, by name."""
 
     def __init__(
         self,
         channels: Mapping[str, NotifyingChannel],
-        journal: Journal,
-        wake: Callable[[], None],
+        notices: Notices,
         clock: Clock,
         settings: DoorSettings,
     ) -> None:
         self._channels = channels
-        self._journal = journal
-        self._wake = wake
+        self._notices = notices
         self._clock = clock
         self._settings = settings
-        self._acted_on: dict[tuple[str, str, str], None] = {}
         self._working = 0
         self._allowance = float(settings.per_second)
         self._allowance_s = 0.0
-        self._listener = Listener(self._handle, settings.bounds, lambda reason: _count("", reason))
+        self._listener = Listener(self._handle, settings.bounds, lambda reason: count("", reason))
 
     async def start(self, host: str, port: int) -> int:
         """Returns the port; 0 takes a free one. Raises OSError if the address is taken."""
@@ -94,7 +83,7 @@ class NotificationDoor:
                 body = await self._body(request)
                 return await self._read(channel, request, body, merchant_id, authorization_id)
         except _Refused as refused:
-            _count(name, refused.outcome)
+            count(name, refused.outcome)
             return web.Response(status=refused.status)
 
     def _addressed(self, request: web.BaseRequest) -> tuple[NotifyingChannel, str | None, UUID | None]:
@@ -130,33 +119,17 @@ class NotificationDoor:
         try:
             notice = channel.read_notification(_headers(request), body)
         except NotificationRefused as refused:
-            return _answer(channel, refused.cause, accepted=False)
+            count(channel.name, refused.cause)
+            return _answer(channel, accepted=False)
         except Exception as error:
             log.error("notification_not_read", channel=channel.name, reason=type(error).__name__)
-            return _answer(channel, "failed", accepted=False)
-        event = (channel.name, notice.reference, notice.event)
-        if event in self._acted_on:
-            return _answer(channel, "repeated", accepted=True)
-        named = authorization_id or (UUID(notice.reference) if _ID(notice.reference) else None)
+            count(channel.name, "failed")
+            return _answer(channel, accepted=False)
         try:
-            hastened = Hastened.UNKNOWN if named is None else await self._journal.hasten(notice, merchant_id, named)
-        except StoreUnavailable as error:
-            log.warning("notification_waits_for_database", reason=str(error))
-            return _answer(channel, "unavailable", accepted=False)
-        if hastened is Hastened.DUE:
-            self._remember(event)
-            self._wake()
-        log.info(
-            "notification", channel=channel.name, outcome=hastened.value, authorization=str(named or ""),
-            event_name=notice.event, said=notice.said,
-        )  # fmt: skip
-        return _answer(channel, hastened.value, accepted=hastened in _ENDS_THE_REPEATS)
-
-    def _remember(self, event: tuple[str, str, str]) -> None:
-        if event[-1]:
-            self._acted_on[event] = None
-        if len(self._acted_on) > _REMEMBERED:
-            del self._acted_on[next(iter(self._acted_on))]
+            hastened = await self._notices.take(notice, merchant_id, authorization_id)
+        except StoreUnavailable:
+            return _answer(channel, accepted=False)
+        return _answer(channel, accepted=hastened in SETTLED)
 
     # --- bounds -------------------------------------------------------------------------------------------------------
 
@@ -181,11 +154,6 @@ def _headers(request: web.BaseRequest) -> dict[str, str]:
     return {name: ", ".join(request.headers.getall(name)) for name in request.headers}
 
 
-def _answer(channel: NotifyingChannel, outcome: str, *, accepted: bool) -> web.Response:
-    _count(channel.name, outcome)
+def _answer(channel: NotifyingChannel, *, accepted: bool) -> web.Response:
     status, content_type, body = channel.notification_answer(accepted)
     return web.Response(status=status, body=body, headers={"Content-Type": content_type} if content_type else None)
-
-
-def _count(channel: str, outcome: str) -> None:
-    NOTIFICATIONS.labels(channel, outcome).inc()

@@ -14,13 +14,14 @@ import pytest
 from prometheus_client import REGISTRY
 
 from switch.api.listener import Bounds
+from switch.api.notices import Notices
 from switch.api.notifications import DoorSettings, NotificationDoor
 from switch.ports import Hastened, Notice, NotificationRefused, StoreUnavailable
 
 KEY = b"shared with the peer"
 BOUNDS = Bounds(connections=4, life_s=30.0, body_bytes=2_000, headers=16, header_bytes=512)
 REASONS = (
-    *("forged", "expired", "malformed", "failed", "unavailable", "repeated", "not_found", "too_busy"),
+    *("forged", "expired", "malformed", "failed", "unavailable", "not_found", "too_busy"),
     *("too_slow", "too_many", "too_large", "no_request"),
 )
 
@@ -90,8 +91,9 @@ async def door(request):
     """
     journal, clock, woken = Hastening(), Clock(), []
     bounds = replace(BOUNDS, life_s=getattr(request, "param", BOUNDS.life_s))
+    notices = Notices(journal, lambda: woken.append(1))
     settings = DoorSettings(concurrency=2, per_second=20, bounds=bounds)
-    notifications = NotificationDoor({"pay": Verifying()}, journal, lambda: woken.append(1), clock, settings)
+    notifications = NotificationDoor({"pay": Verifying()}, notices, clock, settings)
     port = await notifications.start("127.0.0.1", 0)
     before = {}
 
@@ -139,6 +141,36 @@ async def test_without_ids_in_the_path_the_reference_says_which(door):
 async def test_a_reference_that_is_no_id_of_ours_is_unknown(door):
     assert (await door.post("/notify/pay", *message("order-17")))[0] == 500
     assert (door.journal.asked, door.counted("unknown")) == ([], 1)
+
+
+async def test_a_reference_may_carry_its_attempt(door):
+    identity = uuid4()
+    assert (await door.post("/notify/pay", *message(f"{identity}-2")))[0] == 200
+    assert door.journal.asked == [(f"{identity}-2", "", None, identity)]
+
+
+@pytest.mark.parametrize(
+    ("says", "error"),
+    [
+        (Hastened.DUE, None),
+        (Hastened.FINAL, None),
+        (Hastened.BEING_REVERSED, None),
+        (Hastened.UNKNOWN, "unknown"),
+        (Hastened.MISDIRECTED, "misdirected"),
+        (Hastened.IN_FLIGHT, "recorded"),
+        (None, "down"),
+    ],
+)
+async def test_a_peer_on_a_stream_hears_why(says, error):
+    journal = Hastening()
+    journal.says = says
+    notice = Notice("issuer:x", f"{uuid4()}-1", event="e")
+    acting = Notices(journal, lambda: None).act(notice)
+    if error is None:
+        await acting
+        return
+    with pytest.raises((NotificationRefused, StoreUnavailable), match=error):
+        await acting
 
 
 async def test_the_same_event_hastens_once(door):

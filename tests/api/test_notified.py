@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import aiohttp
 import pytest
 
+from switch.api.notices import Notices
 from switch.api.notifications import DoorSettings, NotificationDoor
 from switch.domain.money import Money
 from switch.domain.states import Operation, State
@@ -50,7 +51,7 @@ async def city(town, database):
     )  # fmt: skip
     road, resolver = Road(world, road_settings), Resolver(world, settings)
     resolver.start()
-    door = NotificationDoor({"first": Wallet()}, journal, resolver.wake, world.clock, DoorSettings())
+    door = NotificationDoor({"first": Wallet()}, Notices(journal, resolver.wake), world.clock, DoorSettings())
     port = await door.start("127.0.0.1", 0)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
 
