@@ -14,13 +14,17 @@ from switch.domain.authorization import AuthorizationRequest, CodeCredential
 from switch.domain.money import LARGEST_AMOUNT_MINOR
 from switch.domain.payment_codes import CODE_SCHEMES
 from switch.routing.bins import Bin, BinTable
-from switch.routing.hours import minute_of_week, read_hours
+from switch.routing.hours import WEEK_MINUTES, minute_of_week, read_hours
 from switch.routing.plan import ENTRIES, OPERATIONS, When, category_range
 
 CaseOf = Callable[[AuthorizationRequest, int], Hashable]
 Cases = frozenset[Hashable]
 CARD = "card"
 OTHER = ""
+
+_AMOUNTS = range(LARGEST_AMOUNT_MINOR + 1)
+_CATEGORIES = range(-1, 10_000)  # -1: what is no number
+_MINUTES = range(WEEK_MINUTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +47,24 @@ def dimensions_of(rules: Sequence[When], tables: Sequence[BinTable]) -> list[Dim
         _prefix(rules),
         _bin(rules, tables),
         # As plain integers: an enumeration's members are hashed in Python.
-        _listed("entry", [_numbers(ENTRIES, each.entry) for each in rules], lambda asked, _: int(asked.entry)),
         _listed(
-            "operation", [_numbers(OPERATIONS, each.operation) for each in rules], lambda asked, _: int(asked.operation)
+            "entry",
+            [_numbers(ENTRIES, each.entry) for each in rules],
+            lambda asked, _: int(asked.entry),
+            frozenset(map(int, ENTRIES.values())),
+        ),
+        _listed(
+            "operation",
+            [_numbers(OPERATIONS, each.operation) for each in rules],
+            lambda asked, _: int(asked.operation),
+            frozenset(map(int, OPERATIONS.values())),
         ),
         _listed("currency", [each.currency for each in rules], lambda asked, _: asked.money.currency),
-        _banded("amount", [_amounts(each) for each in rules], lambda asked, _: asked.money.amount_minor),
+        _banded("amount", [_amounts(each) for each in rules], lambda asked, _: asked.money.amount_minor, _AMOUNTS),
         _listed("merchant", [each.merchant for each in rules], lambda asked, _: asked.merchant.id),
-        _banded("category", [_categories(each) for each in rules], lambda asked, _: _category_of(asked)),
+        _banded("category", [_categories(each) for each in rules], lambda asked, _: _category_of(asked), _CATEGORIES),
         _listed("acquirer", [each.acquirer for each in rules], lambda asked, _: asked.acquirer_id),
-        _banded("hours", [_spans(each) for each in rules], lambda _, time_ms: minute_of_week(time_ms)),
+        _banded("hours", [_spans(each) for each in rules], lambda _, time_ms: minute_of_week(time_ms), _MINUTES),
     )
     return [each for each in every if any(chosen != each.cases for chosen in each.chosen)]
 
@@ -147,10 +159,10 @@ def _bin(rules: Sequence[When], tables: Sequence[BinTable]) -> Dimension:
 # --- lists and bands ------------------------------------------------------------------------------------------------
 
 
-def _listed(name: str, asked: Sequence[Iterable[Hashable]], value_of: CaseOf) -> Dimension:
-    """Values that rules name, and all the others as one case."""
+def _listed(name: str, asked: Sequence[Iterable[Hashable]], value_of: CaseOf, every: Cases | None = None) -> Dimension:
+    """Values that rules name, and all the others as one case. every: all that there are, where they can be counted."""
     named = frozenset(value for values in asked for value in values)
-    cases = named | {OTHER}
+    cases = named if every is not None and every <= named else named | {OTHER}
     chosen = tuple(frozenset(values) or cases for values in asked)
 
     def case_of(request: AuthorizationRequest, time_ms: int) -> Hashable:
@@ -161,10 +173,14 @@ def _listed(name: str, asked: Sequence[Iterable[Hashable]], value_of: CaseOf) ->
 
 
 def _banded(
-    name: str, asked: Sequence[Sequence[tuple[int, int]]], value_of: Callable[[AuthorizationRequest, int], int]
+    name: str,
+    asked: Sequence[Sequence[tuple[int, int]]],
+    value_of: Callable[[AuthorizationRequest, int], int],
+    every: range,
 ) -> Dimension:
     """Numbers, cut wherever a rule begins or ends. asked: for each rule its ranges [from, to), none for all."""
-    cuts = sorted({bound for ranges in asked for each in ranges for bound in each})
+    bounds = {bound for ranges in asked for each in ranges for bound in each}
+    cuts = sorted(bound for bound in bounds if every.start < bound < every.stop)
     cases: Cases = frozenset(range(len(cuts) + 1))
 
     def taken(ranges: Sequence[tuple[int, int]]) -> Cases:
