@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from switch import cli
 
-COMMANDS = ("serve", "demo", "simulators", "authorize", "migrate", "check-config", "pki", "hsm")
+COMMANDS = ("serve", "demo", "simulators", "authorize", "migrate", "check-config", "pki", "hsm", "routes")
 
 
 @pytest.fixture
