@@ -1,7 +1,8 @@
 """Which channels may serve a payment, in which order, and why: pure, over gathered facts."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
 from uuid import UUID
 
@@ -19,6 +20,9 @@ NONE_CAN_SERVE: Final = "40"
 
 _LOW_62 = (1 << 62) - 1
 
+# Rule, operation, PIN: by what the payments of a batch differ for a channel's state.
+Kind = tuple[int, int, bool]
+
 
 @dataclass(slots=True, frozen=True)
 class ChannelFacts:
@@ -33,22 +37,49 @@ class ChannelFacts:
     failing_percent: int | None = None
 
 
+@dataclass(slots=True, frozen=True)
+class Standing:
+    """How a rule's channels stand for one kind of payment. remarks: why the others cannot serve it.
+
+    is_well: all of `able` are ready and none fails.
+    """
+
+    able: tuple[ReadyChoice, ...]
+    remarks: tuple[str, ...]
+    is_well: bool
+
+
 class Picture:
     """The channels as they are at one moment, for a whole batch: each is looked at once at most."""
 
-    __slots__ = ("_facts", "_look", "decided")
+    __slots__ = ("_facts", "_look", "_standings", "decided")
 
     def __init__(self, look: Callable[[str], ChannelFacts | None]) -> None:
+        """look: None if there is no such channel in this process."""
         self._look = look
         self._facts: dict[str, ChannelFacts | None] = {}
-        self.decided: dict[tuple[int, int, bool], Route] = {}
-        """By rule, operation and PIN: decisions for every such payment, as long as the channels stay as they are."""
+        self._standings: dict[Kind, Standing] = {}
+        self.decided: dict[Kind, Route] = {}
+        """Decisions for every such payment, as long as the channels stay as they are."""
 
     def of(self, channel: str) -> ChannelFacts | None:
-        """None if there is no such channel in this process."""
         if channel not in self._facts:
             self._facts[channel] = self._look(channel)
         return self._facts[channel]
+
+    def standing_of(self, rule: ReadyRule, kind: Kind, request: AuthorizationRequest) -> Standing:
+        standing = self._standings.get(kind)
+        if standing is None:
+            standing = self._standings[kind] = self._stand(rule, request)
+        return standing
+
+    def _stand(self, rule: ReadyRule, request: AuthorizationRequest) -> Standing:
+        reasons = {each: _unable(self.of(each.name), request) for each in rule.choices}
+        able = tuple(each for each, reason in reasons.items() if not reason)
+        remarks = tuple(f"{each.name} {reason}" for each, reason in reasons.items() if reason)
+        facts = [self.of(each.name) for each in able]
+        is_well = all(each is not None and each.ready and each.failing_percent is None for each in facts)
+        return Standing(able, remarks, is_well)
 
 
 @dataclass(slots=True, frozen=True)
@@ -72,15 +103,21 @@ def choose(
     rule = table.rule_for(request, time_ms)
     if rule is None:
         return Route((), f"plan {table.version}: no rule fits", NO_RULE)
+    kind = rule.index, request.operation._value_, request.pin is not None
+    decided = picture.decided.get(kind)
+    if decided is not None:
+        return decided
+    standing = picture.standing_of(rule, kind, request)
     draw = authorization_id.int & _LOW_62
-    if not rule.is_fixed:
-        return _route(table, rule, request, draw, time_ms, picture)
-    key = rule.index, request.operation._value_, request.pin is not None
-    route = picture.decided.get(key)
-    if route is None:
-        route = _route(table, rule, request, draw, time_ms, picture)
-        if not any(_is_failing(picture, each.name) for each in rule.choices):
-            picture.decided[key] = route
+    able, remarks = _permitted(table, rule, standing, request, time_ms)
+    names = _in_order(table, rule, able, request, draw, remarks)
+    if not standing.is_well:
+        names.sort(key=lambda name: _place(table, name, draw, picture, remarks))
+    order = " then ".join(names) or "none can serve"
+    remark = f" ({', '.join(remarks)})" if remarks else ""
+    route = Route(tuple(names), bounded(f"{rule.title}{order}{remark}"), "" if names else NONE_CAN_SERVE)
+    if rule.is_fixed and not any(_is_failing(picture, name) for name in names):
+        picture.decided[kind] = route
     return route
 
 
@@ -104,45 +141,39 @@ def _is_failing(picture: Picture, channel: str) -> bool:
     return facts is not None and facts.failing_percent is not None
 
 
-def _route(
-    table: RoutingTable, rule: ReadyRule, request: AuthorizationRequest, draw: int, time_ms: int, picture: Picture
-) -> Route:
-    remarks: list[str] = []
-    able: list[ReadyChoice] = []
-    for choice in rule.choices:
-        reason = _unable(table, choice, request, time_ms, picture.of(choice.name))
-        if reason:
-            remarks.append(f"{choice.name} {reason}")
-        else:
-            able.append(choice)
-    names = _in_order(table, rule, able, request, draw, remarks)
-    names.sort(key=lambda name: _place(table, name, draw, picture, remarks))
-    order = " then ".join(names) or "none can serve"
-    remark = f" ({', '.join(remarks)})" if remarks else ""
-    return Route(tuple(names), bounded(f"{rule.title}{order}{remark}"), "" if names else NONE_CAN_SERVE)
-
-
-def _unable(
-    table: RoutingTable, choice: ReadyChoice, request: AuthorizationRequest, time_ms: int, facts: ChannelFacts | None
-) -> str:
-    """Why it cannot serve this payment at all; "" if it can."""
+def _unable(facts: ChannelFacts | None, request: AuthorizationRequest) -> str:
+    """Why the channel cannot serve such a payment now; "" if it can."""
     if facts is None:
         return "unknown"
     if request.operation not in facts.operations:
         return f"lacks {request.operation.name.lower()}"
     if request.pin is not None and not facts.takes_pin:
         return "takes no PIN"
-    if choice.hours is not None and not choice.hours.hold(minute_of_week(time_ms)):
-        return "outside its hours"
-    if table.contracts.exist and table.contracts.find(choice.name, request) is None:
-        return "no contract"
     return ""
+
+
+def _permitted(
+    table: RoutingTable, rule: ReadyRule, standing: Standing, request: AuthorizationRequest, time_ms: int
+) -> tuple[Sequence[ReadyChoice], list[str]]:
+    """Those of the able that may serve this payment: within their hours, under a contract. And the remarks so far."""
+    able: Sequence[ReadyChoice] = standing.able
+    remarks = list(standing.remarks)
+    if rule.has_hours:
+        minute = minute_of_week(time_ms)
+        closed = {each.name for each in able if each.hours is not None and not each.hours.hold(minute)}
+        remarks += [f"{each.name} outside its hours" for each in able if each.name in closed]
+        able = [each for each in able if each.name not in closed]
+    if table.contracts.exist:
+        terms = table.contracts.terms(request)
+        remarks += [f"{each.name} no contract" for each in able if each.name not in terms]
+        able = [each for each in able if each.name in terms]
+    return able, remarks
 
 
 def _in_order(
     table: RoutingTable,
     rule: ReadyRule,
-    able: list[ReadyChoice],
+    able: Sequence[ReadyChoice],
     request: AuthorizationRequest,
     draw: int,
     remarks: list[str],
@@ -150,23 +181,17 @@ def _in_order(
     """As the rule orders them, the channels' state aside."""
     if rule.order is Order.WEIGHT:
         return list(_drawn(able, draw))
-    names = [each.name for each in able]
-    if rule.order is Order.COST:
-        costs = {name: _cost(table, name, request) for name in names}
-        names.sort(key=costs.__getitem__)  # stable: what costs the same stays as listed
-        remarks += [f"{name} costs {costs[name]} against {costs[names[0]]}" for name in names[1:]]
-    return names
+    if rule.order is Order.LISTED:
+        return [each.name for each in able]
+    terms, amount_minor = table.contracts.terms(request), request.money.amount_minor
+    # That every channel of such a rule has a fee was checked with the plan. What costs the same stays as listed.
+    costs = [(0 if (fee := terms[each.name].fee) is None else fee.of(amount_minor), each.name) for each in able]
+    costs.sort(key=itemgetter(0))
+    remarks += [f"{name} costs {cost} against {costs[0][0]}" for cost, name in costs[1:]]
+    return [name for _, name in costs]
 
 
-def _cost(table: RoutingTable, channel: str, request: AuthorizationRequest) -> int:
-    """In minor units of the payment. That every channel of such a rule has a fee was checked with the plan."""
-    contract = table.contracts.find(channel, request)
-    if contract is None or contract.fee is None:
-        return 0
-    return contract.fee.of(request.money.amount_minor)
-
-
-def _drawn(choices: list[ReadyChoice], draw: int) -> Iterable[str]:
+def _drawn(choices: Sequence[ReadyChoice], draw: int) -> Iterable[str]:
     """One after the other, each with the chance of its weight among those that are left."""
     left = list(choices)
     while left:

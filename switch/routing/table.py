@@ -25,12 +25,16 @@ class ReadyChoice:
 
 @dataclass(frozen=True, slots=True)
 class ReadyRule:
-    """title: how an explanation begins. is_fixed: nothing but the channels' state decides the order."""
+    """title: how an explanation begins. has_hours: of any of its channels.
+
+    is_fixed: nothing but the channels' state decides the order.
+    """
 
     index: int
     title: str
     order: Order
     choices: tuple[ReadyChoice, ...]
+    has_hours: bool
     is_fixed: bool
 
 
@@ -81,5 +85,6 @@ class RoutingTable:
         )
         how = "" if rule.order is Order.LISTED else f" by {rule.order}"
         title = f"plan {self.version}, rule {rule.name}{how}: "
-        only_state = rule.order is Order.LISTED and not self.contracts.exist and not any(each.hours for each in choices)
-        return ReadyRule(index, title, rule.order, choices, only_state)
+        has_hours = any(each.hours for each in choices)
+        is_fixed = rule.order is Order.LISTED and not self.contracts.exist and not has_hours
+        return ReadyRule(index, title, rule.order, choices, has_hours, is_fixed)
