@@ -89,12 +89,12 @@ class PostgresRoutingPlans:
     async def add_bin_table(self, data: bytes, who: str, now_ms: int) -> str:
         """Keep a file; returns its SHA-256. All of it or nothing; does nothing if it is there."""
         digest = hashlib.sha256(data).digest()
-        chunks = [data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES)]
+        begins = range(0, len(data), CHUNK_BYTES)
 
         async def work(connection: Connection) -> None:
-            if await connection.fetch(_ADD_BIN_TABLE, digest, len(data), len(chunks), who, now_ms):
-                for number, chunk in enumerate(chunks):
-                    await connection.execute(_ADD_CHUNK, digest, number, chunk)
+            if await connection.fetch(_ADD_BIN_TABLE, digest, len(data), len(begins), who, now_ms):
+                for number, begin in enumerate(begins):
+                    await connection.execute(_ADD_CHUNK, digest, number, data[begin : begin + CHUNK_BYTES])
 
         await self._sessions.transaction(work)
         return digest.hex()
