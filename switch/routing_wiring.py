@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from switch.config import Settings
 from switch.ops.lifecycle import Lifecycle
+from switch.routing.document import PlanRefused
 from switch.routing.live import LiveRouting, plan_of_settings
 from switch.routing.table import RoutingTable
 from switch.routing.watch import PlanWatch
@@ -24,11 +25,16 @@ def settings_table(settings: Settings) -> RoutingTable:
 async def begin_routing(
     settings: Settings, pool: Pool, channels: Collection[str], lifecycle: Lifecycle
 ) -> tuple[LiveRouting, PlanWatch]:
-    """With the live plan in force. A process that cannot put it in force does not start: PlanRefused."""
+    """With the live plan in force. A process that cannot put it in force ends with the reason."""
     table = settings_table(settings)
     live = LiveRouting(table, asyncio.get_running_loop().time)
     watch = PlanWatch(PostgresRoutingPlans(pool), live, table, channels)
-    await watch.begin()
+    try:
+        await watch.begin()
+    except PlanRefused as error:
+        raise SystemExit(
+            f"the live routing plan cannot be put in force here; see `payswitch routes`:\n{error}"
+        ) from None
     watch.start()
     lifecycle.on_close("routing plans", watch.close)
     return live, watch

@@ -4,6 +4,7 @@ Each part is checked by itself here; `check.py` looks at the plan as a whole. do
 """
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, Self
@@ -45,8 +46,8 @@ def _without_long_numbers(text: str) -> str:
     return text
 
 
-def _one_of(values: object) -> AfterValidator:
-    known = tuple(values)  # type: ignore[arg-type,var-annotated]
+def _one_of(values: Iterable[str]) -> AfterValidator:
+    known = tuple(values)
 
     def check(text: str) -> str:
         if text not in known:

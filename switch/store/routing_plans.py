@@ -13,9 +13,14 @@ CHUNK_BYTES: Final = 256 * 1024
 
 _LIVE = "SELECT version FROM routing_plans WHERE state = 2"
 
-_COLUMNS = "version, name, content, state, created_by, created_time_ms, changed_by, changed_time_ms"
-_FIND = f"SELECT {_COLUMNS} FROM routing_plans WHERE version = $1"  # noqa: S608
-_ALL = f"SELECT {_COLUMNS} FROM routing_plans ORDER BY version"  # noqa: S608
+_FIND = """
+SELECT version, name, content, state, created_by, created_time_ms, changed_by, changed_time_ms
+FROM routing_plans WHERE version = $1
+"""
+_ALL = """
+SELECT version, name, '' AS content, state, created_by, created_time_ms, changed_by, changed_time_ms
+FROM routing_plans ORDER BY version
+"""
 
 _ADD = """
 INSERT INTO routing_plans (version, name, content, state, created_by, created_time_ms, changed_by, changed_time_ms)
@@ -69,7 +74,7 @@ class PostgresRoutingPlans:
         return _plan_from(rows[0]) if rows else None
 
     async def all(self) -> list[StoredPlan]:
-        """In order of their versions."""
+        """In order of their versions, their contents left out."""
         return [_plan_from(row) for row in await self._fetch(_ALL)]
 
     async def last_change(self) -> PlanChange | None:

@@ -1,10 +1,17 @@
 """Everything for which a plan does not go live, each with its place and its reason."""
 
+import json
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from routing_scene import SHA256, judge, plan_from
 
 from switch.routing.document import PlanRefused, read_plan
+from switch.routing.plan import Choice, Contract, Expectation, Fee, Plan, Rule, Success, When
 
+PARTS = (Plan, Rule, When, Choice, Contract, Fee, Success, Expectation)
+NAMES = sorted({name for part in PARTS for name in part.model_fields})
 EXPECT = {"name": "a card", "card": "6225", "first": "unionpay"}
 MAIN = [{"name": "main", "sha256": SHA256}]
 
@@ -288,6 +295,24 @@ def test_what_cannot_be_read_is_named_with_its_place(content, cause, fault):
         read_plan(content)
     assert caught.value.cause == cause
     assert fault in str(caught.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(["unionpay", "all", "CNY"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=5), inner),
+    max_leaves=20,
+)
+
+
+@given(JSON | st.dictionaries(st.sampled_from(NAMES), JSON))
+@settings(deadline=None)
+def test_any_document_is_taken_or_refused_with_a_reason(parsed):
+    reason = "taken"
+    try:
+        judge(read_plan(json.dumps({"name": "x"} | parsed if isinstance(parsed, dict) else parsed)))
+    except PlanRefused as error:
+        reason = str(error)
+    assert reason
 
 
 def test_weights_are_bounded():

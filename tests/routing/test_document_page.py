@@ -4,7 +4,9 @@ import hashlib
 import re
 from pathlib import Path
 
-from switch.routing import bins, check, choose, document, plan
+from prometheus_client.metrics import MetricWrapperBase
+
+from switch.routing import bins, check, choose, document, metrics, plan
 from switch.routing._bins import HEADER, LONGEST_LINE, MOST_KINDS, MOST_RANGES
 from switch.routing.success import CHANNELS_FAULT
 
@@ -49,3 +51,14 @@ def test_limits_are_those_of_the_page() -> None:
     )
     assert [each for each in limits if each not in PAGE] == []
     assert ", ".join(sorted(CHANNELS_FAULT)) in PAGE
+
+
+def test_every_metric_is_documented() -> None:
+    families = [each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)]
+    assert len(families) == 4
+    operations = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    for family in families:
+        (metric,) = family.describe()
+        name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+        assert f"| `{name}` | {metric.type} |" in operations
+        assert metric.documentation in operations
