@@ -160,7 +160,8 @@ def explain(
 @contextmanager
 def _refusals() -> Iterator[None]:
     """What is expected to go wrong ends the command with a line; a fault of ours shows itself."""
-    from switch.routes_desk import NotDone, PlanRefused, WrongCommandLine
+    from switch.routes_desk import NotDone, WrongCommandLine
+    from switch.routing.document import PlanRefused
 
     try:
         yield

@@ -15,7 +15,7 @@ from switch.ops import logs
 from switch.ports import StoreUnavailable
 from switch.routing.bins import BinTable
 from switch.routing.check import checked_table, usable_table
-from switch.routing.document import PlanRefused, place_of, read_plan
+from switch.routing.document import place_of, read_plan
 from switch.routing.examples import routes_of
 from switch.routing.plan import Example, Plan
 from switch.routing.table import RoutingTable
@@ -112,12 +112,13 @@ def explain(
 
 
 def _example(payment: dict[str, Any]) -> Example:
-    code = payment.pop("code")
+    fields = dict(payment)
+    code = fields.pop("code")
     known = code_range_of(code) if code else None
     if code and known is None:
         raise WrongCommandLine("no wallet's codes begin with these two digits")
     try:
-        return Example(**payment, code_scheme=known.scheme if known else None)
+        return Example(**fields, code_scheme=known.scheme if known else None)
     except ValidationError as error:
         faults = error.errors(include_input=False, include_url=False)
         lines = [f"{place_of(each['loc']) or 'the payment'}: {each['msg']}" for each in faults]
@@ -209,17 +210,3 @@ def _text_of(file: Path) -> str:
         return _bytes_of(file).decode()
     except UnicodeDecodeError:
         raise NotDone(f"{file} is not UTF-8") from None
-
-
-__all__ = [
-    "NotDone",
-    "PlanRefused",
-    "WrongCommandLine",
-    "activate",
-    "content_of",
-    "explain",
-    "load",
-    "rollback",
-    "stored_plans",
-    "validate",
-]

@@ -112,7 +112,7 @@ def choose(
     able, remarks = _permitted(table, rule, standing, request, time_ms)
     names = _in_order(table, rule, able, request, draw, remarks)
     if not standing.is_well:
-        names.sort(key=lambda name: _place(table, name, draw, picture, remarks))
+        names = _by_state(table, names, draw, picture, remarks)
     order = " then ".join(names) or "none can serve"
     remark = f" ({', '.join(remarks)})" if remarks else ""
     route = Route(tuple(names), bounded(f"{rule.title}{order}{remark}"), "" if names else NONE_CAN_SERVE)
@@ -205,18 +205,23 @@ def _drawn(choices: Sequence[ReadyChoice], draw: int) -> Iterable[str]:
         draw = (draw * 0x9E3779B97F4A7C15 >> 2) & _LOW_62
 
 
-def _place(table: RoutingTable, channel: str, draw: int, picture: Picture, remarks: list[str]) -> int:
-    """0: as it is ordered; 1: behind those, since it fails of late; 2: behind all, since it is not ready."""
-    facts = picture.of(channel)
-    assert facts is not None  # the unknown were passed over
-    if not facts.ready:
-        remarks.append(f"{channel} not ready")
-        return 2
-    if facts.failing_percent is None:
-        return 0
-    # Other bits of the id than those that weights are drawn by.
-    if (draw >> 44) % 100 < table.plan.success.probe_percent:
-        remarks.append(f"{channel} probed at {facts.failing_percent} % success")
-        return 0
-    remarks.append(f"{channel} at {facts.failing_percent} % success")
-    return 1
+def _by_state(table: RoutingTable, names: list[str], draw: int, picture: Picture, remarks: list[str]) -> list[str]:
+    """Those that are ready and do well, then those that fail of late, then those that are not ready."""
+    well: list[str] = []
+    failing: list[str] = []
+    waiting: list[str] = []
+    for name in names:
+        facts = picture.of(name)
+        assert facts is not None  # the unknown were passed over
+        if not facts.ready:
+            waiting.append(name)
+            remarks.append(f"{name} not ready")
+        elif facts.failing_percent is None:
+            well.append(name)
+        elif (draw >> 44) % 100 < table.plan.success.probe_percent:  # other bits than weights are drawn by
+            well.append(name)
+            remarks.append(f"{name} probed at {facts.failing_percent} % success")
+        else:
+            failing.append(name)
+            remarks.append(f"{name} at {facts.failing_percent} % success")
+    return well + failing + waiting
