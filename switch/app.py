@@ -45,10 +45,11 @@ from switch.payments.follow_on import FollowOns
 from switch.payments.ownership import Ownership
 from switch.payments.resolve import Resolver, ResolveSettings
 from switch.payments.road import Road
-from switch.payments.routing import RoutingTable, Rule
 from switch.payments.world import RoadSettings, World
 from switch.ports import Channel, Hsm, NotifyingChannel, StoreUnavailable
 from switch.risk.assess import Limits
+from switch.routing.watch import PlanWatch
+from switch.routing_wiring import begin_routing
 from switch.store.counters import RedisCounters
 from switch.store.embedded import EmbeddedPostgres, EmbeddedRedis
 from switch.store.journal import PostgresJournal
@@ -134,9 +135,9 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     for channel in channels.values():
         await channel.start()
         lifecycle.on_close(f"channel {channel.name}", channel.close)
-    world = World(
-        journal, hsm, channels, counters, clock, ownership, _routing(settings), RoadCounts(), _limits(settings)
-    )
+    routing, plans = await begin_routing(settings, pool, channels, lifecycle)
+    counts = RoadCounts(routing.observe)
+    world = World(journal, hsm, channels, counters, clock, ownership, routing, counts, _limits(settings))
     road_settings = _road_settings(settings)
     road = Road(world, road_settings)
     lifecycle.on_close("road", road.close)
@@ -148,7 +149,7 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     backlog = asyncio.create_task(_watch_backlog(journal), name="backlog")
     lifecycle.on_close("backlog", lambda: _cancelled(backlog))
 
-    readiness = _readiness(pool, counters, access, channels)
+    readiness = _readiness(pool, counters, access, channels, plans)
     health = HealthStatus(readiness, [AUTHORIZATION_SERVICE, ISSUER_SERVICE])
     doorkeeper = Doorkeeper(pki.participant_of)
     authorizations = AuthorizationServicer(
@@ -247,12 +248,6 @@ def _read(path: Path) -> bytes:
         raise SystemExit(f"cannot read {path}: {error.strerror}; `payswitch check-config` names the setting") from None
 
 
-def _routing(settings: Settings) -> RoutingTable:
-    return RoutingTable(
-        [Rule(each.name, tuple(each.channels), each.pan_prefix or "", each.scheme or "") for each in settings.routes]
-    )
-
-
 def _limits(settings: Settings) -> Limits:
     risk = settings.risk
     return Limits(
@@ -286,7 +281,9 @@ def _resolve_settings(settings: Settings) -> ResolveSettings:
     )
 
 
-def _readiness(pool: Pool, counters: RedisCounters, hsm: HsmAccess, channels: dict[str, Channel]) -> Readiness:
+def _readiness(
+    pool: Pool, counters: RedisCounters, hsm: HsmAccess, channels: dict[str, Channel], plans: PlanWatch
+) -> Readiness:
     async def database() -> str:
         await pool.fetchval("SELECT 1")
         return "answers"
@@ -295,6 +292,12 @@ def _readiness(pool: Pool, counters: RedisCounters, hsm: HsmAccess, channels: di
         if not await counters.ready():
             raise NotReady("does not answer; risk continues by policy")
         return "answers"
+
+    async def routing() -> str:
+        in_force, detail = plans.state()
+        if not in_force:
+            raise NotReady(detail)
+        return detail
 
     def channel_probe(channel: Channel) -> Callable[[], Awaitable[str]]:
         async def probe() -> str:
@@ -306,6 +309,7 @@ def _readiness(pool: Pool, counters: RedisCounters, hsm: HsmAccess, channels: di
         return probe
 
     checks = [Check("database", database), Check("counters", redis, required=False), Check("hsm", hsm.probe)]
+    checks.append(Check("routing", routing, required=False))
     checks += [Check(CHANNEL_PREFIX + name, channel_probe(each), required=False) for name, each in channels.items()]
     return Readiness(checks)
 
