@@ -42,12 +42,19 @@ class IssuerSimulator:
         *,
         server_name: str | None = None,
         credit: int = 1024,
+        links_per_process: int = 1,
     ) -> None:
         cards = default_accounts() if accounts is None else accounts
         self.ledger = SimulatedLedger(cards, zone_pin_key, _this_month_yymm)
         self.scenarios = Scenarios()
         self.connection = IssuerConnection(
-            target, issuer_id, self._answer, credentials, credit=credit, server_name=server_name
+            target,
+            issuer_id,
+            self._answer,
+            credentials,
+            credit=credit,
+            server_name=server_name,
+            links_per_process=links_per_process,
         )
         self._running: asyncio.Task[None] | None = None
         self._later: set[asyncio.Task[None]] = set()

@@ -159,10 +159,8 @@ async def test_a_wrong_first_frame(open_door, frame, field):
             pb.ConnectRequest(answers={"answers": [{"message_id": "m1"}, {"response_code": "00"}]}),
             "answers.answers[1].message_id",
         ),
-        (
-            pb.ConnectRequest(answers={"answers": [{"message_id": "m1", "approved": {"currency": "cny"}}]}),
-            "answers.answers[0].approved.currency",
-        ),
+        (pb.ConnectRequest(echo=pb.Echo(nonce=99)), "echo.nonce"),
+        (pb.ConnectRequest(credit_change=pb.CreditChange(credit=65_537)), "credit_change.credit"),
     ],
 )
 async def test_a_malformed_later_frame_ends_the_stream_and_names_the_field(open_door, frame, field):
