@@ -55,7 +55,7 @@ class LoopbackSwitch:
             merchant_category_code="5999",
             operation=operation,
             money=Money(amount_minor, "CNY"),
-            entry=EntryMode.NFC,
+            entry=EntryMode.KEYED,
             masked_credential="",
             attempt=1,
         )
