@@ -132,6 +132,8 @@ class SwitchLink:
             frame = await self._stream.read()
             if frame is END_OF_STREAM:
                 raise LinkEnded("the switch hung up", expected=True)
+            if frame is None:  # what gRPC makes of bytes that cannot be parsed
+                raise LinkEnded("what the switch says is no frame")
             self._heard_s = self._loop.time()
             match frame.WhichOneof("frame"):
                 case "messages":
@@ -242,7 +244,7 @@ async def sign_on(stream: Any, issuer_id: str, credit: int, held: Sequence[str] 
     with suppress(asyncio.InvalidStateError):  # the stream is over already: read says why
         await stream.write(issuer_pb2.ConnectRequest(sign_on=request))
     frame = await stream.read()
-    if frame is END_OF_STREAM or frame.WhichOneof("frame") != "signed_on":
+    if frame is END_OF_STREAM or frame is None or frame.WhichOneof("frame") != "signed_on":
         raise LinkEnded("the switch did not confirm the sign-on")
     signed_on: issuer_pb2.SignedOn = frame.signed_on
     return signed_on
