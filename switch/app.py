@@ -154,7 +154,8 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     advices.start()
     lifecycle.on_close("advices", advices.close)
     _watch(road)
-    backlog = asyncio.create_task(_watch_backlog(journal), name="backlog")
+    stood_in_for = [rule.issuer for rule in settings.stand_in]
+    backlog = asyncio.create_task(_watch_backlog(journal, stand_in, stood_in_for), name="backlog")
     lifecycle.on_close("backlog", lambda: _cancelled(backlog))
 
     readiness = _readiness(pool, counters, access, channels)
@@ -167,7 +168,7 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
         hub,
         authenticate=lambda context: doorkeeper.admit(context, "issuer"),
         pin_key_check_value=partial(_pin_key_check_value, access),
-        process_name=process_name(ownership.slot),
+        process_name=lambda: process_name(ownership.owner),
         take_notice=IssuerNotices(partial(_read_notice, direct), _no_door_for_notices).take,
     )
     server, port = await _grpc_server(settings, authorizations, issuers)
@@ -176,7 +177,7 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     processes.start()
     lifecycle.on_close("processes", processes.close)
     lifecycle.on_announce("health", health.drain)
-    lifecycle.on_announce("address", partial(ownership.announce, ""))
+    lifecycle.on_announce("address", ownership.withdraw)
     lifecycle.on_announce("issuers", issuers.drain)
     finish_s = settings.budgets.answer_budget_ms / 1000 + settings.operations.drain_finish_ms / 1000
     lifecycle.on_finish("door", _closing(road.stop_admitting), 1.0)
@@ -379,9 +380,12 @@ def _watch(road: Road) -> None:
         metrics.QUEUE_DEPTH.follow(stop.name, reading=lambda stop=stop: stop.depth)  # type: ignore[misc]
 
 
-async def _watch_backlog(journal: PostgresJournal) -> None:
-    """Keeps the gauge of open reversals, inquiries, captures and refunds; an outage leaves the last reading."""
+async def _watch_backlog(journal: PostgresJournal, stand_in: PostgresStandIn, stood_in_for: list[str]) -> None:
+    """Keeps the gauge of open follow-ups and owed advices; an outage leaves the last reading."""
     counts: dict[Operation, int] = {}
+    advices = 0
+    if stood_in_for:
+        metrics.FOLLOW_UP_BACKLOG.follow("advice", reading=lambda: advices)
     for operation in (Operation.REVERSAL, Operation.INQUIRY, Operation.CAPTURE, Operation.REFUND):
         reading = partial(lambda each: counts.get(each, 0), operation)
         metrics.FOLLOW_UP_BACKLOG.follow(operation.name.lower(), reading=reading)
@@ -390,6 +394,7 @@ async def _watch_backlog(journal: PostgresJournal) -> None:
             found = await journal.open_follow_ups()
             counts.clear()
             counts.update(found)
+            advices = sum([await stand_in.owed(issuer) for issuer in stood_in_for])
         except StoreUnavailable as error:
             log.warning("backlog_not_read", reason=str(error))
         await asyncio.sleep(_BACKLOG_INTERVAL_S)

@@ -362,8 +362,8 @@ class ProcessLeases(Protocol):
     async def announce(self, owner: UUID, address: str) -> None:
         """Where the process can be dialled, host:port; "" for nowhere (any more)."""
 
-    async def living(self) -> "list[tuple[int, str]]":
-        """(slot, address) of every process that lives and has announced an address, by slot."""
+    async def living(self) -> "list[tuple[UUID, str]]":
+        """(owner, address) of every process that lives and has announced an address, by slot."""
 
     async def beat(self, owner: UUID, oldest_open_time_ms: int) -> bool:
         """Extend the lease; False if it was lost (the process must stop sending)."""

@@ -238,14 +238,15 @@ class IssuerConnection:
         channel = open_channel(address, self._credentials, self._server_name)
         stream = issuer_pb2_grpc.IssuerServiceStub(channel).Connect()  # type: ignore[no-untyped-call]
         begun = False
+        credit = self._credit
         try:
             async with asyncio.timeout(_SIGN_ON_LIMIT_S):
-                signed_on = await sign_on(stream, self._issuer_id, self._credit, self._roster.full(self._held()))
+                signed_on = await sign_on(stream, self._issuer_id, credit, self._roster.full(self._held()))
             dialler.misses = 0
             # What follows a sign-on needs no pause, another process behind the same address for one.
             dialler.dialled = False
             dialler.backoff.reset()
-            self._begin(address, channel, stream, signed_on)
+            self._begin(address, channel, stream, credit, signed_on)
             begun = True
         except (LinkEnded, TimeoutError, grpc.aio.AioRpcError) as error:
             self._not_signed_on(address, dialler, error)
@@ -269,9 +270,9 @@ class IssuerConnection:
 
     # --- one stream -------------------------------------------------------------------------------------------------
 
-    def _begin(self, address: str, channel: Any, stream: Any, signed_on: issuer_pb2.SignedOn) -> None:
+    def _begin(self, address: str, channel: Any, stream: Any, credit: int, signed_on: issuer_pb2.SignedOn) -> None:
         link = SwitchLink(
-            stream, self._handler, self._credit, self._max_frame_answers, self._silence_limit_s, self._bill,
+            stream, self._handler, credit, self._max_frame_answers, self._silence_limit_s, self._bill,
             self._learn,
         )  # fmt: skip
         line = _Line(signed_on.switch_process, address, link, channel, stream)
@@ -281,6 +282,8 @@ class IssuerConnection:
         log.info("issuer_signed_on", issuer=self._issuer_id, target=address, process=signed_on.switch_process)
         self._learn(processes_of(signed_on.processes))
         self.ready.set()
+        if self._credit != credit:  # it was changed while we signed on
+            link.change_credit(self._credit)
         if not self._wanted:
             link.sign_off()
 
