@@ -27,6 +27,8 @@ class FakeDoor(issuer_pb2_grpc.IssuerServiceServicer):
         self.heard: asyncio.Queue[pb.ConnectRequest] = asyncio.Queue()
         self.say: asyncio.Queue[pb.ConnectResponse | None] = asyncio.Queue()
         self.refusal = ""
+        self.signs_on = asyncio.Event()
+        self.signs_on.set()
         self.server: Any = None
         self.port = 0
 
@@ -39,6 +41,7 @@ class FakeDoor(issuer_pb2_grpc.IssuerServiceServicer):
         self.sign_ons.append(first.sign_on)
         if self.refusal:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, self.refusal)
+        await self.signs_on.wait()
         await context.write(pb.ConnectResponse(signed_on=pb.SignedOn(pin_key_check_value="ABCDEF")))
         listening = asyncio.create_task(self._listen(context))
         try:
@@ -372,6 +375,16 @@ async def test_credit_is_said_again_and_kept_for_the_next_stream(door, dial):
     door.say.put_nowait(None)
     await until(lambda: len(door.sign_ons) == 2)
     assert door.sign_ons[1].credit == 7
+
+
+async def test_a_credit_that_changes_during_the_sign_on_is_said(door, dial):
+    door.signs_on.clear()
+    connection = await dial(ready=False, credit=5)
+    await until(lambda: len(door.sign_ons) == 1)
+    connection.change_credit(7)
+    door.signs_on.set()
+    frame = await asyncio.wait_for(door.heard.get(), 5)
+    assert frame.credit_change.credit == 7
 
 
 async def test_an_advice_says_what_it_stands_for(door, dial):

@@ -204,6 +204,19 @@ async def test_a_process_that_cannot_be_reached_does_not_disturb_the_others(swit
     assert connection.processes == ["switch-0", "switch-1"]
 
 
+async def test_processes_behind_a_balancer_are_found_although_their_own_addresses_are_not(
+    switch: Switch, dial: Dial
+) -> None:
+    """One address from outside, as a balancer's; what the processes announce is reached from inside alone."""
+    first = await switch.grow("switch-0")
+    for number in range(1, 3):
+        await switch.grow(f"switch-{number}", first.port)
+    for process in switch.processes:
+        process.servicer.tell_processes([(f"switch-{number}", f"127.0.0.1:{number + 1}") for number in range(3)])
+    connection = await dial(first.address)
+    await until(lambda: switch.linked() and len(connection.processes) == 3)
+
+
 async def test_looking_for_a_process_that_is_not_behind_the_port_is_bounded(
     switch: Switch, dial: Dial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +241,9 @@ async def test_looking_for_a_process_that_is_not_behind_the_port_is_bounded(
     await until(lambda: refused == 6)  # three for each of the two that are said to be there
     await asyncio.sleep(0.2)
     assert (refused, only.links, connection.processes) == (6, 1, ["switch-0"])
+    await switch.grow("switch-2", only.port)
+    switch.tell()
+    await until(switch.linked)  # news end the pause
 
 
 def test_a_roster_without_word_of_the_switch_keeps_to_its_seeds() -> None:
@@ -246,4 +262,7 @@ def test_a_roster_names_who_has_enough() -> None:
     assert roster.missing(held) == {"a:1": 1}
     assert roster.full(held) == ["p"]
     assert (roster.sharing("a:1"), roster.sharing("b:1")) == (2, 1)
-    assert (roster.is_gone("r"), roster.is_gone("q")) == (True, False)
+    roster.learn({"p": "x:1", "q": "x:2", "r": "x:2"})
+    assert roster.missing([("p", "a:1"), ("p", "a:1")], ["x:2"]) == {"x:2": 4, "a:1": 4}
+    assert roster.sharing("a:1") == 3
+    assert (roster.is_gone("s"), roster.is_gone("q")) == (True, False)
