@@ -244,6 +244,23 @@ class WeChatSettings(Section):
     )
 
 
+class StandInRule(Section):
+    """What the switch may approve in an issuer's place while that has no link to it. Amounts in minor units."""
+
+    issuer: ParticipantId = Field(description="participant id, listed in issuers")
+    currency: str = Field(default="CNY", pattern="^[A-Z]{3}$", description="no other is stood in for")
+    largest_minor: int = Field(gt=0, description="of one approval")
+    card_minor: int = Field(gt=0, description="of one card in the window")
+    card_count: int = Field(gt=0, description="approvals of one card in the window")
+    total_minor: int = Field(gt=0, description="of all cards in the window")
+    total_count: int = Field(gt=0, description="approvals of all cards in the window")
+    window_s: int = Field(default=86_400, ge=60, le=2_592_000, description="length of the window, which slides")
+    pan_prefixes: list[PanPrefix] = Field(min_length=1, description="cards that may be stood in for")
+    entries: list[Literal["nfc", "payer_qr", "bluetooth", "keyed"]] = Field(
+        default=["nfc"], min_length=1, description="how the card must have been presented"
+    )
+
+
 class RouteRule(Section):
     """Where payments go: exactly one of pan_prefix ("" is every card) and scheme, then the channels in order."""
 

@@ -16,7 +16,7 @@ import uvloop
 from aiohttp import web
 
 from adapters.alipay.simulator import AlipaySimulator
-from adapters.issuer.simulator import IssuerSimulator
+from adapters.issuer.simulator import CardKeys, IssuerSimulator
 from adapters.issuer.simulator_ledger import default_accounts as issuer_accounts
 from adapters.simulation import Scenarios, control_routes
 from adapters.unionpay.simulator import Account, SimulatorSettings, UnionPaySimulator
@@ -92,7 +92,13 @@ def build(settings: Settings, keys: SharedKeys, host: str) -> Town:
             port=_port_of(wechat.base_url),
             reversal_after_s=wechat.reversal_after_ms / 1000,
         ),
-        IssuerSimulator(settings.listen, ISSUER, keys.issuer_zpk, credentials=credentials),
+        IssuerSimulator(
+            settings.listen,
+            ISSUER,
+            keys.issuer_zpk,
+            credentials=credentials,
+            card_keys=CardKeys(keys.issuer_ac, keys.issuer_cvv, keys.issuer_pvv),
+        ),
     )
 
 
