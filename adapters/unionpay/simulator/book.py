@@ -14,7 +14,7 @@ PAYMENTS = frozenset({SALE, PRE_AUTHORIZATION})
 
 @dataclass(slots=True)
 class Entry:
-    """One message that was processed.
+    """One message that was processed for a member, named by its institution id.
 
     key: DE11, DE7, DE32 and DE33, as DE90 names it. code: what was answered. amount_minor: asked for;
     approved_minor: granted. original: the entry a later operation names. taken: captures that a void of them took back.
@@ -23,6 +23,7 @@ class Entry:
     key: str
     mti: str
     kind: str
+    member: str
     stan: str
     rrn: str
     pan_masked: str

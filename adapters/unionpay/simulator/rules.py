@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from adapters.simulation import Behaviour, Scenario
+from adapters.simulation import NORMAL, Behaviour, Scenario
 from adapters.unionpay.format import Fields
 from adapters.unionpay.simulator.accounts import PIN_TRIES, Account
 from adapters.unionpay.simulator.book import (
@@ -83,6 +83,11 @@ class Rules:
         self._today = today
         self._approvals = 0
 
+    def scenario_of(self, fields: Fields) -> Scenario:
+        """What the payer's account always does."""
+        account = self._account(fields)
+        return NORMAL if account is None or account.behaviour is Behaviour.NORMAL else Scenario(account.behaviour)
+
     def process(
         self, mti: str, kind: str, fields: Fields, scenario: Scenario, pin_keys: PinKeys
     ) -> tuple[str, Entry | None]:
@@ -93,7 +98,7 @@ class Rules:
         if known is not None and tombstone is None:
             return (known.code, known) if mti[3] == "1" and known.kind == kind else ("94", None)
         # A reversal carries the DE37 of its original.
-        reference = "" if kind == REVERSAL else str(fields[37]) + str(fields[41]) + str(fields[42])
+        reference = "" if kind == REVERSAL else "".join(str(fields[number]) for number in (37, 41, 42, 32, 33))
         if tombstone is None and self.book.is_known_reference(reference):
             return "94", None
         account = self._account(fields)
@@ -101,6 +106,7 @@ class Rules:
             key=key,
             mti=mti,
             kind=kind,
+            member=str(fields[33]),
             stan=str(fields[11]),
             rrn=str(fields[37]),
             pan_masked=account.pan_masked if account else "",
@@ -168,6 +174,8 @@ class Rules:
     def _follow(self, entry: Entry, fields: Fields) -> str:
         """An operation on an earlier message. A reversal that finds none leaves a tombstone in its place."""
         named = str(fields[90])
+        if named[31:] != str(fields[33]).rjust(11, "0"):  # another member's
+            return "25"
         original = self.book.find(named[4:])
         if original is None:
             if entry.kind == REVERSAL:
@@ -185,6 +193,7 @@ class Rules:
                 key=named[4:],
                 mti=named[:4],
                 kind=TOMBSTONE,
+                member=entry.member,
                 stan=named[4:10],
                 rrn=entry.rrn,
                 pan_masked=entry.pan_masked,

@@ -70,7 +70,7 @@ class _declined:  # noqa: N801 - reads as a value
 
 
 async def test_declines(network: Any, exchange: Any, make_request: Any, rich: Account) -> None:
-    _, poor, expired, _ = network.accounts.values()
+    _, poor, expired, *_ = network.accounts.values()
     assert await exchange(make_request(poor, 101)) == _declined("51")
     assert await exchange(make_request(expired)) == _declined("54")
     assert await exchange(make_request(CardCredential(Pan(rich.pan), "2911"))) == _declined("54")

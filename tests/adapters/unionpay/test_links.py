@@ -269,7 +269,7 @@ def test_under_uvloop(settings: Any, mmk: bytes, hsm: Any, clock: Any, until: An
     """The loop of production: its transports are not asyncio's."""
 
     async def sale() -> Any:
-        network = UnionPaySimulator(SimulatorSettings(mmk=mmk))
+        network = UnionPaySimulator(SimulatorSettings({settings.forwarder: mmk}))
         await network.start()
         channel = UnionPayChannel(replace(settings, port=network.port), hsm, clock)
         await channel.start()
