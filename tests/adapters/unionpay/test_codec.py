@@ -70,12 +70,16 @@ def read(message: bytes) -> Any:
 
 
 def agree_on(message: bytes) -> Any:
-    """Both codecs read it as the same, or refuse it for the same; whatever is read is written back byte for byte."""
+    """Both codecs read it as the same, or refuse it for the same; whatever is read is written back byte for byte.
+
+    But for a second bitmap without a bit: it may come, and is not sent.
+    """
     found = outcome(lambda: read(message))
     assert found == outcome(lambda: oracle.decode(message))
     if len(found) == 3:
-        assert encode(*decode(message)) == message
-        assert oracle.encode(*found) == message
+        written = encode(*decode(message))
+        assert written == oracle.encode(*found)
+        assert written == message or (message[50] & 0x80 and message[58:66] == bytes(8) and read(written) == found)
     return found
 
 
@@ -123,7 +127,7 @@ def test_whatever_is_to_be_decoded(mti: str, fields: dict[int, Any], data: st.Da
 
 @given(st.integers(0, 127), st.integers(0, 99), st.binary(max_size=60))
 @settings(max_examples=200, deadline=None)
-@example(2, 54, b"\x00" * 40)
+@example(1, 38, b"\x00")
 def test_random_bitmaps(bit: int, cut: int, junk: bytes) -> None:
     bitmap = (1 << 127 | 1 << (127 - bit)).to_bytes(16, "big")
     message = raw(HEADER) + b"0200" + bitmap + b"01" * 20 + junk
