@@ -83,6 +83,7 @@ def build(settings: Settings, keys: SharedKeys, host: str) -> Town:
                 host,
                 settings.unionpay.port,
                 settings.unionpay.destination_id,
+                bills_dir=settings.state_dir / "simulators" / "unionpay",
             ),
             cards(),
         ),
@@ -132,6 +133,7 @@ def control_app(town: Town) -> web.Application:
     for name, simulator in town.named().items():
         app.add_routes(control_routes(name, simulator.scenarios, simulator.book))
         app.add_routes([web.put(f"/{name}/listening", listening(name))])
+    app.add_routes(town.unionpay.control_routes())
     return app
 
 
