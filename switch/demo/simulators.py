@@ -15,7 +15,7 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from adapters.alipay.simulator import AlipaySimulator
+from adapters.alipay.simulator import AlipayApplication, AlipaySimulator
 from adapters.issuer.simulator import IssuerSimulator
 from adapters.issuer.simulator_ledger import default_accounts as issuer_accounts
 from adapters.simulation import Scenarios, control_routes
@@ -87,7 +87,9 @@ def build(settings: Settings, keys: SharedKeys, host: str) -> Town:
             cards(),
         ),
         AlipaySimulator(
-            settings.alipay.app_id, keys.alipay_app_public_key, host, _port_of(settings.alipay.gateway_url)
+            [AlipayApplication(settings.alipay.app_id, keys.alipay_app_public_key)],
+            host,
+            _port_of(settings.alipay.gateway_url),
         ),
         WeChatSimulator(
             appid=wechat.appid,

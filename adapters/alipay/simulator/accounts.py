@@ -2,17 +2,29 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
+
+from adapters.simulation import Behaviour, Scenario
+
+# A payer who types a password takes so long: long enough for a client to see that it must ask.
+_TYPING_MS: Final = 2_500
 
 
 @dataclass(slots=True)
 class Payer:
-    """One wallet. Amounts are fen; day_limit_minor bounds a single day's payments, never reset here."""
+    """One wallet. Amounts are fen; day_limit_minor bounds a single day's payments, never reset here.
+
+    habit: what this payer always does, whatever the amount; None: as the scenarios say. keeps_code: his code may be
+    shown again and again, which no real one may, so that a client's example runs twice.
+    """
 
     name: str
     balance_minor: int
     day_limit_minor: int = 10**15
     blocked: bool = False
     spent_minor: int = 0
+    habit: Scenario | None = None
+    keeps_code: bool = False
 
     @property
     def open_id(self) -> str:
@@ -41,14 +53,38 @@ def default_accounts() -> dict[str, Payer]:
     """Payers by code prefix; the longest prefix that matches decides, and the empty one matches every code.
 
     Codes that start with 2951 are poor (1.00 yuan: 51), 2961 has a day limit (10.00 yuan: 61), 2962 is blocked (62);
-    all others belong to the rich one.
+    all others belong to the rich one. The codes of `client_codes` have payers of their own.
     """
     return {
         "": Payer("rich", balance_minor=10**15),
         "2951": Payer("poor", balance_minor=100),
         "2961": Payer("limited", balance_minor=10**15, day_limit_minor=1_000),
         "2962": Payer("blocked", balance_minor=10**15, blocked=True),
-    }
+    } | {code: _client(behaviour) for behaviour, code in client_codes().items()}
+
+
+# behaviour -> (a payment code that shows it, the habit of its payer)
+_CLIENTS: Final[dict[str, tuple[str, Scenario | None]]] = {
+    "approve": ("286600000000000001", None),
+    "insufficient_funds": ("286600000000000051", None),
+    "user_paying": ("286600000000000009", Scenario(Behaviour.USER_PAYING, delay_ms=_TYPING_MS)),
+    "user_paying_then_declined": (
+        "286600000000000005",
+        Scenario(Behaviour.USER_PAYING_DECLINED, delay_ms=_TYPING_MS),
+    ),
+    "silent": ("286600000000000068", Scenario(Behaviour.SILENT)),
+    "invalid": ("286600000000000014", Scenario(Behaviour.DECLINE, code="14")),
+}
+
+
+def client_codes() -> dict[str, str]:
+    """behaviour -> a payment code that shows it, as often as it is used with a new out_trade_no, at any amount."""
+    return {behaviour: code for behaviour, (code, _) in _CLIENTS.items()}
+
+
+def _client(behaviour: str) -> Payer:
+    balance_minor = 0 if behaviour == "insufficient_funds" else 10**15
+    return Payer(behaviour, balance_minor, habit=_CLIENTS[behaviour][1], keeps_code=True)
 
 
 def payer_of(accounts: Mapping[str, Payer], auth_code: str) -> Payer | None:

@@ -56,16 +56,41 @@ class Trade:
         return sum(self.refunds.values())
 
 
-class Book:
-    """now_s: Unix seconds. Every method raises Refused; a refusal changes nothing but the book's own memory of it."""
+class Wallets:
+    """What the applications share: the payers, the codes that they showed before, and the numbers of trades."""
 
-    def __init__(self, accounts: Mapping[str, Payer], scenarios: Scenarios, now_s: Callable[[], float]) -> None:
+    def __init__(self, accounts: Mapping[str, Payer]) -> None:
         self._accounts = accounts
+        self._used_codes: set[str] = set()
+        self._trades = 0
+
+    def next_trade_no(self, now_s: float) -> str:
+        """28 digits: the day, a constant, and how many trades there were."""
+        self._trades += 1
+        return f"{_moment(now_s):%Y%m%d}2200{self._trades:016d}"
+
+    def payer_who_shows(self, auth_code: str) -> Payer:
+        """Raises Refused for a code of nobody and for one that was used before."""
+        payer = payer_of(self._accounts, auth_code)
+        if payer is None or auth_code in self._used_codes:
+            raise refused("ACQ.PAYMENT_AUTH_CODE_INVALID")
+        if not payer.keeps_code:
+            self._used_codes.add(auth_code)
+        return payer
+
+
+class Book:
+    """The trades of one application. now_s: Unix seconds.
+
+    Every method raises Refused; a refusal changes nothing but the book's own memory of it.
+    """
+
+    def __init__(self, wallets: Wallets, scenarios: Scenarios, now_s: Callable[[], float]) -> None:
+        self._wallets = wallets
         self._scenarios = scenarios
         self._now_s = now_s
         self._trades: dict[str, Trade] = {}
         self._by_trade_no: dict[str, Trade] = {}
-        self._used_codes: set[str] = set()
 
     def entries(self) -> list[dict[str, Any]]:
         for trade in self._trades.values():
@@ -79,15 +104,10 @@ class Book:
         known = self._trades.get(fields["out_trade_no"])
         if known is not None:
             return self._pay_again(known, content)
-        if fields["auth_code"] in self._used_codes:
-            raise refused("ACQ.PAYMENT_AUTH_CODE_INVALID")
-        payer = payer_of(self._accounts, fields["auth_code"])
-        if payer is None:
-            raise refused("ACQ.PAYMENT_AUTH_CODE_INVALID")
-        self._used_codes.add(fields["auth_code"])
+        payer = self._wallets.payer_who_shows(fields["auth_code"])
         trade = self._open(fields, content)
         trade.payer = payer
-        scenario = self._scenarios.choose(trade.amount_minor)
+        scenario = payer.habit or self._scenarios.choose(trade.amount_minor)
         refusal = declined(scenario.code) if scenario.behaviour is Behaviour.DECLINE else None
         if refusal is None and (sub_code := payer.refusal(trade.amount_minor)):
             refusal = refused(sub_code)
@@ -126,7 +146,9 @@ class Book:
         if trade is None:
             if "out_trade_no" not in fields:
                 raise refused("ACQ.TRADE_NOT_EXIST")
-            trade = self._remember(Trade(fields["out_trade_no"], self._next_trade_no(), 0, self._now_s(), CLOSED))
+            trade = self._remember(
+                Trade(fields["out_trade_no"], self._wallets.next_trade_no(self._now_s()), 0, self._now_s(), CLOSED)
+            )
         elif trade.status == PAID:
             if trade.refunds:
                 raise refused("ACQ.TRADE_STATUS_ERROR", "the trade was refunded in part")
@@ -191,7 +213,7 @@ class Book:
         express = fields.get("timeout_express", _DEFAULT_TIMEOUT_EXPRESS)
         trade = Trade(
             fields["out_trade_no"],
-            self._next_trade_no(),
+            self._wallets.next_trade_no(self._now_s()),
             amount_fen(fields["total_amount"]),
             now_s,
             WAITING,
@@ -204,10 +226,6 @@ class Book:
         self._trades[trade.out_trade_no] = trade
         self._by_trade_no[trade.trade_no] = trade
         return trade
-
-    def _next_trade_no(self) -> str:
-        """28 digits: the day, a constant, and how many trades there were."""
-        return f"{_moment(self._now_s()):%Y%m%d}2200{len(self._trades):016d}"
 
     def _existing(self, fields: Mapping[str, Any]) -> Trade:
         trade = self._named(fields)

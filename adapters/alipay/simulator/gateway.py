@@ -2,20 +2,24 @@
 
 import asyncio
 import json
+import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from adapters.alipay.simulator.accounts import Payer, default_accounts
-from adapters.alipay.simulator.book import Book, Reply
+from adapters.alipay.simulator.applications import AlipayApplication
+from adapters.alipay.simulator.book import Book, Reply, Wallets
 from adapters.alipay.simulator.fields import FIELDS, checked_biz_content
 from adapters.alipay.simulator.refusal import Refused, message
 from adapters.alipay.simulator.signing import GatewayKey, application_key, check_signature, joined
-from adapters.simulation import Behaviour, Scenarios, control_routes
+from adapters.simulation import Behaviour, Doors, Scenarios, control_routes
 
 _MOST_PARAMETERS: Final = 64
 _LONGEST_FORM_BYTES: Final = 64 * 1024
@@ -39,10 +43,31 @@ _PUBLIC_PARAMETERS: Final[tuple[tuple[str, str, Callable[[str], bool]], ...]] = 
 )
 
 
+@dataclass(slots=True)
+class _Client:
+    """An application with its key and its trades, which no other application sees."""
+
+    application: AlipayApplication
+    key: RSAPublicKey
+    book: Book
+
+    def methods(self) -> dict[str, Callable[[Mapping[str, Any]], Reply]]:
+        return {
+            "alipay.trade.pay": self.book.pay,
+            "alipay.trade.precreate": self.book.precreate,
+            "alipay.trade.query": self.book.query,
+            "alipay.trade.cancel": self.book.cancel,
+            "alipay.trade.refund": self.book.refund,
+            "alipay.trade.fastpay.refund.query": self.book.refund_query,
+        }
+
+
 class AlipaySimulator:
     """A strict Alipay gateway on 127.0.0.1 by default; port 0 takes a free one, `port` says which.
 
-    It verifies every request with app_public_key_pem and signs every answer with a key of its own (`public_key_pem`).
+    It verifies every request with its application's key and signs every answer with a key of its own
+    (`public_key_pem`). Trades belong to their application; payers and their money are everybody's.
+    tls: a second door at `tls_port`, the same gateway over HTTPS.
     Scenarios apply to new payments by total_amount and to new refunds by refund_amount; "duplicate" means nothing in
     HTTP and is normal. The control endpoint is below /alipay (see `adapters.simulation.control_routes`).
     Codes and payers: `default_accounts`. now_s: Unix seconds.
@@ -50,31 +75,40 @@ class AlipaySimulator:
 
     def __init__(
         self,
-        app_id: str,
-        app_public_key_pem: str,
+        applications: Sequence[AlipayApplication],
         host: str = "127.0.0.1",
         port: int = 0,
         accounts: Mapping[str, Payer] | None = None,
         now_s: Callable[[], float] = time.time,
+        tls: ssl.SSLContext | None = None,
+        tls_port: int = 0,
     ) -> None:
-        self.port = port
         self.scenarios = Scenarios()
-        self._app_id = app_id
-        self._app_key = application_key(app_public_key_pem)
         self._host = host
         self._key = GatewayKey()
-        self._book = Book(default_accounts() if accounts is None else accounts, self.scenarios, now_s)
-        self._methods: dict[str, Callable[[Mapping[str, Any]], Reply]] = {
-            "alipay.trade.pay": self._book.pay,
-            "alipay.trade.precreate": self._book.precreate,
-            "alipay.trade.query": self._book.query,
-            "alipay.trade.cancel": self._book.cancel,
-            "alipay.trade.refund": self._book.refund,
-            "alipay.trade.fastpay.refund.query": self._book.refund_query,
+        wallets = Wallets(default_accounts() if accounts is None else accounts)
+        self._clients = {
+            each.app_id: _Client(each, application_key(each.public_key_pem), Book(wallets, self.scenarios, now_s))
+            for each in applications
         }
-        self._runner: web.AppRunner | None = None
-        self._site: web.TCPSite | None = None
         self._closing = asyncio.Event()
+        application = web.Application(client_max_size=_LONGEST_FORM_BYTES)
+        application.add_routes(
+            [
+                web.get("/gateway.do", self._serve),
+                web.post("/gateway.do", self._serve),
+                *control_routes("alipay", self.scenarios, self.book),
+            ]
+        )
+        self._doors = Doors(application, host, port, tls, tls_port)
+
+    @property
+    def port(self) -> int:
+        return self._doors.port
+
+    @property
+    def tls_port(self) -> int:
+        return self._doors.tls_port
 
     @property
     def public_key_pem(self) -> str:
@@ -85,55 +119,34 @@ class AlipaySimulator:
         return f"http://{self._host}:{self.port}/gateway.do"
 
     def book(self) -> list[dict[str, Any]]:
-        """Its trades, oldest first: out_trade_no, amount_minor, status, payments, refunded_minor, refunds, …"""
-        return self._book.entries()
+        """Its trades, each application's oldest first: app_id, out_trade_no, amount_minor, status, payments, …"""
+        clients = self._clients.values()
+        return [{"app_id": each.application.app_id} | entry for each in clients for entry in each.book.entries()]
 
-    def notification(self, out_trade_no: str) -> dict[str, str]:
+    def notification(self, app_id: str, out_trade_no: str) -> dict[str, str]:
         """The signed form of the notification that Alipay would post about a trade. Raises Refused if there is none."""
-        trade = self._book.query({"out_trade_no": out_trade_no}).fields
+        trade = self._clients[app_id].book.query({"out_trade_no": out_trade_no}).fields
         form = {name: trade[name] for name in ("out_trade_no", "trade_no", "trade_status", "total_amount")}
-        form |= {"app_id": self._app_id, "notify_type": "trade_status_sync", "charset": "utf-8", "version": "1.0"}
+        form |= {"app_id": app_id, "notify_type": "trade_status_sync", "charset": "utf-8", "version": "1.0"}
         signature = self._key.signature(joined(form, frozenset()))
         return form | {"sign": signature, "sign_type": "RSA2"}
 
     # --- life -------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        application = web.Application(client_max_size=_LONGEST_FORM_BYTES)
-        application.add_routes(
-            [
-                web.get("/gateway.do", self._serve),
-                web.post("/gateway.do", self._serve),
-                *control_routes("alipay", self.scenarios, self.book),
-            ]
-        )
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
-        await self._runner.setup()
-        await self.resume()
+        await self._doors.start()
 
     async def resume(self) -> None:
-        """Listen (again), on the same port as before."""
-        assert self._runner is not None
-        if self._site is None:
-            self._site = web.TCPSite(self._runner, self._host, self.port, reuse_address=True)
-            await self._site.start()
-            self.port = self._runner.addresses[0][1]
+        """Listen (again), on the same ports as before."""
+        await self._doors.open()
 
     async def stop_listening(self) -> None:
         """As if it were down: connections are refused, open ones are cut. The book stays."""
-        if self._site is not None and self._runner is not None:
-            site, self._site = self._site, None
-            await site.stop()
-            if self._runner.server is not None:
-                # First those that are idle: shutdown alone would wait for their next request.
-                self._runner.server.pre_shutdown()
-                await self._runner.server.shutdown(0.01)
+        await self._doors.shut()
 
     async def close(self) -> None:
         self._closing.set()
-        if self._runner is not None:
-            runner, self._runner, self._site = self._runner, None, None
-            await runner.cleanup()
+        await self._doors.close()
 
     # --- one request ------------------------------------------------------------------------------------------------
 
@@ -144,18 +157,19 @@ class AlipaySimulator:
             method = parameters.get("method", "")
             if method in FIELDS:
                 key = f"{method.replace('.', '_')}_response"
-            self._check_public(parameters)
-            reply = self._methods[method](checked_biz_content(method, parameters.get("biz_content", "")))
+            client = self._checked_client(parameters)
+            reply = client.methods()[method](checked_biz_content(method, parameters.get("biz_content", "")))
         except Refused as refusal:
             return _answer(self._body(key, _refusal_fields(refusal)))
         value = {"code": reply.code, "msg": message(reply.code)} | reply.fields
         return await self._deliver(request, reply, key, value)
 
-    def _check_public(self, parameters: Mapping[str, str]) -> None:
-        """Every public parameter, then the signature. Raises Refused."""
+    def _checked_client(self, parameters: Mapping[str, str]) -> _Client:
+        """Whose request it is, after every public parameter and the signature were looked at. Raises Refused."""
         if not parameters.get("app_id"):
             raise Refused("40001", "isv.missing-app-id")
-        if parameters["app_id"] != self._app_id:
+        client = self._clients.get(parameters["app_id"])
+        if client is None:
             raise Refused("40002", "isv.invalid-app-id")
         for name, spoken_name, valid in _PUBLIC_PARAMETERS:
             if not parameters.get(name):
@@ -166,7 +180,8 @@ class AlipaySimulator:
             raise Refused("40002", "isv.invalid-format")
         if parameters.get("encrypt_type"):
             raise Refused("40002", "isv.invalid-encrypt-type")
-        check_signature(parameters, self._app_key)
+        check_signature(parameters, client.key)
+        return client
 
     async def _deliver(
         self, request: web.Request, reply: Reply, key: str, value: Mapping[str, Any]

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from adapters.alipay.channel import AlipayChannel, AlipaySettings
-from adapters.alipay.simulator import AlipaySimulator
+from adapters.alipay.simulator import AlipayApplication, AlipaySimulator, Payer, default_accounts
 from switch.domain.authorization import Authorization, CodeCredential, Merchant
 from switch.domain.identity import computed_id
 from switch.domain.money import Money
@@ -23,6 +23,7 @@ from switch.domain.states import EntryMode, Operation
 from switch.ports import ChannelRequest, ChannelResult
 
 APP_ID = "2021000000000001"
+OTHER_APP_ID = "2021000000000002"
 
 
 @dataclass
@@ -77,8 +78,20 @@ def hsm(app_key: rsa.RSAPrivateKey) -> SigningHsm:
 
 
 @pytest.fixture
-async def simulator(app_key: rsa.RSAPrivateKey, pem: Callable[[rsa.RSAPrivateKey], str]) -> AsyncIterator[Any]:
-    simulator = AlipaySimulator(APP_ID, pem(app_key))
+def accounts() -> dict[str, Payer]:
+    return default_accounts()
+
+
+@pytest.fixture
+async def simulator(
+    app_key: rsa.RSAPrivateKey,
+    other_key: rsa.RSAPrivateKey,
+    pem: Callable[[rsa.RSAPrivateKey], str],
+    accounts: dict[str, Payer],
+) -> AsyncIterator[Any]:
+    """It knows two applications: the channel's, and one of somebody else."""
+    applications = [AlipayApplication(APP_ID, pem(app_key)), AlipayApplication(OTHER_APP_ID, pem(other_key))]
+    simulator = AlipaySimulator(applications, accounts=accounts)
     await simulator.start()
     yield simulator
     await simulator.close()

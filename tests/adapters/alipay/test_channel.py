@@ -155,8 +155,8 @@ async def test_a_cancel_that_overtakes_its_payment_closes_it(channel: Any, simul
 
 
 @pytest.mark.parametrize("operation", [Operation.REVERSAL, Operation.VOID])
-async def test_a_cancel_has_one_effect(channel: Any, simulator: Any, till: Any, operation: Operation) -> None:
-    payer = simulator._book._accounts[""]
+async def test_a_cancel_has_one_effect(channel: Any, accounts: Any, till: Any, operation: Operation) -> None:
+    payer = accounts[""]
     balance_minor = payer.balance_minor
     sale = till.sale(500)
     await till.ask(channel, sale)
