@@ -21,7 +21,7 @@ from adapters.issuer.simulator_ledger import default_accounts as issuer_accounts
 from adapters.simulation import Scenarios, control_routes
 from adapters.unionpay.simulator import Account, SimulatorSettings, UnionPaySimulator, client_accounts
 from adapters.unionpay.simulator import default_accounts as unionpay_accounts
-from adapters.wechat.simulator import WeChatSimulator
+from adapters.wechat.simulator import WeChatMerchant, WeChatSimulator
 from benchmarks.terminal import load_account
 from hsm.token import write_atomically
 from switch.client.connection import ClientCredentials
@@ -92,11 +92,11 @@ def build(settings: Settings, keys: SharedKeys, host: str) -> Town:
             _port_of(settings.alipay.gateway_url),
         ),
         WeChatSimulator(
-            appid=wechat.appid,
-            mchid=wechat.mchid,
-            merchant_serial_no=wechat.serial,
-            merchant_public_key_pem=keys.wechat_merchant_public_key,
-            apiv3_key=keys.apiv3_key,
+            [
+                WeChatMerchant(
+                    wechat.appid, wechat.mchid, wechat.serial, keys.wechat_merchant_public_key, keys.apiv3_key
+                )
+            ],
             public_key_id=wechat.platform_public_key_id,
             host=host,
             port=_port_of(wechat.base_url),

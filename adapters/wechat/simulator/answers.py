@@ -5,6 +5,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from adapters.wechat.simulator.book import Order, RefundEntry
+from adapters.wechat.simulator.merchants import WeChatMerchant
 
 _ZONE = ZoneInfo("Asia/Shanghai")
 _DESCRIPTIONS = {
@@ -18,10 +19,10 @@ _DESCRIPTIONS = {
 }
 
 
-def order_content(order: Order, appid: str, mchid: str) -> dict[str, Any]:
+def order_content(order: Order, merchant: WeChatMerchant) -> dict[str, Any]:
     content: dict[str, Any] = {
-        "appid": appid,
-        "mchid": mchid,
+        "appid": merchant.appid,
+        "mchid": merchant.mchid,
         "out_trade_no": order.out_trade_no,
         "trade_type": order.trade_type,
         "trade_state": order.state,

@@ -1,15 +1,16 @@
-"""The platform's own book of orders and refunds, and the rules by which they move. No I/O; times are Unix ms."""
+"""The platform's book of one merchant's orders and refunds, and how they move. No I/O; times are Unix ms."""
 
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from adapters.simulation import NORMAL, Behaviour, Scenario
-from adapters.wechat.simulator.accounts import Payer
+from adapters.wechat.simulator.accounts import Payer, Payers
 from adapters.wechat.simulator.errors import Refusal, invalid_request, refusal_for
+from adapters.wechat.simulator.merchants import WeChatMerchant
 
 _REVERSIBLE_MS = 7 * 24 * 3_600_000
 _OPEN = frozenset({"USERPAYING", "NOTPAY"})
@@ -55,16 +56,18 @@ class RefundEntry:
 
 
 class Book:
-    """Orders by number, refunds by number, payers by the last four digits of their codes."""
+    """One merchant's orders and refunds by their numbers. The payers are everyone's."""
 
-    def __init__(self, accounts: Mapping[str, Payer], reversal_after_ms: int, refund_settles_after_ms: int) -> None:
-        self._accounts = accounts
+    def __init__(
+        self, merchant: WeChatMerchant, payers: Payers, reversal_after_ms: int, refund_settles_after_ms: int
+    ) -> None:
+        self.merchant = merchant
+        self._payers = payers
         self._reversal_after_ms = reversal_after_ms
         self._refund_settles_after_ms = refund_settles_after_ms
         self._orders: dict[str, Order] = {}
         self._refunds: dict[str, RefundEntry] = {}
         self._by_id: dict[str, Order] = {}
-        self._used_codes: set[str] = set()
 
     # --- orders -----------------------------------------------------------------------------------------------------
 
@@ -75,16 +78,17 @@ class Book:
         if known is not None:
             self._let_happen(known, now_ms)
             return _again(known, digest), NORMAL
-        scenario = choose(content["amount"]["total"])
         code = content["payer"]["auth_code"]
-        payer = self._accounts.get(code[-4:]) or self._accounts[""]
+        payer = self._payers.of(code)
+        scenario = choose(content["amount"]["total"])
+        if scenario is NORMAL:
+            scenario = payer.shows or NORMAL
         refuses = scenario.code if scenario.behaviour is Behaviour.DECLINE else payer.refuses
         refusal = refusal_for(refuses) if refuses else None
         if refusal is not None and refusal.status in _GATEWAY_STATUSES:
             raise refusal  # it never got as far as the book
-        if code in self._used_codes:
+        if not self._payers.use(code):
             raise Refusal(400, "AUTH_CODE_INVALID", "a payment code is good for one payment only")
-        self._used_codes.add(code)
         order = self._open(content, "MICROPAY", digest, now_ms)
         order.payer = payer
         self._decide(order, scenario, refusal, now_ms)
@@ -97,6 +101,9 @@ class Book:
         digest = _digest(content)
         known = self._orders.get(content["out_trade_no"])
         return self._open(content, "NATIVE", digest, now_ms) if known is None else _again(known, digest)
+
+    def holds(self, out_trade_no: str) -> bool:
+        return out_trade_no in self._orders
 
     def order(self, out_trade_no: str, now_ms: int) -> Order:
         return self._existing(self._orders.get(out_trade_no), now_ms)
@@ -215,6 +222,7 @@ class Book:
         payments: list[dict[str, Any]] = [
             {
                 "kind": "payment",
+                "mchid": self.merchant.mchid,
                 "out_trade_no": each.out_trade_no,
                 "transaction_id": each.transaction_id,
                 "trade_type": each.trade_type,
@@ -229,6 +237,7 @@ class Book:
         refunds: list[dict[str, Any]] = [
             {
                 "kind": "refund",
+                "mchid": self.merchant.mchid,
                 "out_refund_no": each.out_refund_no,
                 "out_trade_no": each.order.out_trade_no,
                 "refund_id": each.refund_id,

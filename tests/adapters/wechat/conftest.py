@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from adapters.wechat.channel import WeChatChannel, WeChatSettings
-from adapters.wechat.simulator import WeChatSimulator
+from adapters.wechat.simulator import WeChatMerchant, WeChatSimulator
 from switch.domain.authorization import Authorization, CodeCredential, Merchant
 from switch.domain.money import Money
 from switch.domain.sensitive import PaymentCode
@@ -104,25 +104,30 @@ def merchant_public_pem(merchant_key: rsa.RSAPrivateKey) -> str:
     return merchant_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
+@pytest.fixture(scope="session")
+def merchant(merchant_public_pem: str) -> WeChatMerchant:
+    return WeChatMerchant(
+        appid="wxd678efh567hg6787",
+        mchid="1230000109",
+        serial_no="3775B6A45ACD588826D15E583A95F5DD",
+        public_key_pem=merchant_public_pem,
+        apiv3_key=b"0123456789abcdef0123456789abcdef",
+        v2_key="ABCDEFGHIJKLMNOPQRSTUVWXYZ012345",
+    )
+
+
 @pytest.fixture
 def hsm(merchant_key: rsa.RSAPrivateKey) -> SigningHsm:
     return SigningHsm(merchant_key)
 
 
 @pytest.fixture
-async def simulator_for(merchant_public_pem: str) -> AsyncIterator[Callable[..., Any]]:
+async def simulator_for(merchant: WeChatMerchant) -> AsyncIterator[Callable[..., Any]]:
     """Makes listening simulators and closes them."""
     simulators: list[WeChatSimulator] = []
 
     async def make(**changes: Any) -> WeChatSimulator:
-        named: dict[str, Any] = {
-            "appid": "wxd678efh567hg6787",
-            "mchid": "1230000109",
-            "merchant_serial_no": "3775B6A45ACD588826D15E583A95F5DD",
-            "merchant_public_key_pem": merchant_public_pem,
-            "apiv3_key": b"0123456789abcdef0123456789abcdef",
-            "reversal_after_s": 0.0,
-        }
+        named: dict[str, Any] = {"merchants": [merchant], "reversal_after_s": 0.0}
         simulator = WeChatSimulator(**(named | changes))
         await simulator.start()
         simulators.append(simulator)
