@@ -1,0 +1,85 @@
+"""The file that tells an independent client all it needs. docs/simulators.md lists its names, which never change."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from adapters.alipay.simulator import client_codes as alipay_codes
+from adapters.unionpay.simulator import client_accounts, client_pans
+from adapters.wechat.simulator import client_codes as wechat_codes
+from hsm.token import write_atomically
+from switch.demo.simulators import identity
+from switch.demo.simulators.addresses import reachable, url
+from switch.demo.simulators.identity import Identity
+from switch.demo.simulators.town import Town
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """All or nothing, 0600."""
+    write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
+
+
+def content(town: Town, client: Identity, host: str, control_url: str, authority: Path) -> dict[str, Any]:
+    """Of a town that listens. Puts the platforms' keys and certificates beside the client's; all paths are absolute.
+
+    authority: the certificate of who signed the HTTPS certificates.
+    """
+    ca = str(authority.absolute())
+    return {
+        "alipay": _alipay(town, client, host) | {"ca_certificate": ca},
+        "wechat": _wechat(town, client, host) | {"ca_certificate": ca},
+        "unionpay": _unionpay(town, client, host),
+        "control_url": control_url,
+    }
+
+
+def _alipay(town: Town, client: Identity, host: str) -> dict[str, Any]:
+    simulator = town.alipay
+    return {
+        "gateway_url": url("http", host, simulator.port, "/gateway.do"),
+        "gateway_url_https": url("https", host, simulator.tls_port, "/gateway.do"),
+        "app_id": identity.APP_ID,
+        "app_private_key_pkcs1": str(client.application.pkcs1.absolute()),
+        "app_private_key_pkcs8": str(client.application.pkcs8.absolute()),
+        "alipay_public_key": _published(client, "alipay-public-key.pem", simulator.public_key_pem),
+        "aes_key": client.secrets.aes_key,
+        "codes": alipay_codes(),
+    }
+
+
+def _wechat(town: Town, client: Identity, host: str) -> dict[str, Any]:
+    simulator = town.wechat
+    return {
+        "base_url": url("http", host, simulator.port),
+        "base_url_https": url("https", host, simulator.tls_port),
+        "appid": identity.APPID,
+        "mchid": identity.MCHID,
+        "merchant_serial_no": client.merchant_serial_no,
+        "merchant_private_key": str(client.merchant.pkcs8.absolute()),
+        "merchant_certificate": str(client.merchant_certificate.absolute()),
+        "platform_public_key": _published(client, "wechat-platform-public-key.pem", simulator.public_key_pem),
+        "platform_public_key_id": simulator.public_key_id,
+        "platform_certificate": _published(client, "wechat-platform-certificate.pem", simulator.certificate_pem),
+        "platform_certificate_serial_no": simulator.certificate_serial_no,
+        "apiv3_key": client.secrets.apiv3_key,
+        "v2_key": client.secrets.v2_key,
+        "codes": wechat_codes(),
+    }
+
+
+def _unionpay(town: Town, client: Identity, host: str) -> dict[str, Any]:
+    simulator = town.unionpay
+    cards = {each.pan: {"expiry_yymm": each.expiry_yymm, "pin": each.pin} for each in client_accounts()}
+    return {
+        "host": reachable(host),
+        "port": simulator.port,
+        "institution_id": identity.INSTITUTION_ID,
+        "network_id": simulator.settings.network,
+        "key_file": str(client.master_key.absolute()),
+        "pans": client_pans(),
+        "cards": {behaviour: cards[pan] for behaviour, pan in client_pans().items() if pan in cards},
+    }
+
+
+def _published(client: Identity, name: str, pem: str) -> str:
+    return str(client.publish(name, pem).absolute())
