@@ -150,7 +150,7 @@ def control_routes(prefix: str, scenarios: Scenarios, book: Callable[[], list[di
     async def post_scenario(request: web.Request) -> web.Response:
         try:
             scenario = read_scenario(await request.read())
-        except ValueError as error:  # no JSON is one, too
+        except (ValueError, RecursionError) as error:  # no JSON is one, too
             return web.json_response({"error": str(error)}, status=400)
         scenarios.put(scenario)
         return web.json_response(asdict(scenario), status=201)

@@ -54,7 +54,20 @@ def _port(help_text: str) -> Any:
 
 def main() -> None:
     """The console script."""
+    _hold_standard_descriptors()
     app()
+
+
+def _hold_standard_descriptors() -> None:
+    """Where standard input, output or error is closed, put nothing in its place.
+
+    Otherwise a socket takes the number, and what is printed goes to a peer; libuv even aborts when it closes one.
+    """
+    import os
+
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # the lowest that is free
+        pass
+    os.close(descriptor)
 
 
 @app.command()

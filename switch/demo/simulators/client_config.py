@@ -16,7 +16,17 @@ from switch.demo.simulators.town import Town
 
 def write(path: Path, content: dict[str, Any]) -> None:
     """All or nothing, 0600."""
-    write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
+    write_atomically(path, _text(content))
+
+
+def take_back(path: Path, content: dict[str, Any]) -> None:
+    """Remove it, unless others have written theirs there: whoever waits for a file must not find one of the past."""
+    if path.exists() and path.read_bytes() == _text(content):
+        path.unlink()
+
+
+def _text(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, indent=2).encode() + b"\n"
 
 
 def content(town: Town, client: Identity, host: str, control_url: str, authority: Path) -> dict[str, Any]:

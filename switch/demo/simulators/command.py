@@ -1,10 +1,12 @@
 """`payswitch simulators`: alone, until a signal comes; or as the demo's child, until its parent is gone."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,9 +69,11 @@ async def _run(settings: Settings, options: Options) -> int:
     try:
         await town.start()
         port = await _start_control(runner, options)
+        control_url = url("http", options.host, port)
         _forget_garbage(options)
-        _tell(settings, options, town, client, url("http", options.host, port))
-        await _until(ended, options)
+        with _told_to_clients(settings, options, town, client, control_url):
+            _say(settings, options, town, control_url)
+            await _until(ended, options)
     finally:
         await runner.cleanup()
         await town.close()
@@ -115,11 +119,24 @@ def _forget_garbage(options: Options) -> None:
         gc.disable()
 
 
-def _tell(settings: Settings, options: Options, town: Town, client: Identity, control_url: str) -> None:
-    if options.client_config is not None:
-        authority = Authority(settings.state_dir / "pki").certificate
-        content = client_config.content(town, client, options.host, control_url, authority)
-        client_config.write(options.client_config, content)
+@contextlib.contextmanager
+def _told_to_clients(
+    settings: Settings, options: Options, town: Town, client: Identity, control_url: str
+) -> Iterator[None]:
+    """The file of --client-config is there as long as they answer."""
+    if options.client_config is None:
+        yield
+        return
+    authority = Authority(settings.state_dir / "pki").certificate
+    content = client_config.content(town, client, options.host, control_url, authority)
+    client_config.write(options.client_config, content)
+    try:
+        yield
+    finally:
+        client_config.take_back(options.client_config, content)
+
+
+def _say(settings: Settings, options: Options, town: Town, control_url: str) -> None:
     try:
         if options.announce:
             say_ready(control=control_url)

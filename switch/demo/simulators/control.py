@@ -87,7 +87,7 @@ async def _json(request: web.Request) -> Any:
     """The body. Raises Unreadable."""
     try:
         return json.loads(await request.read())
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Unreadable("the body must be JSON") from None
 
 
