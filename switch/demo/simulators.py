@@ -124,8 +124,10 @@ def control_app(town: Town) -> web.Application:
         return put
 
     for name, simulator in town.named().items():
-        app.add_routes(control_routes(name, simulator.scenarios, simulator.book))
+        if name != "alipay":
+            app.add_routes(control_routes(name, simulator.scenarios, simulator.book))
         app.add_routes([web.put(f"/{name}/listening", listening(name))])
+    app.add_routes(town.alipay.control_routes())
     return app
 
 
