@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
+from zoneinfo import ZoneInfo
 
+from adapters.alipay.simulator.refusal import refused
 from adapters.simulation import Behaviour, Scenario
 
 # A payer who types a password takes so long: long enough for a client to see that it must ask.
 _TYPING_MS: Final = 2_500
+_SHANGHAI: Final = ZoneInfo("Asia/Shanghai")
 
 
 @dataclass(slots=True)
@@ -29,6 +33,15 @@ class Payer:
     @property
     def open_id(self) -> str:
         return f"{self.name}_0000000000000000000000"[:28]
+
+    @property
+    def user_id(self) -> str:
+        """2088 and twelve digits, the same for the same name."""
+        return f"2088{int.from_bytes(self.name.encode()[-4:], 'big') % 10**12:012d}"
+
+    @property
+    def logon_id(self) -> str:
+        return f"{self.name[:3]}***@alipay.net"
 
     def refusal(self, amount_minor: int) -> str:
         """The sub_code with which Alipay would refuse so much, "" if the payer can pay."""
@@ -98,3 +111,29 @@ def payer_of(accounts: Mapping[str, Payer], auth_code: str) -> Payer | None:
         if payer is not None:
             return payer
     return None
+
+
+class Wallets:
+    """What the applications share: the payers, the codes that they showed before, and the numbers of trades."""
+
+    def __init__(self, accounts: Mapping[str, Payer]) -> None:
+        self._accounts = accounts
+        self._used_codes: set[str] = set()
+        self._trades = 0
+
+    def next_trade_no(self, now_s: float) -> str:
+        """28 digits: the day, a constant, and how many trades there were."""
+        self._trades += 1
+        return f"{datetime.fromtimestamp(now_s, _SHANGHAI):%Y%m%d}2200{self._trades:016d}"
+
+    def payer_who_shows(self, auth_code: str) -> Payer:
+        """Raises Refused for a code of nobody and for one that was used before."""
+        payer = payer_of(self._accounts, auth_code)
+        if payer is None or auth_code in self._used_codes:
+            raise refused("ACQ.PAYMENT_AUTH_CODE_INVALID")
+        if not payer.keeps_code:
+            self._used_codes.add(auth_code)
+        return payer
+
+    def payer_named(self, name: str) -> Payer | None:
+        return next((each for each in self._accounts.values() if each.name == name), None)

@@ -142,7 +142,8 @@ async def test_an_absolute_form_request_target(caller: Caller) -> None:
         ({"version": None}, "40001", "isv.missing-version"),
         ({"version": "2.0"}, "40002", "isv.invalid-version"),
         ({"format": "XML"}, "40002", "isv.invalid-format"),
-        ({"encrypt_type": "AES"}, "40002", "isv.invalid-encrypt-type"),
+        ({"encrypt_type": "SM4"}, "40002", "isv.invalid-encrypt-type"),
+        ({"encrypt_type": "AES"}, "40002", "isv.decryption-error-not-valid-encrypt-key"),
         ({"biz_content": None}, "40001", "isv.missing-parameter"),
         ({"biz_content": "{"}, "40002", "isv.invalid-parameter"),
         ({"biz_content": "[]"}, "40002", "isv.invalid-parameter"),
@@ -207,13 +208,14 @@ async def test_one_name_with_two_values_and_a_form_that_is_not_utf8(caller: Call
         {"subject": "x" * 257},
         {"subject": "a/b"},
         {"total_amount": "0.00"},
-        {"total_amount": "1"},
-        {"total_amount": "1.0"},
+        {"total_amount": "1."},
+        {"total_amount": "1.001"},
+        {"total_amount": "1e2"},
+        {"total_amount": True},
         {"total_amount": "01.00"},
         {"total_amount": "-1.00"},
         {"total_amount": "１.00"},
-        {"total_amount": 12.34},
-        {"total_amount": "100000000.01"},
+        {"total_amount": 12.345},
         {"timeout_express": "2 min"},
         {"store_id": "x" * 33},
         {"goods_detail": "tea"},
@@ -225,6 +227,17 @@ async def test_fields_of_a_payment(caller: Caller, change: dict[str, Any]) -> No
     assert said(answer) == ("40004", "ACQ.INVALID_PARAMETER")
     assert next(iter(change)) in answer["sub_msg"]
     assert caller.simulator.book() == []
+
+
+@pytest.mark.parametrize(("amount", "paid"), [(12.34, 1_234), (20, 2_000), ("1", 100), ("1.5", 150)])
+async def test_amounts_as_clients_write_them(caller: Caller, amount: Any, paid: int) -> None:
+    await caller.call("alipay.trade.pay", PAYMENT | {"total_amount": amount})
+    assert [entry["amount_minor"] for entry in caller.simulator.book()] == [paid]
+
+
+async def test_more_than_alipay_takes(caller: Caller) -> None:
+    answer = await caller.call("alipay.trade.pay", PAYMENT | {"total_amount": "100000000.01"})
+    assert said(answer) == ("40004", "ACQ.TOTAL_FEE_EXCEED")
 
 
 @pytest.mark.parametrize("auth_code", ["25" + "0" * 14, "30" + "9" * 22])
@@ -322,7 +335,9 @@ async def test_precreate(caller: Caller) -> None:
     assert (await caller.call("alipay.trade.precreate", order))["qr_code"] == first["qr_code"]
     changed = await caller.call("alipay.trade.precreate", order | {"total_amount": "2.00"})
     assert said(changed) == ("40004", "ACQ.CONTEXT_INCONSISTENT")
-    assert (await caller.call("alipay.trade.query", {"out_trade_no": "order_1"}))["trade_status"] == "WAIT_BUYER_PAY"
+    # Until a payer scans it, it is no trade.
+    answer = await caller.call("alipay.trade.query", {"out_trade_no": "order_1"})
+    assert said(answer) == ("40004", "ACQ.TRADE_NOT_EXIST")
     await caller.call("alipay.trade.cancel", {"out_trade_no": "order_1"})
     assert said(await caller.call("alipay.trade.precreate", order)) == ("40004", "ACQ.TRADE_HAS_CLOSE")
 
