@@ -12,6 +12,7 @@ PIN_TRIES = 3
 class Account:
     """expiry_yymm: four digits. pin: 4 to 12 digits. payment_code: a numeric QR code that pays from it, or "".
 
+    refusal: DE39 of every payment from it, or "". limit_minor: of one payment (61), or None.
     behaviour: what becomes of every payment from it for which neither the amount nor the control endpoint asks.
     """
 
@@ -21,6 +22,8 @@ class Account:
     balance_minor: int
     payment_code: str = field(default="", repr=False)
     pin_tries_left: int = PIN_TRIES
+    refusal: str = ""
+    limit_minor: int | None = None
     behaviour: Behaviour = Behaviour.NORMAL
     pan_masked: str = ""
 

@@ -1,24 +1,27 @@
-"""The network: its members, its book, its door, and what each scenario does to an answer."""
+"""The network: its members, its book, its days, its door, and what each scenario does to an answer."""
 
 import asyncio
-import time
-from collections.abc import Callable, Iterable
-from datetime import datetime
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable
+from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
+from aiohttp import web
 
 from adapters.simulation import Behaviour, Scenario, Scenarios
-from adapters.unionpay._codec import Header
 from adapters.unionpay.format import Fields
 from adapters.unionpay.frame import KEEP_ALIVE
 from adapters.unionpay.simulator.accounts import Account, client_accounts, default_accounts
 from adapters.unionpay.simulator.book import Book
-from adapters.unionpay.simulator.connection import Connection
+from adapters.unionpay.simulator.connection import CUTOVER_BEGINS, CUTOVER_ENDS, Connection
+from adapters.unionpay.simulator.control import routes
 from adapters.unionpay.simulator.members import Member
-from adapters.unionpay.simulator.rules import Rules, Today
+from adapters.unionpay.simulator.rules import Rules
 from adapters.unionpay.simulator.settings import SimulatorSettings
+from adapters.unionpay.simulator.settlement import write_file
 
 log = structlog.get_logger()
 
@@ -30,7 +33,10 @@ def shanghai_now() -> datetime:
 
 
 class UnionPaySimulator:
-    """`await start()`, use `port`, `book()`, `scenarios`, `accounts`; `await close()`."""
+    """`await start()`, use `port`, `book()`, `scenarios`, `accounts`, `members`; `await close()`.
+
+    refused: how many messages were not processed, by DE39 or by cause (malformed, garbage, mti, unasked, rejected).
+    """
 
     def __init__(
         self,
@@ -41,22 +47,22 @@ class UnionPaySimulator:
         self.settings = settings
         self.scenarios = Scenarios()
         self.connections: set[Connection] = set()
-        self.malformed = 0
+        self.refused: Counter[str] = Counter()
         self.failed_key_resets = 0
+        self.in_cutover = False
+        self.port = settings.port
         everyone = (*default_accounts(), *client_accounts()) if accounts is None else accounts
         self._book = Book(settings.book_limit)
         self._now = now
-        self._second = -1.0
-        self._day = Today("", "")
-        self.rules = Rules({each.pan: each for each in everyone}, self._book, self.today)
+        self._day = now().date()
+        self.rules = Rules({each.pan: each for each in everyone}, self._book, now, self.settlement_day)
         self.members = {
             institution: Member(institution, mmk, double_length=settings.double_length)
             for institution, mmk in settings.members.items()
         }
         self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._stan = 0
-        self.port = settings.port
 
     @property
     def accounts(self) -> dict[str, Account]:
@@ -64,8 +70,12 @@ class UnionPaySimulator:
         return self.rules.accounts
 
     def book(self) -> list[dict[str, Any]]:
-        """Every entry, oldest first: key, stan, rrn, mti, kind, pan_masked, amounts, state, code, original_key."""
+        """Every entry, oldest first: key, stan, rrn, mti, kind, pan_masked, amounts, state, code, original_key …"""
         return self._book.listing()
+
+    def control_routes(self) -> list[web.RouteDef]:
+        """Of the control endpoint, below `/unionpay`, beside those that every simulator has."""
+        return routes(self)
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -97,47 +107,76 @@ class UnionPaySimulator:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def reset_keys(self) -> None:
-        """New working keys for every member that is signed on, while traffic flows. Returns when all are confirmed."""
-        await asyncio.gather(*(self._reset_keys_of(each) for each in self.members.values()))
-
-    async def _reset_keys_of(self, member: Member) -> None:
-        keys = member.new_keys()
-        await asyncio.gather(*(each.take_over(keys) for each in list(member.links)))
-
-    async def hand_out_keys(self, connection: Connection) -> None:
-        """Its member's present keys to a link that signed on or asked."""
-        if connection.member is not None:
-            await connection.take_over(connection.member.keys())
-
-    def spawn(self, work: Any) -> None:
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
 
-    def _finished(self, task: "asyncio.Task[None]") -> None:
+    def _finished(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("simulator_task_died", error=type(error).__name__)
 
-    # --- for its connections ----------------------------------------------------------------------------------------
+    # --- keys -------------------------------------------------------------------------------------------------------
 
-    def today(self) -> Today:
-        """Looked up once a second."""
-        second = time.monotonic() // 1
-        if second != self._second:
-            self._second = second
-            local = self._now()
-            self._day = Today(f"{local:%m%d}", f"{local:%y%m}")
+    async def reset_keys(self) -> None:
+        """New working keys for every member that is signed on, while traffic flows. Returns when all are confirmed."""
+        await asyncio.gather(*(self.reset_keys_of(each) for each in self.members.values()))
+
+    async def reset_keys_of(self, member: Member) -> None:
+        keys, links = member.new_keys(), list(member.links)
+        taken = await asyncio.gather(*(each.take_over(keys) for each in links))
+        if links and not any(taken):
+            member.forget(keys)
+
+    async def hand_out_keys(self, connection: Connection) -> None:
+        """Its member's present keys to a link that signed on."""
+        if connection.member is not None:
+            await connection.take_over(connection.member.keys())
+
+    # --- days -------------------------------------------------------------------------------------------------------
+
+    def settlement_day(self) -> date:
+        """Of what is processed now. It moves at a cutover, or at midnight in Shanghai without one."""
+        today = self._now().date()
+        if today > self._day:
+            closed, self._day = self._day, today
+            self.write_bills(closed)
         return self._day
+
+    async def begin_cutover(self) -> None:
+        """Tell every link (201). New payments are refused with 90 until it ends; what goes back is still served."""
+        self.in_cutover = True
+        await self._announce(CUTOVER_BEGINS)
+
+    async def end_cutover(self) -> None:
+        """The next settlement day begins (202, with its date in DE15); the day that ends gets its bills."""
+        closed = self.settlement_day()
+        self._day = closed + timedelta(days=1)
+        self.in_cutover = False
+        self.write_bills(closed)
+        await self._announce(CUTOVER_ENDS)
+
+    async def _announce(self, code: str) -> None:
+        day: Fields = {15: f"{self.settlement_day():%m%d}"}
+        links = [each for each in self.connections if each.signed_on]
+        await asyncio.gather(*(each.announce(code, day) for each in links))
+
+    def write_bills(self, day: date) -> list[Path]:
+        """The files of that day, one for each member; none where the settings name no folder."""
+        if self.settings.bills_dir is None:
+            return []
+        return [
+            write_file(self.settings.bills_dir / institution, institution, day, self._book.of(institution, f"{day}"))
+            for institution in self.members
+        ]
+
+    # --- for its connections ----------------------------------------------------------------------------------------
 
     def named(self) -> Fields:
         """DE7 and DE11 of a message of the network's own."""
         self._stan = self._stan % 999_999 + 1
         return {7: self._now().strftime("%m%d%H%M%S"), 11: f"{self._stan:06d}"}
-
-    def header_to(self, member: str) -> Header:
-        return Header(member, self.settings.network)
 
     def act(self, connection: Connection, scenario: Scenario, answer: bytes, answers: list[bytes]) -> None:
         """Do to a processed payment's answer what the scenario says. User-paying ones mean nothing here."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,7 +10,8 @@ class SimulatorSettings:
     """members: institution id (DE33, and the header's source) -> its transport key (MMK) in the clear, 16 bytes.
 
     port 0: any free one. network: the institution id of the network itself. double_length: of the working keys it
-    hands out. book_limit: entries kept. Raises ValueError for an id that is none, or a key of another length.
+    hands out. book_limit: entries kept. bills_dir: below it, in a folder named as the member, the daily bills appear.
+    Raises ValueError for an id that is none, or a key of another length.
     """
 
     members: Mapping[str, bytes] = field(repr=False)
@@ -19,6 +21,7 @@ class SimulatorSettings:
     double_length: bool = True
     key_reset_timeout_s: float = 5.0
     book_limit: int = 1_000_000
+    bills_dir: Path | None = None
 
     def __post_init__(self) -> None:
         for institution, mmk in self.members.items():

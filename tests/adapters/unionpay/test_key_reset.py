@@ -47,7 +47,7 @@ async def test_reply_under_the_new_key_before_it_is_active(
     reset = asyncio.create_task(network.reset_keys())
     await asyncio.sleep(0.02)
     [connection] = network.connections
-    connection.maks[0], connection.maks[1] = connection.maks[1], connection.maks[0]
+    connection.mak = connection.member.generations[0].mak
     second = make_request(rich)
     channel.prepare([second])
     [early] = channel.send([second])  # answered under the key that is not active yet

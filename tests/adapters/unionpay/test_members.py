@@ -44,7 +44,7 @@ async def test_keys_are_each_members_own(
     assert isinstance(await theirs(make_request(rich)), Approved)
     assert [each["member"] for each in network.book()] == ["44190440", OTHER]
     kept = hsm.keys["other/mak"]
-    await network._reset_keys_of(network.members["44190440"])
+    await network.reset_keys_of(network.members["44190440"])
     assert hsm.keys["other/mak"] == kept
     assert isinstance(await ours(make_request(rich)), Approved)
     hsm.keys["other/mak"] = hsm.keys["unionpay/mak"]
