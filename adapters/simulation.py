@@ -6,11 +6,13 @@ Only simulators import this. Each keeps a book of its own and speaks its own pro
 
 import asyncio
 import json
+import math
 import re
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from types import UnionType
 from typing import Any
 
 import aiohttp
@@ -49,6 +51,7 @@ class Scenario:
 NORMAL = Scenario(Behaviour.NORMAL)
 
 LONGEST_DELAY_MS = 600_000
+FARTHEST_AHEAD_S = 10 * 366 * 86_400  # how far a simulator's clock may be put ahead
 _RESPONSE_CODE = re.compile(r"[0-9A-Z]{2}")
 
 
@@ -133,6 +136,33 @@ class Scenarios:
                         self._set.remove(scenario)
                 return scenario
         return scripted(amount_minor)
+
+
+async def control_fields(request: web.Request, **kinds: type | UnionType) -> dict[str, Any]:
+    """The JSON object that a request to the control endpoint brings; kinds: the type of each field there may be.
+
+    Raises web.HTTPBadRequest, whose JSON says what is wrong. A whole number is a float, too; true and false are none.
+    """
+    try:
+        fields = json.loads(await request.read())
+    except (ValueError, RecursionError):
+        raise bad_request("the body must be JSON") from None
+    if not isinstance(fields, dict):
+        raise bad_request("the body must be a JSON object")
+    if unknown := sorted(fields.keys() - kinds.keys()):
+        raise bad_request(f"no such field: {', '.join(unknown)}; there are {', '.join(kinds)}")
+    for name, value in fields.items():
+        kind = kinds[name]
+        wanted = kind | int if kind is float else kind
+        if not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool):
+            raise bad_request(f"{name} must be of type {getattr(kind, '__name__', kind)}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise bad_request(f"{name} must be finite")
+    return fields
+
+
+def bad_request(why: str) -> web.HTTPBadRequest:
+    return web.HTTPBadRequest(text=json.dumps({"error": why}), content_type="application/json")
 
 
 def control_routes(prefix: str, scenarios: Scenarios, book: Callable[[], list[dict[str, Any]]]) -> list[web.RouteDef]:

@@ -28,7 +28,9 @@ async def until(wanted: Any, look: Callable[[], Awaitable[Any]]) -> None:
 # --- Alipay -----------------------------------------------------------------------------------------------------------
 
 alipay_ways = pytest.mark.parametrize(
-    "way", [{}, {"https": True}, {"pkcs1": True}, {"encrypts": True}], ids=["plain", "https", "pkcs1", "encrypted"]
+    "way",
+    [{}, {"https": True}, {"pkcs1": True}, {"encrypts": True}, {"certificate_mode": True, "encrypts": True}],
+    ids=["plain", "https", "pkcs1", "encrypted", "certificates"],
 )
 
 

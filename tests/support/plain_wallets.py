@@ -48,8 +48,19 @@ def fresh_number(prefix: str = "t") -> str:
     return f"{prefix}{uuid4().hex[:24]}"
 
 
+def certificate_numbers(path: str) -> list[str]:
+    """Alipay's serial numbers of the RSA certificates of a file."""
+    found = x509.load_pem_x509_certificates(Path(path).read_bytes())
+    texts = [
+        f"{each.issuer.rfc4514_string()}{each.serial_number}"
+        for each in found
+        if each.signature_algorithm_oid._name.endswith("RSAEncryption")
+    ]
+    return [hashlib.md5(each.encode(), usedforsecurity=False).hexdigest() for each in texts]
+
+
 class PlainAlipay:
-    """RSA2; with certificates it names their serial numbers as well. config: `alipay` of the client config."""
+    """RSA2. certificate_mode: the parties are known by their certificates. config: `alipay` of the client config."""
 
     def __init__(
         self,
@@ -59,13 +70,21 @@ class PlainAlipay:
         https: bool = False,
         pkcs1: bool = False,
         encrypts: bool = False,
+        certificate_mode: bool = False,
     ) -> None:
         self._config = config
         self._session = session
         self._url = config["gateway_url_https" if https else "gateway_url"]
         self._tls = trust(config["ca_certificate"])
         self._key = private_key(config["app_private_key_pkcs1" if pkcs1 else "app_private_key_pkcs8"])
-        self._gateway_key = public_key(Path(config["alipay_public_key"]).read_bytes())
+        self._numbers: dict[str, str] = {}
+        file = config["alipay_public_key"]
+        if certificate_mode:
+            file = config["alipay_certificate"]
+            self._numbers["app_cert_sn"] = certificate_numbers(config["app_certificate"])[0]
+            self._numbers["alipay_root_cert_sn"] = "_".join(certificate_numbers(config["alipay_root_certificate"]))
+            self._alipay_cert_sn = certificate_numbers(file)[0]
+        self._gateway_key = public_key(Path(file).read_bytes())
         self._aes_key = base64.b64decode(config["aes_key"]) if encrypts else b""
 
     async def pay(self, behaviour: str, number: str, amount: str = "12.34", timeout_s: float = 10.0) -> dict[str, Any]:
@@ -85,7 +104,7 @@ class PlainAlipay:
             "timestamp": f"{datetime.now(_SHANGHAI):%Y-%m-%d %H:%M:%S}",
             "version": "1.0",
             "biz_content": json.dumps(content),
-        }
+        } | self._numbers
         if self._aes_key:
             form |= {"encrypt_type": "AES", "biz_content": self._encrypted(form["biz_content"])}
         text = "&".join(f"{name}={form[name]}" for name in sorted(form))
@@ -97,7 +116,10 @@ class PlainAlipay:
 
     def _verified(self, name: str, body: bytes) -> dict[str, Any]:
         head, tail = f'{{"{name}":'.encode(), b',"sign":"'
+        if self._numbers:
+            tail = f',"alipay_cert_sn":"{self._alipay_cert_sn}","sign":"'.encode()
         assert body.startswith(head), body[:80]
+        assert tail in body, body[-300:]
         raw = body[len(head) : body.rindex(tail)]
         signature = base64.b64decode(json.loads(body)["sign"])
         self._gateway_key.verify(signature, raw, padding.PKCS1v15(), SHA256())

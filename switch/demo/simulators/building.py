@@ -4,6 +4,7 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 
 from cryptography import x509
 
@@ -79,7 +80,13 @@ class Plan:
             switch.forwarding_institution_id: self.keys.unionpay_mmk,
             identity.INSTITUTION_ID: bytes.fromhex(self.client.secrets.unionpay_mmk),
         }
-        settings = SimulatorSettings(members, self.host, self.ports.unionpay, switch.destination_id)
+        settings = SimulatorSettings(
+            members,
+            self.host,
+            self.ports.unionpay,
+            switch.destination_id,
+            bills_dir=bills_dir(self.settings.state_dir),
+        )
         return UnionPaySimulator(settings, known_cards)
 
     def _applications(self) -> list[AlipayApplication]:
@@ -110,6 +117,11 @@ class Plan:
                 )
             )
         return known
+
+
+def bills_dir(state_dir: Path) -> Path:
+    """Below it, in a folder named as the member, the UnionPay network leaves its daily files."""
+    return state_dir / "simulators" / "bills"
 
 
 def _differ(setting: str, switch: str, client: str) -> None:

@@ -52,6 +52,15 @@ def _alipay(town: Town, client: Identity, host: str) -> dict[str, Any]:
         "app_private_key_pkcs1": str(client.application.pkcs1.absolute()),
         "app_private_key_pkcs8": str(client.application.pkcs8.absolute()),
         "alipay_public_key": _published(client, "alipay-public-key.pem", simulator.public_key_pem),
+        "app_certificate": _published(
+            client, "app-certificate.pem", simulator.application_certificate_pem(identity.APP_ID)
+        ),
+        "alipay_certificate": _published(
+            client, "alipay-certificate.pem", simulator.authority.platform_certificate_pem
+        ),
+        "alipay_root_certificate": _published(
+            client, "alipay-root-certificate.pem", simulator.authority.root_certificates_pem
+        ),
         "aes_key": client.secrets.aes_key,
         "codes": alipay_codes(),
     }
@@ -87,6 +96,7 @@ def _unionpay(town: Town, client: Identity, host: str) -> dict[str, Any]:
         "network_id": simulator.settings.network,
         "key_file": str(client.master_key.absolute()),
         "pans": client_pans(),
+        "bills_dir": str((simulator.settings.bills_dir or Path()).absolute() / identity.INSTITUTION_ID),
         "cards": {behaviour: cards[pan] for behaviour, pan in client_pans().items() if pan in cards},
     }
 

@@ -6,13 +6,13 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
 from adapters.simulation import Behaviour, control_routes
 from switch.demo.simulators.accounts import NoSuchAccount, Purses
+from switch.demo.simulators.control_listing import what_it_does
 from switch.demo.simulators.town import Town, reason
 
 _LARGEST_BODY_BYTES = 64 * 1024
@@ -25,41 +25,28 @@ class Unreadable(ValueError):
     """What is wrong with a request's body or query."""
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
-    method: str
-    path: str
-    what: str
-
-
-_ROUTES = (
-    Described("GET", "/", "this list"),
-    Described("GET", "/{name}/book", "everything that happened, oldest first"),
-    Described("GET", "/{name}/scenarios", "the faults that are set"),
-    Described("POST", "/{name}/scenarios", "set one: behaviour, and as needed code, delay_ms, amount_minor, times"),
-    Described("DELETE", "/{name}/scenarios", "forget them all"),
-    Described("GET", "/{name}/listening", "whether it is up"),
-    Described("PUT", "/{name}/listening", "true or false: bring it up, take it down; its book stays"),
-    Described("GET", "/{name}/accounts", "accounts and balances; ?offset= and ?limit= choose a part"),
-    Described("PUT", "/{name}/accounts/{account}", '{"balance_minor": n}: top it up, or empty it'),
-)
-
-
 def control_app(town: Town) -> web.Application:
     app = web.Application(middlewares=[_with_reasons], client_max_size=_LARGEST_BODY_BYTES)
-    app.add_routes([web.get("/", _index(list(town.named())))])
     switches = town.switches()
+    routes: dict[tuple[str, str], web.RouteDef] = {}
     for name, simulator in town.named().items():
-        app.add_routes(control_routes(name, simulator.scenarios, simulator.book))
-        app.add_routes(_Switch(*switches[name]).routes(name))
-        app.add_routes(_account_routes(name, town.accounts[name]))
+        for route in (
+            *control_routes(name, simulator.scenarios, simulator.book),
+            *_Switch(*switches[name]).routes(name),
+            *_account_routes(name, town.accounts[name]),
+            *town.own_routes(name),
+        ):
+            routes.setdefault((route.method, route.path), route)
+    app.add_routes([web.get("/", _index(list(town.named()), list(routes))), *routes.values()])
     return app
 
 
-def _index(names: list[str]) -> Handler:
+def _index(names: list[str], routes: list[tuple[str, str]]) -> Handler:
+    """Every simulator by name, every behaviour, every route and what it does."""
+    listed = [{"method": method, "path": path, "what": what_it_does(method, path)} for method, path in routes]
+
     async def get(request: web.Request) -> web.Response:
-        routes = [{"method": each.method, "path": each.path, "what": each.what} for each in _ROUTES]
-        return web.json_response({"names": names, "behaviours": list(Behaviour), "routes": routes})
+        return web.json_response({"names": names, "behaviours": list(Behaviour), "routes": listed})
 
     return get
 
@@ -76,6 +63,8 @@ async def _with_reasons(request: web.Request, handler: Handler) -> web.StreamRes
     except web.HTTPNotFound:
         return _refused(404, f"there is no {request.path[:100]}; GET / lists what there is")
     except web.HTTPException as error:
+        if error.content_type == "application/json":  # it says why
+            raise
         return _refused(error.status, error.reason)
 
 

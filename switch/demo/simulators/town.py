@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from aiohttp import web
+
 from adapters.alipay.simulator import AlipaySimulator
 from adapters.issuer.simulator import IssuerSimulator
 from adapters.simulation import Scenarios
@@ -53,6 +55,11 @@ class Town:
             "wechat": (self.wechat.stop_listening, self.wechat.resume),
             "issuer": (self.issuer.sign_off, self.issuer.sign_on),
         }
+
+    def own_routes(self, name: str) -> list[web.RouteDef]:
+        """What a simulator adds to the control endpoint."""
+        routes = {"unionpay": self.unionpay.control_routes, "alipay": self.alipay.control_routes}
+        return routes[name]() if name in routes else []
 
     async def start(self) -> None:
         """Raises CannotListen."""
