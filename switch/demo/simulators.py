@@ -124,6 +124,7 @@ def control_app(town: Town) -> web.Application:
     for name, simulator in town.named().items():
         app.add_routes(control_routes(name, simulator.scenarios, simulator.book))
         app.add_routes([web.put(f"/{name}/listening", listening(name))])
+    app.add_routes(town.wechat.control_routes("wechat"))
     return app
 
 
