@@ -49,9 +49,12 @@ class Platform:
     Certificates and their root are made when they are first asked for: most merchants know the public key only.
     """
 
-    def __init__(self, time_s: Callable[[], float], key_id: str = "") -> None:
+    def __init__(
+        self, time_s: Callable[[], float], key_id: str = "", real_time_s: Callable[[], float] | None = None
+    ) -> None:
         self._key = _new_key()
         self._time_s = time_s
+        self._real_time_s = real_time_s or time_s
         self.key_id = key_id or f"PUB_KEY_ID_{secrets.randbelow(10**28):028d}"
 
     @property
@@ -79,10 +82,13 @@ class Platform:
             self._certificates.append(self._issue())
         return list(self._certificates)
 
-    def rotate(self) -> PlatformCertificate:
-        """A new certificate that signs from now on; what the older ones signed stays valid until they expire."""
+    def rotate(self, *, impostor: bool = False) -> PlatformCertificate:
+        """A new certificate that signs from now on; what the older ones signed stays valid until they expire.
+
+        impostor: issued by another authority of the same name.
+        """
         self.certificates()
-        self._certificates.append(self._issue())
+        self._certificates.append(self._issue(_new_key() if impostor else None))
         return self._certificates[-1]
 
     def expire_old(self) -> None:
@@ -116,10 +122,9 @@ class Platform:
             return serial == self.key_id
         return serial.upper() in {each.serial_no for each in self.certificates()}
 
-    def _issue(self) -> PlatformCertificate:
-        root_key, _ = self._root
+    def _issue(self, issuer_key: rsa.RSAPrivateKey | None = None) -> PlatformCertificate:
         key = _new_key()
-        certificate = self._certificate(_PLATFORM_NAME, key.public_key(), root_key, _LIFETIME)
+        certificate = self._certificate(_PLATFORM_NAME, key.public_key(), issuer_key or self._root[0], _LIFETIME)
         return PlatformCertificate(
             f"{certificate.serial_number:X}",
             certificate.public_bytes(Encoding.PEM).decode(),
@@ -145,7 +150,8 @@ class Platform:
         return builder.sign(issuer_key, hashes.SHA256())
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(int(self._time_s()), UTC)
+        """Certificates are made by the real time: a clock that runs away is a fault of the servers."""
+        return datetime.fromtimestamp(int(self._real_time_s()), UTC)
 
 
 def _new_key() -> rsa.RSAPrivateKey:

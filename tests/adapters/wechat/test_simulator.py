@@ -271,7 +271,7 @@ async def test_the_wrong_merchant_or_app_in_the_body(client: Client) -> None:
 
 
 async def test_an_unknown_call(client: Client) -> None:
-    assert (await client.call("POST", "/v3/pay/transactions/jsapi", {}))[0] == 404
+    assert (await client.call("POST", "/v3/pay/transactions/facepay", {}))[0] == 404
     assert (await client.call("GET", CODEPAY))[0] == 405
 
 
