@@ -21,9 +21,7 @@ async def test_it_lists_its_routes(control: Control) -> None:
     assert [each for each in index["routes"] if not each["what"]] == []
 
 
-async def test_no_body_that_cannot_be_read_is_an_internal_error(
-    tmp_path: Path, session: aiohttp.ClientSession
-) -> None:
+async def test_no_body_that_cannot_be_read_is_an_internal_error(tmp_path: Path, session: aiohttp.ClientSession) -> None:
     """Of simulators of its own: what needs no body is done, certificates and settlement days are moved on."""
     alone = Alone(tmp_path)
     control = Control(alone.config()["control_url"], session)

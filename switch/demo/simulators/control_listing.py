@@ -18,6 +18,16 @@ _EVERYWHERE = {
     ("PUT", "clock"): '{"ahead_s": n}: its clock is so far ahead; a day that is over has its bill',
 }
 _OF_ONE = {
+    ("POST", "/wechat/clock"): "the same",
+    (
+        "POST",
+        "/wechat/faults",
+    ): "the next calls of a path are refused unprocessed: path, status, code, times (0: always)",
+    ("DELETE", "/wechat/faults"): "forget those",
+    ("POST", "/wechat/refund_outcomes"): "what the next refunds become: status, settles_after_ms, amount_minor, times",
+    ("POST", "/wechat/rotate_certificate"): "a new platform certificate signs from now on; retire: it alone is listed",
+    ("POST", "/wechat/bills"): '{"at_once": true}: serve bills of days that are not over, too',
+    ("GET", "/wechat/merchants"): "what the platform owes each merchant",
     ("POST", "/alipay/certificate"): "a new platform key and certificate from now on",
     ("POST", "/unionpay/key-resets"): "new working keys to every member, now",
     ("POST", "/unionpay/cutovers/begin"): "announce the date cutover (201): new payments are refused with 90",

@@ -58,8 +58,15 @@ class Town:
 
     def own_routes(self, name: str) -> list[web.RouteDef]:
         """What a simulator adds to the control endpoint."""
-        routes = {"unionpay": self.unionpay.control_routes, "alipay": self.alipay.control_routes}
-        return routes[name]() if name in routes else []
+        match name:
+            case "unionpay":
+                return self.unionpay.control_routes()
+            case "alipay":
+                return self.alipay.control_routes()
+            case "wechat":
+                return self.wechat.control_routes(name)
+            case _:
+                return []
 
     async def start(self) -> None:
         """Raises CannotListen."""
