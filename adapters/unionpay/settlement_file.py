@@ -41,9 +41,11 @@ def read_bill(channel: str, day: date, institution: str, files: Sequence[bytes],
 
 def _read_file(day: date, institution: str, content: bytes, totals: bool) -> list[BillLine]:
     try:
-        rows = content.decode("ascii").splitlines()
+        *rows, rest = content.decode("ascii").split("\n")
     except UnicodeDecodeError:
         raise BillRefused("malformed", "it is not ASCII") from None
+    if rest:
+        raise BillRefused("malformed", "the last line does not end")
     closing = None
     if totals:
         if not rows or not rows[-1].startswith(TOTALS_MARK):
@@ -110,6 +112,6 @@ def _agree(closing: dict[str, str], lines: list[BillLine], day: date, institutio
     said = (closing["lines"], closing["paid_minor"], closing["returned_minor"])
     if tuple(map(int, said)) != (len(lines), paid_minor, returned_minor):
         raise BillRefused("totals", "the lines do not add up to the totals")
-    before_totals = content[: content.rstrip(b"\r\n").rfind(b"\n") + 1]
+    before_totals = content[: content[:-1].rfind(b"\n") + 1]
     if hashlib.sha256(before_totals).hexdigest() != closing["sha256"]:
         raise BillRefused("hash", "a line was changed")

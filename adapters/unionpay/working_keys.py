@@ -74,6 +74,7 @@ class WorkingKeys:
         self._renewed: set[str] = set()
         self._all_renewed = asyncio.Event()
         self._last_asked_s = float("-inf")
+        self._last_reset_s = self._loop.time()
         self._links_ready = 0
         self.generation = 0
         self.pin_control = "2600000000000000"
@@ -112,6 +113,12 @@ class WorkingKeys:
         [result] = await self._hsm.macs([(self._settings.mak, FINANCIAL, b"0820")])
         return not isinstance(result, Exception)
 
+    async def renew(self, link: Link) -> None:
+        """Ask for new keys when the present ones are as old as the settings allow."""
+        life_s = self._settings.key_life_s
+        if life_s and self._loop.time() - self._last_reset_s >= life_s:
+            await self.ask(link)
+
     async def ask(self, link: Link, *, at_once: bool = False) -> None:
         """Ask the network for new keys, not more often than the settings allow. Never raises for the network."""
         now_s = self._loop.time()
@@ -138,6 +145,7 @@ class WorkingKeys:
                 await self._take_over(key, fields, response)
             except Exception as error:  # whatever it was, the old key stays and the network is told
                 metrics.KEY_RESETS.labels(label or "unknown", "refused").inc()
+                metrics.REFUSED.labels("key_reset").inc()
                 log.warning("unionpay_key_reset_refused", key=label, error=type(error).__name__)
                 response[39] = MAC_ERROR
                 response.pop(128, None)
@@ -173,6 +181,7 @@ class WorkingKeys:
     def _note(self, key: NewKey) -> None:
         if key.label == self._settings.mak:
             self.generation += 1
+            self._last_reset_s = self._loop.time()
         else:
             self.pin_control = f"2{_DOUBLE if len(key.wrapped) == 16 else _SINGLE}".ljust(16, "0")
         self._renewed.add(key.label)

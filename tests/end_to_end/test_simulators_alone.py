@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from alone import Control
 from plain_member import PlainMember
-from plain_wallets import PlainAlipay, PlainWeChat, fresh_number
+from plain_wallets import PlainAlipay, PlainWeChat, PlainWeChatV2, fresh_number
 
 _PATIENCE_S = 30.0
 _SILENCE_S = 0.5
@@ -129,6 +129,47 @@ async def test_wechats_silence_is_a_payment_that_a_query_finds(
         return str((await client.query(number)).get("trade_state"))
 
     await until("SUCCESS", found)
+
+
+async def test_the_platform_certificate_is_the_one_that_can_be_fetched(
+    client_config: Config, session: aiohttp.ClientSession
+) -> None:
+    client = PlainWeChat(client_config["wechat"], session, certificate_mode=True)
+    _, listed = await client.call("GET", "/v3/certificates")
+    [mine] = [each for each in listed["data"] if each["serial_no"] == client.config["platform_certificate_serial_no"]]
+    assert client.opened(mine["encrypt_certificate"]) == client.platform_pem
+
+
+async def test_a_client_of_api_v2_is_paid_refused_and_told_of_what_is_invalid(
+    client_config: Config, session: aiohttp.ClientSession
+) -> None:
+    client = PlainWeChatV2(client_config["wechat"], session)
+    for _ in range(2):
+        paid = await client.pay("approve", fresh_number())
+        assert (paid["return_code"], paid["result_code"], paid["total_fee"]) == ("SUCCESS", "SUCCESS", "1234")
+        poor = await client.pay("insufficient_funds", fresh_number(), 1)
+        assert (poor["result_code"], poor["err_code"]) == ("FAIL", "NOTENOUGH")
+        invalid = await client.pay("invalid", fresh_number())
+        assert (invalid["result_code"], invalid["err_code"]) == ("FAIL", "AUTH_CODE_INVALID")
+
+
+async def test_api_v2_shows_a_payer_who_types_and_a_silence(
+    client_config: Config, session: aiohttp.ClientSession
+) -> None:
+    client = PlainWeChatV2(client_config["wechat"], session)
+    endings = {"user_paying": "SUCCESS", "user_paying_then_declined": "PAYERROR", "silent": "SUCCESS"}
+    for behaviour, ending in endings.items():
+        number = fresh_number()
+        if behaviour == "silent":
+            with pytest.raises(TimeoutError):
+                await client.pay(behaviour, number, timeout_s=_SILENCE_S)
+        else:
+            assert (await client.pay(behaviour, number))["err_code"] == "USERPAYING"
+
+        async def state(number: str = number) -> str:
+            return (await client.call("/pay/orderquery", {"out_trade_no": number})).get("trade_state", "")
+
+        await until(ending, state)
 
 
 # --- UnionPay ---------------------------------------------------------------------------------------------------------

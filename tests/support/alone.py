@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,29 @@ def free_ports(**fixed: int) -> list[str]:
 
 
 class Alone:
-    """Started on construction, with standard input from /dev/null; `config` waits until the file is there."""
+    """Started on construction, with standard input from /dev/null; `config` waits until the file is there.
 
-    def __init__(self, folder: Path, *options: str, stdin: int = subprocess.DEVNULL, state: str = "state") -> None:
+    options: in place of `free_ports()`. environment: settings, as variables.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        stdin: int = subprocess.DEVNULL,
+        state: str = "state",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._file, self._log = folder, folder / "client.json", folder / "log"
         command = [sys.executable, "-m", "switch.cli", "simulators", "--state-dir", str(folder / state)]
         command += ["--client-config", str(self._file), *(options or free_ports())]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PAYSWITCH_")}
-        environment["PAYSWITCH_LISTEN"] = "127.0.0.1:9"  # no switch is there
+        variables = {name: value for name, value in os.environ.items() if not name.startswith("PAYSWITCH_")}
+        variables["PAYSWITCH_LISTEN"] = "127.0.0.1:9"  # no switch is there
+        variables.update(environment or {})
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, stdin=stdin, stdout=subprocess.PIPE, stderr=log, env=environment, text=True
+                command, stdin=stdin, stdout=subprocess.PIPE, stderr=log, env=variables, text=True
             )
 
     @property

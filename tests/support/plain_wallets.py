@@ -161,7 +161,8 @@ class PlainWeChat:
         self._key = private_key(config["merchant_private_key"])
         self._serial = "" if certificate_mode else config["platform_public_key_id"]
         file = config["platform_certificate" if certificate_mode else "platform_public_key"]
-        self._platform_key = public_key(Path(file).read_bytes())
+        self.platform_pem = Path(file).read_bytes()
+        self._platform_key = public_key(self.platform_pem)
         self._platform_serial = self._serial or config["platform_certificate_serial_no"]
 
     async def pay(
@@ -201,6 +202,14 @@ class PlainWeChat:
             answer = await response.read()
             self._verify(response.headers, answer)
             return response.status, json.loads(answer) if answer else {}
+
+    async def download(self, url: str) -> bytes:
+        """A bill: the request is signed, the answer is not."""
+        path = url.removeprefix(self._base_url)
+        headers = {"Authorization": self._authorization("GET", path, ""), "Accept": "application/json"}
+        async with self._session.get(url, headers=headers) as response:
+            assert response.status == 200
+            return await response.read()
 
     def _authorization(self, method: str, path: str, body: str) -> str:
         timestamp, nonce = str(int(time.time())), uuid4().hex

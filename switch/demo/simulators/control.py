@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from adapters.simulation import Behaviour, control_routes
-from switch.demo.simulators.accounts import NoSuchAccount, Purses
+from switch.demo.simulators.accounts import NoSuchAccount
 from switch.demo.simulators.control_listing import what_it_does
 from switch.demo.simulators.town import Town, reason
 
@@ -33,7 +33,7 @@ def control_app(town: Town) -> web.Application:
         for route in (
             *control_routes(name, simulator.scenarios, simulator.book),
             *_Switch(*switches[name]).routes(name),
-            *_account_routes(name, town.accounts[name]),
+            *_account_routes(town, name),
             *town.own_routes(name),
         ):
             routes.setdefault((route.method, route.path), route)
@@ -108,8 +108,11 @@ class _Switch:
         return web.Response(status=204)
 
 
-def _account_routes(name: str, purses: Purses) -> list[web.RouteDef]:
+def _account_routes(town: Town, name: str) -> list[web.RouteDef]:
+    purses = town.accounts[name]
+
     async def get(request: web.Request) -> web.Response:
+        town.let_happen(name)
         offset, limit = _number(request, "offset", 0), _number(request, "limit", 100)
         return web.json_response(purses.rows(offset, min(limit, _MOST_ROWS)))
 
@@ -117,6 +120,7 @@ def _account_routes(name: str, purses: Purses) -> list[web.RouteDef]:
         wanted = await _json(request)
         if not isinstance(wanted, dict) or wanted.keys() != {"balance_minor"}:
             raise Unreadable('the body must be {"balance_minor": n}')
+        town.let_happen(name)
         try:
             return web.json_response(purses.top_up(request.match_info["account"], wanted["balance_minor"]))
         except NoSuchAccount:

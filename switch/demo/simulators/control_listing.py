@@ -18,6 +18,7 @@ _EVERYWHERE = {
     ("PUT", "clock"): '{"ahead_s": n}: its clock is so far ahead; a day that is over has its bill',
 }
 _OF_ONE = {
+    ("PUT", "/wechat/clock"): '{"ahead_s": n}: its clock, by which it signs and judges signatures too, is so far ahead',
     ("POST", "/wechat/clock"): "the same",
     (
         "POST",

@@ -25,6 +25,10 @@ def fate(name: str) -> float:
     return metrics.REPLIES.labels(name)._value.get()
 
 
+def refused(cause: str) -> float:
+    return metrics.REFUSED.labels(cause)._value.get()
+
+
 async def test_sale(network: Any, exchange: Any, make_request: Any, rich: Account) -> None:
     before_minor = rich.balance_minor
     request = make_request(rich, 1_234)
@@ -141,10 +145,10 @@ async def test_no_reply_ever(start_channel: Any, exchange_on: Any, network: Any,
 
 
 async def test_duplicate_reply(exchange: Any, make_request: Any, rich: Account) -> None:
-    unmatched = fate("unmatched")
+    duplicates = refused("duplicate")
     assert isinstance(await exchange(make_request(rich, 990_203)), Approved)
     assert isinstance(await exchange(make_request(rich)), Approved)
-    assert fate("unmatched") == unmatched + 1
+    assert refused("duplicate") == duplicates + 1
 
 
 async def test_disconnect(
@@ -159,21 +163,21 @@ async def test_disconnect(
 
 
 async def test_malformed_reply(channel: Any, make_request: Any, rich: Account, exchange: Any) -> None:
-    malformed = metrics.MALFORMED._value.get()
+    malformed = refused("malformed_field")
     request = make_request(rich, 990_205)
     channel.prepare([request])
     [future] = channel.send([request])
     await asyncio.sleep(0.1)
     assert not future.done()
-    assert metrics.MALFORMED._value.get() == malformed + 1
+    assert refused("malformed_field") == malformed + 1
     assert isinstance(await exchange(make_request(rich)), Approved)  # the link survives
 
 
 async def test_forged_reply(exchange: Any, make_request: Any, rich: Account, hsm: Any, until: Any) -> None:
-    bad, activations = fate("bad_mac"), hsm.activations
+    bad, activations = refused("bad_mac"), hsm.activations
     result = await exchange(make_request(rich, 990_206))
     assert result == Unknown(Phase.SENT, "the reply is not authentic")
-    assert fate("bad_mac") == bad + 1
+    assert refused("bad_mac") == bad + 1
     await until(lambda: hsm.activations > activations)  # perhaps our key is wrong: the channel asks for new ones
     assert isinstance(await exchange(make_request(rich)), Approved)
 
