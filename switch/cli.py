@@ -109,6 +109,10 @@ def simulators(
             help="Write here, as JSON, what an independent client needs, once they answer.", show_default=False
         ),
     ] = None,
+    documented_pauses: Annotated[
+        bool,
+        typer.Option("--documented-pauses", help="Repeat notifications as late as the wallets do, not after seconds."),
+    ] = False,
     announce: Annotated[
         bool, typer.Option("--announce", help="Say on stdout, as JSON, that they answer; end when stdin closes.")
     ] = False,
@@ -126,7 +130,16 @@ def simulators(
         "wechat_https": wechat_https_port,
         "control": control_port,
     }
-    status = _run("switch.demo.simulators.command", "main", settings, host, client_config, announce, ports)
+    status = _run(
+        "switch.demo.simulators.command",
+        "main",
+        settings,
+        ports,
+        host,
+        client_config=client_config,
+        announce=announce,
+        documented_pauses=documented_pauses,
+    )
     raise typer.Exit(status)
 
 

@@ -1,28 +1,17 @@
 """A stranger's client against the simulators, started alone: all it has is the file of --client-config."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
-from alone import Control
+from alone import Control, until
 from plain_member import PlainMember
 from plain_wallets import PlainAlipay, PlainWeChat, PlainWeChatV2, fresh_number
 
-_PATIENCE_S = 30.0
 _SILENCE_S = 0.5
 
 Config = dict[str, Any]
-
-
-async def until(wanted: Any, look: Callable[[], Awaitable[Any]]) -> None:
-    """Look again and again until that is what is seen."""
-    loop = asyncio.get_running_loop()
-    until_s = loop.time() + _PATIENCE_S
-    while (seen := await look()) != wanted:
-        assert loop.time() < until_s, seen
-        await asyncio.sleep(0.1)
 
 
 # --- Alipay -----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 The payments, refunds and reversals are chosen by chance, from a seed; all clients use simulators of this module's own.
 """
 
-import asyncio
 import gzip
 import hashlib
 import io
@@ -19,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 import aiohttp
 import pytest
-from alone import Alone, Control
+from alone import Alone, Control, until
 from plain_member import PlainMember
 from plain_wallets import PlainAlipay, PlainWeChat, fresh_number
 
@@ -170,8 +169,7 @@ async def test_wechats_accounts(
         await client.call("POST", path, merchant)
 
     await walk(chance, pay, [refund, reverse])
-    while await control.booked("wechat", status="PROCESSING"):  # a refund arrives a little later
-        await asyncio.sleep(0.05)
+    await until([], lambda: control.booked("wechat", status="PROCESSING"))  # a refund arrives a little later
     states = {each["trade_state"] for each in await control.booked("wechat", kind="payment")}
     assert states >= {"SUCCESS", "REFUND", "REVOKED", "PAYERROR"}
     assert await disagreements(control, "wechat") == {}

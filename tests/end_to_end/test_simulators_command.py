@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 from alone import Alone, free_ports
 
-GENERATED = ("app_private_key_pkcs8", "aes_key", "merchant_private_key", "merchant_serial_no", "apiv3_key", "v2_key")
+GENERATED = (
+    *("app_private_key_pkcs8", "app_private_key_pkcs1", "aes_key", "alipay_public_key"),
+    *("merchant_private_key", "merchant_serial_no", "apiv3_key", "v2_key", "platform_public_key"),
+)
 
 
 def kept(config: dict[str, Any]) -> dict[str, str]:
-    """What a client of an earlier start still uses: the keys and their files' content."""
+    """What a client of an earlier start still uses: the keys of both sides, those in files by their content."""
     values = {name: part[name] for part in (config["alipay"], config["wechat"]) for name in GENERATED if name in part}
     values["key_file"] = config["unionpay"]["key_file"]
     return {name: Path(value).read_text() if value.startswith("/") else value for name, value in values.items()}
@@ -34,12 +37,12 @@ def test_it_starts_again_with_the_same_keys_and_ends_when_asked(tmp_path: Path, 
         alone = Alone(tmp_path)
         config = alone.config()
         connects(config)
+        found.append(kept(config))
         code, said = alone.end(number)
         assert code == 0, alone.log
         assert config["alipay"]["gateway_url"] in said
         assert not (tmp_path / "client.json").exists()
         assert "issuer_link" not in alone.log, "it complains that no switch is there"
-        found.append(kept(config))
     assert found[0] == found[1]
     assert found[0].keys() == {*GENERATED, "key_file"}
 
@@ -47,10 +50,10 @@ def test_it_starts_again_with_the_same_keys_and_ends_when_asked(tmp_path: Path, 
 def test_key_files_are_the_owners_only(tmp_path: Path) -> None:
     alone = Alone(tmp_path)
     alone.config()
-    assert alone.end()[0] == 0
     files = list((tmp_path / "state" / "simulators").rglob("*"))
-    assert len(files) > 8
+    assert len(files) > 15
     assert [each for each in files if each.stat().st_mode & 0o077] == []
+    assert alone.end()[0] == 0
 
 
 def test_several_run_beside_each_other_even_in_one_folder(tmp_path: Path) -> None:
@@ -58,9 +61,16 @@ def test_several_run_beside_each_other_even_in_one_folder(tmp_path: Path) -> Non
     configs = [each.config() for each in (first, second, third)]
     for each in configs:
         connects(each)
+        paths = [Path(value) for part in (each["alipay"], each["wechat"]) for value in part.values() if _is_path(value)]
+        assert len(paths) == 12
+        assert all(path.is_absolute() and path.read_text().startswith("-----BEGIN") for path in paths)
     assert len({each["unionpay"]["port"] for each in configs}) == 3
     assert kept(configs[0]) == kept(configs[1]) != kept(configs[2])
     assert [each.end()[0] for each in (first, second, third)] == [0, 0, 0]
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str) and value.endswith(".pem")
 
 
 @pytest.mark.parametrize("name", ["unionpay", "alipay", "wechat", "alipay_https", "wechat_https", "control"])

@@ -1,12 +1,13 @@
 """`payswitch simulators` as a stranger starts it: a process, a folder, and the file of --client-config."""
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import aiohttp
 
 PORTS = ("unionpay", "alipay", "wechat", "alipay-https", "wechat-https", "control")
 _START_LIMIT_S = 60.0
+_PATIENCE_S = 30.0
 
 
 def free_ports(**fixed: int) -> list[str]:
@@ -92,3 +94,12 @@ class Control:
         """Entries of a book with these values."""
         wanted = having.items()
         return [each for each in await self.get(f"/{name}/book") if wanted <= each.items()]
+
+
+async def until(wanted: Any, look: Callable[[], Awaitable[Any]]) -> None:
+    """Look again and again until that is what is seen."""
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + _PATIENCE_S
+    while (seen := await look()) != wanted:
+        assert loop.time() < until_s, seen
+        await asyncio.sleep(0.1)

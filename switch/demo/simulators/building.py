@@ -10,10 +10,12 @@ from cryptography import x509
 
 from adapters.alipay.simulator import AlipayApplication, AlipaySimulator
 from adapters.alipay.simulator import default_accounts as alipay_payers
+from adapters.alipay.simulator.notifications import PAUSES_S as ALIPAY_PAUSES_S
 from adapters.issuer.simulator import default_accounts as issuer_accounts
 from adapters.unionpay.simulator import Account, SimulatorSettings, UnionPaySimulator
 from adapters.wechat.simulator import WeChatMerchant, WeChatSimulator
 from adapters.wechat.simulator import default_accounts as wechat_payers
+from adapters.wechat.simulator.notifications import SCHEDULE_S as WECHAT_PAUSES_S
 from hsm.token import write_atomically
 from switch.client.connection import ClientCredentials
 from switch.config import Settings
@@ -21,9 +23,12 @@ from switch.demo.secrets import ISSUER, SharedKeys
 from switch.demo.simulators import accounts, identity
 from switch.demo.simulators.addresses import Ports
 from switch.demo.simulators.cards import cards
-from switch.demo.simulators.identity import Identity
+from switch.demo.simulators.identity import Identity, rsa_key
 from switch.demo.simulators.town import PatientIssuer, Town
 from switch.pki import SERVER_NAMES, Authority
+
+# Of a wallet's notifications in a hurry, before each repeat. Nobody who develops waits for hours.
+SHORT_PAUSES_S = (2.0, 5.0, 15.0, 60.0, 240.0, 600.0)
 
 
 class SameIdentity(Exception):
@@ -32,13 +37,17 @@ class SameIdentity(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """settings and keys are the switch's, client is the other one. host: to listen on."""
+    """settings and keys are the switch's, client is the other one. host: to listen on.
+
+    documented_pauses: repeat notifications as late as the wallets do, after minutes and hours; else SHORT_PAUSES_S.
+    """
 
     settings: Settings
     keys: SharedKeys
     client: Identity
     host: str
     ports: Ports
+    documented_pauses: bool = False
 
     def build(self) -> Town:
         """Raises SameIdentity, PkiError."""
@@ -57,7 +66,14 @@ class Plan:
         return Town(
             self._unionpay(known_cards),
             AlipaySimulator(
-                self._applications(), self.host, self.ports.alipay, alipay, tls=tls, tls_port=self.ports.alipay_https
+                self._applications(),
+                self.host,
+                self.ports.alipay,
+                alipay,
+                tls=tls,
+                tls_port=self.ports.alipay_https,
+                notify_pauses_s=ALIPAY_PAUSES_S if self.documented_pauses else SHORT_PAUSES_S,
+                private_key_pem=self._platform_key("alipay"),
             ),
             WeChatSimulator(
                 self._merchants(),
@@ -66,12 +82,20 @@ class Plan:
                 port=self.ports.wechat,
                 tls=tls,
                 tls_port=self.ports.wechat_https,
+                notification_pauses_s=WECHAT_PAUSES_S if self.documented_pauses else SHORT_PAUSES_S,
+                private_key_pem=self._platform_key("wechat"),
                 reversal_after_s=self.settings.wechat.reversal_after_ms / 1000,
                 accounts=wechat,
             ),
             issuer,
             purses,
         )
+
+    def _platform_key(self, name: str) -> str:
+        """The wallet's own private key in PEM: the same at each start, so that who knows it may go on."""
+        folder = self.settings.state_dir / "simulators" / "platforms"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return rsa_key(folder / f"{name}-private-key.pem")[1].decode()
 
     def _unionpay(self, known_cards: Sequence[Account]) -> UnionPaySimulator:
         switch = self.settings.unionpay

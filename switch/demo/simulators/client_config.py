@@ -29,21 +29,25 @@ def _text(content: dict[str, Any]) -> bytes:
     return json.dumps(content, indent=2).encode() + b"\n"
 
 
-def content(town: Town, client: Identity, host: str, control_url: str, authority: Path) -> dict[str, Any]:
-    """Of a town that listens. Puts the platforms' keys and certificates beside the client's; all paths are absolute.
+def content(
+    town: Town, client: Identity, host: str, control_url: str, authority: Path, platforms: Path
+) -> dict[str, Any]:
+    """Of a town that listens. All paths are absolute.
 
-    authority: the certificate of who signed the HTTPS certificates.
+    authority: the certificate of who signed the HTTPS certificates. platforms: a folder of this town's own, in which
+    the platforms' keys and certificates are put.
     """
-    ca = str(authority.absolute())
+    ca = {"ca_certificate": str(authority.absolute())}
+    platforms.mkdir(mode=0o700, parents=True, exist_ok=True)
     return {
-        "alipay": _alipay(town, client, host) | {"ca_certificate": ca},
-        "wechat": _wechat(town, client, host) | {"ca_certificate": ca},
+        "alipay": _alipay(town, client, host, platforms) | ca,
+        "wechat": _wechat(town, client, host, platforms) | ca,
         "unionpay": _unionpay(town, client, host),
         "control_url": control_url,
     }
 
 
-def _alipay(town: Town, client: Identity, host: str) -> dict[str, Any]:
+def _alipay(town: Town, client: Identity, host: str, platforms: Path) -> dict[str, Any]:
     simulator = town.alipay
     return {
         "gateway_url": url("http", host, simulator.port, "/gateway.do"),
@@ -51,22 +55,22 @@ def _alipay(town: Town, client: Identity, host: str) -> dict[str, Any]:
         "app_id": identity.APP_ID,
         "app_private_key_pkcs1": str(client.application.pkcs1.absolute()),
         "app_private_key_pkcs8": str(client.application.pkcs8.absolute()),
-        "alipay_public_key": _published(client, "alipay-public-key.pem", simulator.public_key_pem),
+        "alipay_public_key": _published(platforms, "alipay-public-key.pem", simulator.public_key_pem),
         "app_certificate": _published(
-            client, "app-certificate.pem", simulator.application_certificate_pem(identity.APP_ID)
+            platforms, "app-certificate.pem", simulator.application_certificate_pem(identity.APP_ID)
         ),
         "alipay_certificate": _published(
-            client, "alipay-certificate.pem", simulator.authority.platform_certificate_pem
+            platforms, "alipay-certificate.pem", simulator.authority.platform_certificate_pem
         ),
         "alipay_root_certificate": _published(
-            client, "alipay-root-certificate.pem", simulator.authority.root_certificates_pem
+            platforms, "alipay-root-certificate.pem", simulator.authority.root_certificates_pem
         ),
         "aes_key": client.secrets.aes_key,
         "codes": alipay_codes(),
     }
 
 
-def _wechat(town: Town, client: Identity, host: str) -> dict[str, Any]:
+def _wechat(town: Town, client: Identity, host: str, platforms: Path) -> dict[str, Any]:
     simulator = town.wechat
     return {
         "base_url": url("http", host, simulator.port),
@@ -76,9 +80,9 @@ def _wechat(town: Town, client: Identity, host: str) -> dict[str, Any]:
         "merchant_serial_no": client.merchant_serial_no,
         "merchant_private_key": str(client.merchant.pkcs8.absolute()),
         "merchant_certificate": str(client.merchant_certificate.absolute()),
-        "platform_public_key": _published(client, "wechat-platform-public-key.pem", simulator.public_key_pem),
+        "platform_public_key": _published(platforms, "wechat-platform-public-key.pem", simulator.public_key_pem),
         "platform_public_key_id": simulator.public_key_id,
-        "platform_certificate": _published(client, "wechat-platform-certificate.pem", simulator.certificate_pem),
+        "platform_certificate": _published(platforms, "wechat-platform-certificate.pem", simulator.certificate_pem),
         "platform_certificate_serial_no": simulator.certificate_serial_no,
         "apiv3_key": client.secrets.apiv3_key,
         "v2_key": client.secrets.v2_key,
@@ -101,5 +105,9 @@ def _unionpay(town: Town, client: Identity, host: str) -> dict[str, Any]:
     }
 
 
-def _published(client: Identity, name: str, pem: str) -> str:
-    return str(client.publish(name, pem).absolute())
+def _published(platforms: Path, name: str, pem: str) -> str:
+    """0600. Nothing waits for the disk: it is made anew at each start."""
+    path = platforms / name
+    path.touch(mode=0o600)
+    path.write_text(pem)
+    return str(path.absolute())

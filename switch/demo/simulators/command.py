@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import gc
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvloop
@@ -33,22 +35,23 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """client_config: where to write what an independent client needs. announce: somebody's child, see `say_ready`."""
+    """client_config: where to write what an independent client needs. announce: somebody's child, see `say_ready`.
+
+    documented_pauses: see `Plan`.
+    """
 
     host: str
     ports: Ports
     client_config: Path | None = None
     announce: bool = False
+    documented_pauses: bool = False
 
 
-def main(
-    settings: Settings, host: str, client_config: Path | None, announce: bool, given_ports: dict[str, int | None]
-) -> int:
-    """The exit code: 0 after SIGTERM, SIGINT or the parent's end, 1 if they could not start."""
+def main(settings: Settings, given_ports: dict[str, int | None], host: str, **options: Any) -> int:
+    """The exit code: 0 after SIGTERM, SIGINT or the parent's end, 1 if they could not start. options: of `Options`."""
     logs.configure(settings.operations.log_level)
-    options = Options(host, ports_of(settings, **given_ports), client_config, announce)
     try:
-        return uvloop.run(_run(settings, options))
+        return uvloop.run(_run(settings, Options(host, ports_of(settings, **given_ports), **options)))
     except (CannotListen, SameIdentity, IdentityError, PkiError) as error:
         print(f"payswitch: {error}", file=sys.stderr)
     except OSError as error:  # a folder or file that cannot be written
@@ -87,7 +90,8 @@ def _prepare(settings: Settings, options: Options) -> tuple[Town, Identity]:
     folder.mkdir(mode=0o700, exist_ok=True)
     with file_lock(folder / ".lock"):
         client = Identity(folder / "client")
-        town = Plan(settings, _keys(settings), client, options.host, options.ports).build()
+        plan = Plan(settings, _keys(settings), client, options.host, options.ports, options.documented_pauses)
+        town = plan.build()
         publish(settings, town)
     return town, client
 
@@ -128,12 +132,15 @@ def _told_to_clients(
         yield
         return
     authority = Authority(settings.state_dir / "pki").certificate
-    content = client_config.content(town, client, options.host, control_url, authority)
+    # Several may run in one folder, and certificates are new at each start.
+    platforms = client.folder / f"at-{control_url.rpartition(':')[2]}"
+    content = client_config.content(town, client, options.host, control_url, authority, platforms)
     client_config.write(options.client_config, content)
     try:
         yield
     finally:
         client_config.take_back(options.client_config, content)
+        shutil.rmtree(platforms, ignore_errors=True)
 
 
 def _say(settings: Settings, options: Options, town: Town, control_url: str) -> None:

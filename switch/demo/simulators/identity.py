@@ -71,8 +71,8 @@ class Identity:
         self.merchant_certificate = folder / "merchant-certificate.pem"
         self.master_key = folder / "unionpay-mmk.txt"
         with file_lock(folder / ".lock"):
-            self.application = _key(folder / "app-private-key.pem")
-            self.merchant = _key(folder / "merchant-private-key.pem")
+            self.application = _key_files(folder / "app-private-key.pem")
+            self.merchant = _key_files(folder / "merchant-private-key.pem")
             self.secrets = _secrets(folder / "secrets.json")
             self._certify()
             _keep(self.master_key, f"{self.secrets.unionpay_mmk}\n".encode())
@@ -81,12 +81,6 @@ class Identity:
     def merchant_serial_no(self) -> str:
         """Of the merchant's certificate: 40 hex digits, upper case."""
         return f"{_certificate(self.merchant_certificate).serial_number:040X}"
-
-    def publish(self, name: str, pem: str) -> Path:
-        """Put something of the platforms' beside the client's own files."""
-        path = self.folder / name
-        _keep(path, pem.encode())
-        return path
 
     def _certify(self) -> None:
         path, public_key = self.merchant_certificate, self.merchant.key.public_key()
@@ -110,19 +104,26 @@ class Identity:
         write_atomically(path, certificate.public_bytes(Encoding.PEM))
 
 
-def _key(pkcs8: Path) -> KeyFiles:
-    pkcs1 = pkcs8.with_name(f"{pkcs8.stem}-pkcs1.pem")
-    if not pkcs8.exists():
-        key = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
-        write_atomically(pkcs8, key.private_bytes(Encoding.PEM, _PKCS8, NoEncryption()))
+def rsa_key(path: Path) -> tuple[rsa.RSAPrivateKey, bytes]:
+    """An RSA-2048 key and its file's content in PKCS #8, made if it is not there. Raises IdentityError."""
+    if not path.exists():
+        made = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
+        write_atomically(path, made.private_bytes(Encoding.PEM, _PKCS8, NoEncryption()))
+    content = path.read_bytes()
     try:
-        loaded = load_pem_private_key(pkcs8.read_bytes(), password=None)
+        key = load_pem_private_key(content, password=None)
     except (ValueError, TypeError):
-        raise _damaged(pkcs8) from None
-    if not isinstance(loaded, rsa.RSAPrivateKey):
-        raise _damaged(pkcs8)
-    _keep(pkcs1, loaded.private_bytes(Encoding.PEM, _PKCS1, NoEncryption()))
-    return KeyFiles(pkcs8, pkcs1, loaded)
+        raise _damaged(path) from None
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise _damaged(path)
+    return key, content
+
+
+def _key_files(pkcs8: Path) -> KeyFiles:
+    key, _ = rsa_key(pkcs8)
+    pkcs1 = pkcs8.with_name(f"{pkcs8.stem}-pkcs1.pem")
+    _keep(pkcs1, key.private_bytes(Encoding.PEM, _PKCS1, NoEncryption()))
+    return KeyFiles(pkcs8, pkcs1, key)
 
 
 def _secrets(path: Path) -> Secrets:
