@@ -145,7 +145,7 @@ class Plan:
 
 def bills_dir(state_dir: Path) -> Path:
     """Below it, in a folder named as the member, the UnionPay network leaves its daily files."""
-    return state_dir / "simulators" / "bills"
+    return state_dir / "simulators" / "unionpay"
 
 
 def _differ(setting: str, switch: str, client: str) -> None:
