@@ -72,11 +72,31 @@ class Transport:
         except (aiohttp.ClientError, OSError) as error:
             raise Unanswered("connection_lost") from error
 
+    async def download(self, url: str, longest_bytes: int, timeout_s: float) -> bytes:
+        """A file that Alipay has named. Raises NotSent or Unanswered."""
+        if self._session is None:
+            raise NotSent("closed")
+        try:
+            async with self._session.get(
+                URL(url, encoded=True), allow_redirects=False, timeout=aiohttp.ClientTimeout(total=timeout_s)
+            ) as response:
+                if response.status != 200:
+                    raise Unanswered(f"http_{response.status}")
+                return await _bounded_body(response, longest_bytes)
+        except ValueError as error:
+            raise NotSent("no_url") from error
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise NotSent("connection_failed") from error
+        except TimeoutError as error:
+            raise Unanswered("timed_out") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unanswered("connection_lost") from error
 
-async def _bounded_body(response: aiohttp.ClientResponse) -> bytes:
+
+async def _bounded_body(response: aiohttp.ClientResponse, longest_bytes: int = LARGEST_ANSWER_BYTES) -> bytes:
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > LARGEST_ANSWER_BYTES:
+        if len(body) > longest_bytes:
             raise Unanswered("answer_too_long")
     return bytes(body)
