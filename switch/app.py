@@ -20,7 +20,8 @@ from adapters.issuer.channel import IssuerChannel
 from adapters.issuer.hub import IssuerHub
 from adapters.unionpay.channel import UnionPayChannel
 from adapters.unionpay.settings import UnionPaySettings
-from adapters.wechat.channel import WeChatChannel, WeChatSettings
+from adapters.wechat.channel import WeChatChannel
+from adapters.wechat.settings import WeChatSettings
 from hsm.errors import HsmError, HsmUnavailable
 from payswitch.v1 import authorization_pb2, authorization_pb2_grpc, issuer_pb2, issuer_pb2_grpc
 from switch import pki

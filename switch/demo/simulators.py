@@ -91,6 +91,8 @@ def build(settings: Settings, keys: SharedKeys, host: str) -> Town:
             host=host,
             port=_port_of(wechat.base_url),
             reversal_after_s=wechat.reversal_after_ms / 1000,
+            refund_settles_after_s=0.0,
+            bills_at_once=True,
         ),
         IssuerSimulator(settings.listen, ISSUER, keys.issuer_zpk, credentials=credentials),
     )
