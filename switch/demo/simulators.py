@@ -134,7 +134,7 @@ async def run(settings: Settings, host: str, control_port: int) -> int:
     """Serve until a signal comes or the parent is gone."""
     keys = provide(settings.state_dir, settings.token_dir)
     town = build(settings, keys, host)
-    _publish(settings, town)
+    _publish(settings, town, keys)
     runner = web.AppRunner(control_app(town), access_log=None, handle_signals=False)
     ended = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
@@ -156,11 +156,13 @@ async def run(settings: Settings, host: str, control_port: int) -> int:
     return 0
 
 
-def _publish(settings: Settings, town: Town) -> None:
-    """Their public keys, where the switch's settings look for them."""
+def _publish(settings: Settings, town: Town, keys: SharedKeys) -> None:
+    """Their public keys, and what they encrypt under, where the switch's settings look for them."""
     for path, pem in (
         (settings.alipay_public_key_path, town.alipay.public_key_pem),
         (settings.wechat_public_key_path, town.wechat.public_key_pem),
+        (settings.state_dir / "simulators" / "wechat_root.pem", town.wechat.root_certificate_pem),
+        (settings.state_dir / "simulators" / "wechat_apiv3.key", keys.apiv3_key),
     ):
         Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(Path(path), pem if isinstance(pem, bytes) else pem.encode())
