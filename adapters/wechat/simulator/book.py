@@ -218,7 +218,7 @@ class Book:
         self._move(now_ms, order, "退款", -entry.refund_fen, entry.out_refund_no)
         self._move(now_ms, order, "手续费退回", fee_fen, entry.out_refund_no)
         self._refunds[entry.out_refund_no] = entry
-        return entry
+        return self._settled(entry, now_ms)
 
     def find_refund(self, out_refund_no: str, now_ms: int) -> RefundEntry:
         entry = self._refunds.get(out_refund_no)
@@ -236,7 +236,7 @@ class Book:
             raise Refusal(404, "RESOURCE_NOT_EXISTS", "no such refund")
         if entry.status != "ABNORMAL":
             raise invalid_request("the refund is not abnormal")
-        entry.status, entry.becomes = "PROCESSING", "SUCCESS"
+        entry.status, entry.becomes, entry.told = "PROCESSING", "SUCCESS", False
         entry.settles_ms = now_ms + self._refund_settles_after_ms
         return entry
 

@@ -58,7 +58,7 @@ class Order:
 class RefundEntry:
     """status: PROCESSING until settles_ms, then `becomes`: SUCCESS, CLOSED or ABNORMAL.
 
-    fee_fen: what the platform gives back of its fee with this refund.
+    fee_fen: what the platform gives back of its fee with this refund. told: whether its notification was ordered.
     """
 
     out_refund_no: str
@@ -73,6 +73,7 @@ class RefundEntry:
     status: str = "PROCESSING"
     notify_url: str = ""
     reason: str = ""
+    told: bool = False
 
 
 @dataclass(slots=True, frozen=True)

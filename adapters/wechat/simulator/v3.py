@@ -123,8 +123,7 @@ class V3:
     async def _refund(self, request: web.Request) -> web.StreamResponse:
         content = await self._content(request, bodies.REFUND)
         refund = self._book(request).refund(content, self._world.now_ms())
-        if refund.status == "PROCESSING":
-            self._world.tell_of_refund(request[_MERCHANT], refund)
+        self._world.tell_of_refund(request[_MERCHANT], refund)
         return self._answer(request, 200, refund_content(refund))
 
     async def _query_refund(self, request: web.Request) -> web.StreamResponse:

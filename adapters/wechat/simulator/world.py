@@ -83,7 +83,8 @@ class PlatformWorld:
 
     def tell_of_refund(self, merchant: WeChatMerchant, refund: RefundEntry) -> None:
         """Once it has settled, whether anyone asks or not."""
-        if refund.notify_url and not any(task.get_name() == refund.refund_id for task in self._tasks):
+        if refund.notify_url and not refund.told:
+            refund.told = True
             self._run(self._tell_when_settled(merchant, refund), refund.refund_id)
 
     async def _tell_when_settled(self, merchant: WeChatMerchant, refund: RefundEntry) -> None:

@@ -29,6 +29,7 @@ from switch.pki import SERVER_NAMES, Authority
 
 # Of a wallet's notifications in a hurry, before each repeat. Nobody who develops waits for hours.
 SHORT_PAUSES_S = (2.0, 5.0, 15.0, 60.0, 240.0, 600.0)
+REFUND_SETTLES_AFTER_S = 0.05
 
 
 class SameIdentity(Exception):
@@ -40,6 +41,7 @@ class Plan:
     """settings and keys are the switch's, client is the other one. host: to listen on.
 
     documented_pauses: repeat notifications as late as the wallets do, after minutes and hours; else SHORT_PAUSES_S.
+    in_haste: WeChat Pay's refunds are done when they are answered, and its bills there before their day is over.
     """
 
     settings: Settings
@@ -48,6 +50,7 @@ class Plan:
     host: str
     ports: Ports
     documented_pauses: bool = False
+    in_haste: bool = False
 
     def build(self) -> Town:
         """Raises SameIdentity, PkiError."""
@@ -84,6 +87,8 @@ class Plan:
                 tls_port=self.ports.wechat_https,
                 notification_pauses_s=WECHAT_PAUSES_S if self.documented_pauses else SHORT_PAUSES_S,
                 private_key_pem=self._platform_key("wechat"),
+                bills_at_once=self.in_haste,
+                refund_settles_after_s=0.0 if self.in_haste else REFUND_SETTLES_AFTER_S,
                 reversal_after_s=self.settings.wechat.reversal_after_ms / 1000,
                 accounts=wechat,
             ),
@@ -176,12 +181,14 @@ def _names_of(host: str) -> list[x509.GeneralName]:
     return [] if name in SERVER_NAMES or not host else [name]
 
 
-def publish(settings: Settings, town: Town) -> None:
-    """The wallets' public keys, where the switch's settings look for them."""
-    for path, pem in (
-        (settings.alipay_public_key_path, town.alipay.public_key_pem),
-        (settings.wechat_public_key_path, town.wechat.public_key_pem),
+def publish(settings: Settings, keys: SharedKeys, town: Town) -> None:
+    """The wallets' public keys, and what they encrypt under, where the switch's settings look for them."""
+    for path, content in (
+        (settings.alipay_public_key_path, town.alipay.public_key_pem.encode()),
+        (settings.wechat_public_key_path, town.wechat.public_key_pem.encode()),
+        (settings.state_dir / "simulators" / "wechat_root.pem", town.wechat.root_certificate_pem.encode()),
+        (settings.state_dir / "simulators" / "wechat_apiv3.key", keys.apiv3_key),
     ):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists() or path.read_text() != pem:
-            write_atomically(path, pem.encode())
+        if not path.exists() or path.read_bytes() != content:
+            write_atomically(path, content)

@@ -89,10 +89,18 @@ def _prepare(settings: Settings, options: Options) -> tuple[Town, Identity]:
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
     with file_lock(folder / ".lock"):
-        client = Identity(folder / "client")
-        plan = Plan(settings, _keys(settings), client, options.host, options.ports, options.documented_pauses)
+        client, keys = Identity(folder / "client"), _keys(settings)
+        plan = Plan(
+            settings,
+            keys,
+            client,
+            options.host,
+            options.ports,
+            documented_pauses=options.documented_pauses,
+            in_haste=options.announce,
+        )
         town = plan.build()
-        publish(settings, town)
+        publish(settings, keys, town)
     return town, client
 
 

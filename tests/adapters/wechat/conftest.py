@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from adapters.wechat.channel import WeChatChannel, WeChatSettings
+from adapters.wechat.channel import WeChatChannel
+from adapters.wechat.settings import WeChatSettings
 from adapters.wechat.simulator import WeChatMerchant, WeChatSimulator
 from switch.domain.authorization import Authorization, CodeCredential, Merchant
 from switch.domain.money import Money

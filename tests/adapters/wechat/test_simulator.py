@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from yarl import URL
 
-from adapters.wechat import codec
+from adapters.wechat import answers, codec
 from adapters.wechat.simulator import Payer, WeChatMerchant, WeChatSimulator, client_codes
 from switch.pki import Authority
 
@@ -385,10 +385,10 @@ async def test_a_notification_is_signed_and_opens_under_the_apiv3_key(client: Cl
     order = payment()
     await client.call("POST", CODEPAY, order)
     headers, body = client.simulator.payment_notification(order["out_trade_no"])
-    key = codec.PlatformKey(client.simulator.public_key_pem, client.simulator.public_key_id)
+    key = codec.PlatformKeys(client.simulator.public_key_pem, client.simulator.public_key_id)
     key.verify(headers, body, time.time())
     resource = json.loads(body)["resource"]
-    trade = codec.trade_of(codec.decrypt_resource(resource, b"0123456789abcdef0123456789abcdef"))
+    trade = answers.trade_of(codec.decrypt_resource(resource, b"0123456789abcdef0123456789abcdef"))
     assert (trade.state, trade.out_trade_no, trade.total_fen) == ("SUCCESS", order["out_trade_no"], 1_000)
 
 
