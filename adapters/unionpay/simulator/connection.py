@@ -117,6 +117,8 @@ class Connection(asyncio.Protocol):
             response[39] = self._reset_wanted()
         elif code != ECHO:
             response[39] = "40"
+        if response[39] != "00":
+            self._network.refused[str(response[39])] += 1
         return encode_frame(header.reply(), "0830", response)
 
     def _sign_on(self, header: Header, fields: Fields) -> str:

@@ -34,16 +34,16 @@ def serve(
     entry, scenario = None, NORMAL
     member = link.member if link.signed_on else None
     code = NOT_SIGNED_ON if member is None else _refusal(member, header, mti, fields)
-    if code:
-        network.refused[code] += 1
-    elif is_notice(mti):
+    if not code and is_notice(mti):
         code = "00"
-    elif member is not None and (kind := kind_of(mti, fields)) is not None:
+    elif not code and member is not None and (kind := kind_of(mti, fields)) is not None:
         if kind in PAYMENTS and network.in_cutover:
             code = _CUTOVER
         else:
             scenario = _scenario(network, kind, fields)
             code, entry = network.rules.process(mti, kind, fields, scenario, member.piks)
+    if entry is None and code != "00":
+        network.refused[code] += 1
     answer = _answer(network, link, header, mti, fields, code, entry, forged=scenario.behaviour is Behaviour.FORGED)
     if scenario.behaviour is Behaviour.NORMAL or scenario.behaviour is Behaviour.DECLINE:
         answers.append(answer)

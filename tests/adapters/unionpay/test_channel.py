@@ -347,3 +347,30 @@ async def test_sparse_merchants(exchange: Any, make_request: Any, rich: Any, mis
     request = make_request(rich)
     request.merchant = replace(request.merchant, **missing)
     assert isinstance(await exchange(request), Approved)
+
+
+@pytest.mark.parametrize("operation", [Operation.INQUIRY, Operation.INCREMENT, Operation.ORDER])
+async def test_what_the_protocol_lacks_is_refused_by_name(
+    network: Any, channel: Any, exchange: Any, make_request: Any, rich: Any, operation: Operation
+) -> None:
+    good, lacking = make_request(rich), make_request(rich, operation=operation)
+    channel.prepare([good, lacking])
+    results = await asyncio.wait_for(asyncio.gather(*channel.send([good, lacking])), 3)
+    assert isinstance(results[0], Approved)
+    assert results[1] == Declined("40", f"unionpay has no {operation.name.lower()}")
+    assert operation not in channel.operations
+    assert len(network.book()) == 1
+
+
+async def test_a_completion_may_be_told_instead_of_asked(
+    network: Any, start_channel: Any, exchange_on: Any, make_request: Any, rich: Any
+) -> None:
+    exchange = exchange_on(await start_channel(network.port, captures_by_advice=True))
+    hold = make_request(rich, 2_000, Operation.PRE_AUTHORIZATION)
+    await exchange(hold)
+    for amount_minor in (1_500, 500):
+        assert isinstance(await exchange(make_request(rich, amount_minor, Operation.CAPTURE, original=hold)), Approved)
+    assert await exchange(make_request(rich, 1, Operation.CAPTURE, original=hold)) == _declined("64")
+    assert [each["mti"] for each in network.book()] == ["0100", "0220", "0220", "0220"]
+    refund = make_request(rich, 2_000, Operation.REFUND, original=hold)
+    assert isinstance(await exchange(refund), Approved)
