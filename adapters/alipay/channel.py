@@ -187,11 +187,18 @@ class AlipayChannel:
 
     async def _sign_and_send(self, exchanges: list[_Exchange]) -> None:
         signed = await self._gateway.signed([exchange.message for exchange in exchanges])
+        ready: list[tuple[_Exchange, dict[str, str]]] = []
         for exchange, parameters in zip(exchanges, signed, strict=True):
             if parameters is None:
                 self._finish(exchange, Unknown(Phase.NOT_SENT, "not_signed"))
             else:
-                self._spawn(self._exchange(exchange, parameters), [exchange])
+                ready.append((exchange, parameters))
+        if len(ready) == 1:
+            # At low load: no task of its own.
+            await self._exchange(*ready[0])
+            return
+        for exchange, parameters in ready:
+            self._spawn(self._exchange(exchange, parameters), [exchange])
 
     async def _exchange(self, exchange: _Exchange, parameters: dict[str, str]) -> None:
         request = exchange.request
