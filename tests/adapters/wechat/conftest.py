@@ -81,6 +81,12 @@ class Till:
             deadline_s=asyncio.get_running_loop().time() + deadline_s,
         )
 
+    def order(self, amount_minor: int = 1_000) -> ChannelRequest:
+        """An order that the payer will scan."""
+        request = self.sale(amount_minor)
+        request.authorization.operation = Operation.ORDER
+        return replace(request, operation=Operation.ORDER, credential=None)
+
     def follow(self, original: ChannelRequest, operation: Operation, amount_minor: int | None = None) -> ChannelRequest:
         original.authorization.trace = original.trace
         money = original.money if amount_minor is None else Money(amount_minor, "CNY")
@@ -128,7 +134,7 @@ async def simulator_for(merchant: WeChatMerchant) -> AsyncIterator[Callable[...,
     simulators: list[WeChatSimulator] = []
 
     async def make(**changes: Any) -> WeChatSimulator:
-        named: dict[str, Any] = {"merchants": [merchant], "reversal_after_s": 0.0}
+        named: dict[str, Any] = {"merchants": [merchant], "reversal_after_s": 0.0, "refund_settles_after_s": 60.0}
         simulator = WeChatSimulator(**(named | changes))
         await simulator.start()
         simulators.append(simulator)
@@ -155,10 +161,34 @@ def settings_for() -> Callable[..., WeChatSettings]:
             merchant_serial_no="3775b6a45acd588826d15e583a95f5dd",  # the platform compares it without case
             platform_public_key_pem=simulator.public_key_pem,
             platform_public_key_id=simulator.public_key_id,
+            apiv3_key=b"0123456789abcdef0123456789abcdef",
+            notify_url="http://127.0.0.1:9/notify/wechat",
         )
         return replace(settings, **changes)
 
     return settings
+
+
+@pytest.fixture
+def v2_settings() -> dict[str, Any]:
+    """What makes a merchant one of API v2."""
+    return {
+        "v2_key": "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345",
+        "platform_public_key_pem": "",
+        "platform_public_key_id": "",
+        "apiv3_key": b"",
+    }
+
+
+@pytest.fixture
+def certificate_settings() -> Callable[[WeChatSimulator], dict[str, Any]]:
+    """What makes a merchant one that knows the platform by its certificates."""
+
+    def changes(simulator: WeChatSimulator) -> dict[str, Any]:
+        root = simulator.root_certificate_pem
+        return {"platform_public_key_pem": "", "platform_public_key_id": "", "platform_root_pem": root}
+
+    return changes
 
 
 @pytest.fixture
