@@ -17,7 +17,7 @@ from adapters.wechat.simulator import WeChatSimulator
 from switch.config import split_address
 from switch.demo.simulators.accounts import Purses
 
-_LOOKS_FOR_SWITCH_EVERY_S = 0.5
+_LOOKS_FOR_SWITCH_EVERY_S = 0.2
 
 
 class Simulator(Protocol):
