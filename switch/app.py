@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from grpc_reflection.v1alpha import reflection
 from adapters.alipay.channel import AlipayChannel, AlipaySettings
 from adapters.issuer.channel import IssuerChannel
 from adapters.issuer.hub import IssuerHub
+from adapters.issuer.messages import IssuerNotice
 from adapters.unionpay.channel import UnionPayChannel
 from adapters.unionpay.settings import UnionPaySettings
 from adapters.wechat.channel import WeChatChannel
@@ -28,9 +30,12 @@ from switch import pki
 from switch.api import wire
 from switch.api.authorization_service import AuthorizationServicer
 from switch.api.identity import Doorkeeper
+from switch.api.issuer_notices import IssuerNotices
+from switch.api.issuer_processes import ProcessesWatch, process_name
 from switch.api.issuer_service import IssuerServicer, LinkFault
 from switch.config import Settings, split_address
-from switch.domain.states import Operation
+from switch.domain.stand_in import StandInLimits
+from switch.domain.states import EntryMode, Operation
 from switch.hsm_wiring import HsmAccess, open_hsm
 from switch.ops import logs, metrics
 from switch.ops.checks import Check, NotReady, Readiness
@@ -44,9 +49,11 @@ from switch.payments.ownership import Ownership
 from switch.payments.resolve import Resolver, ResolveSettings
 from switch.payments.road import Road
 from switch.payments.routing import RoutingTable, Rule
+from switch.payments.stand_in import Advices
 from switch.payments.world import RoadSettings, World
-from switch.ports import Channel, Hsm, StoreUnavailable
+from switch.ports import Channel, Hsm, Notice, StandIn, StoreUnavailable
 from switch.risk.assess import Limits
+from switch.settings_sections import StandInRule
 from switch.store.counters import RedisCounters
 from switch.store.embedded import EmbeddedPostgres, EmbeddedRedis
 from switch.store.journal import PostgresJournal
@@ -55,6 +62,7 @@ from switch.store.migrate import migrate as migrate_database
 from switch.store.partitions import ensure_partitions, keep_partitions
 from switch.store.pool import create_pool
 from switch.store.sessions import Pool
+from switch.store.stand_in import PostgresStandIn
 
 log = structlog.get_logger()
 
@@ -127,7 +135,10 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     lifecycle.on_close("ownership", ownership.close)
 
     hub = IssuerHub()
-    channels = _channels(settings, hsm, clock, hub, ownership.slot)
+    stand_in = PostgresStandIn(pool, {rule.issuer: _stand_in_limits(rule) for rule in settings.stand_in})
+    direct = _issuers(settings, hub, stand_in)
+    channels: dict[str, Channel] = {channel.name: channel for channel in direct.values()}
+    channels |= _channels(settings, hsm, clock, ownership.slot)
     for channel in channels.values():
         await channel.start()
         lifecycle.on_close(f"channel {channel.name}", channel.close)
@@ -140,6 +151,9 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     resolver = Resolver(world, _resolve_settings(settings))
     resolver.start()
     lifecycle.on_close("resolver", resolver.close)
+    advices = Advices(stand_in, hsm, ownership, {rule.issuer: direct[rule.issuer] for rule in settings.stand_in})
+    advices.start()
+    lifecycle.on_close("advices", advices.close)
     _watch(road)
     backlog = asyncio.create_task(_watch_backlog(journal), name="backlog")
     lifecycle.on_close("backlog", lambda: _cancelled(backlog))
@@ -154,10 +168,16 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
         hub,
         authenticate=lambda context: doorkeeper.admit(context, "issuer"),
         pin_key_check_value=partial(_pin_key_check_value, access),
-        process_name=f"switch-{ownership.slot}",
+        process_name=process_name(ownership.slot),
+        take_notice=IssuerNotices(partial(_read_notice, direct), _no_door_for_notices).take,
     )
     server, port = await _grpc_server(settings, authorizations, issuers)
+    await ownership.announce(_advertised(settings, port))
+    processes = ProcessesWatch(leases.living, issuers.tell_processes, settings.lease_ms / 3000)
+    processes.start()
+    lifecycle.on_close("processes", processes.close)
     lifecycle.on_announce("health", health.drain)
+    lifecycle.on_announce("address", partial(ownership.announce, ""))
     lifecycle.on_announce("issuers", issuers.drain)
     finish_s = settings.budgets.answer_budget_ms / 1000 + settings.operations.drain_finish_ms / 1000
     lifecycle.on_finish("door", _closing(road.stop_admitting), 1.0)
@@ -183,9 +203,49 @@ async def _servers(settings: Settings, lifecycle: Lifecycle) -> tuple[str, str]:
     return postgres_url, redis_url
 
 
-def _channels(settings: Settings, hsm: Hsm, clock: SystemClock, hub: IssuerHub, slot: int) -> dict[str, Channel]:
-    """Every channel that is switched on, by name."""
-    channels: list[Channel] = [IssuerChannel(issuer, hub) for issuer in settings.issuers]
+def _issuers(settings: Settings, hub: IssuerHub, stand_in: StandIn) -> dict[str, IssuerChannel]:
+    """The channels of direct issuers, by the issuers' ids."""
+    stood_in_for = {rule.issuer for rule in settings.stand_in}
+    return {
+        issuer: IssuerChannel(issuer, hub, stand_in=stand_in if issuer in stood_in_for else None)
+        for issuer in settings.issuers
+    }
+
+
+def _stand_in_limits(rule: StandInRule) -> StandInLimits:
+    return StandInLimits(
+        currency=rule.currency,
+        largest_minor=rule.largest_minor,
+        card_minor=rule.card_minor,
+        card_count=rule.card_count,
+        total_minor=rule.total_minor,
+        total_count=rule.total_count,
+        window_s=rule.window_s,
+        pan_prefixes=tuple(rule.pan_prefixes),
+        entries=frozenset(EntryMode[entry.upper()] for entry in rule.entries),
+    )
+
+
+def _advertised(settings: Settings, port: int) -> str:
+    """Where issuers reach this process: as it was told, or where it listens."""
+    if settings.advertise:
+        return settings.advertise
+    listening, _ = split_address(settings.listen)
+    host = socket.getfqdn() if listening in ("0.0.0.0", "::") else listening  # noqa: S104 - told apart, not bound
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _read_notice(direct: dict[str, IssuerChannel], issuer_id: str, notice: IssuerNotice) -> Notice:
+    return direct[issuer_id].read_notice(notice)
+
+
+async def _no_door_for_notices(notice: Notice) -> None:
+    raise StoreUnavailable("nothing takes notices yet")
+
+
+def _channels(settings: Settings, hsm: Hsm, clock: SystemClock, slot: int) -> dict[str, Channel]:
+    """Every other channel that is switched on, by name."""
+    channels: list[Channel] = []
     unionpay, alipay, wechat = settings.unionpay, settings.alipay, settings.wechat
     if unionpay.host:
         channels.append(

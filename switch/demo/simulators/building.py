@@ -11,6 +11,7 @@ from cryptography import x509
 from adapters.alipay.simulator import AlipayApplication, AlipaySimulator
 from adapters.alipay.simulator import default_accounts as alipay_payers
 from adapters.alipay.simulator.notifications import PAUSES_S as ALIPAY_PAUSES_S
+from adapters.issuer.simulator import CardKeys
 from adapters.issuer.simulator import default_accounts as issuer_accounts
 from adapters.unionpay.simulator import Account, SimulatorSettings, UnionPaySimulator
 from adapters.wechat.simulator import WeChatMerchant, WeChatSimulator
@@ -58,7 +59,12 @@ class Plan:
         tls = _server_context(authority, self.host)
         known_cards, issued, alipay, wechat = cards(), issuer_accounts(), alipay_payers(), wechat_payers()
         issuer = PatientIssuer(
-            self.settings.listen, ISSUER, self.keys.issuer_zpk, issued, credentials=_issuer_credentials(authority)
+            self.settings.listen,
+            ISSUER,
+            self.keys.issuer_zpk,
+            issued,
+            credentials=_issuer_credentials(authority),
+            card_keys=CardKeys(self.keys.issuer_ac, self.keys.issuer_cvv, self.keys.issuer_pvv),
         )
         purses = {
             "unionpay": accounts.of_unionpay(known_cards),

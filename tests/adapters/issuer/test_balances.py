@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 
 from adapters.issuer.messages import IssuerMessage
+from adapters.issuer.simulator_bill import SimulatedBills
+from adapters.issuer.simulator_card import CardKeys
 from adapters.issuer.simulator_ledger import SimulatedLedger, default_accounts
 from switch.domain.money import Money
 from switch.domain.states import Operation
 
 _BEGINNINGS = (Operation.SALE, Operation.PRE_AUTHORIZATION)
-_LATER = (Operation.CAPTURE, Operation.REFUND, Operation.VOID, Operation.REVERSAL)
+_LATER = (Operation.CAPTURE, Operation.REFUND, Operation.VOID, Operation.REVERSAL, Operation.INCREMENT)
 
 
 def effect_of(entry: dict[str, Any]) -> int:
@@ -25,7 +27,7 @@ def messages(chance: random.Random, pans: list[Any]) -> list[IssuerMessage]:
     """Payments, and what follows them in any order and by any amount."""
     payments: list[IssuerMessage] = []
     made: list[IssuerMessage] = []
-    for step in range(240):
+    for step in range(400):
         amount = Money(chance.randint(1, 3_000), "CNY")
         if not payments or chance.random() < 0.4:
             kind = chance.choice(_BEGINNINGS)
@@ -50,7 +52,8 @@ def messages(chance: random.Random, pans: list[Any]) -> list[IssuerMessage]:
 def test_balances_and_holds_are_what_the_book_says(seed: int) -> None:
     accounts = default_accounts()[:2]
     opening = [each.balance_minor for each in accounts]
-    ledger = SimulatedLedger(accounts, bytes(16), lambda: "2601")
+    keys, bills = CardKeys(bytes(16), bytes(16), bytes(16)), SimulatedBills(lambda: 1_767_225_600_000)
+    ledger = SimulatedLedger(accounts, bytes(16), keys, lambda: "2601", bills)
     for message in messages(random.Random(seed), [each.pan for each in accounts]):
         ledger.process(message)
     payments = [each for each in ledger.book() if each["operation"] in ("sale", "pre_authorization")]
