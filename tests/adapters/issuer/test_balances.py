@@ -13,7 +13,14 @@ from switch.domain.money import Money
 from switch.domain.states import Operation
 
 _BEGINNINGS = (Operation.SALE, Operation.PRE_AUTHORIZATION)
-_LATER = (Operation.CAPTURE, Operation.REFUND, Operation.VOID, Operation.REVERSAL, Operation.INCREMENT)
+_LATER = (
+    Operation.CAPTURE,
+    Operation.CAPTURE,
+    Operation.REFUND,
+    Operation.VOID,
+    Operation.REVERSAL,
+    Operation.INCREMENT,
+)
 
 
 def effect_of(entry: dict[str, Any]) -> int:
@@ -34,7 +41,7 @@ def messages(chance: random.Random, pans: list[Any]) -> list[IssuerMessage]:
             made.append(IssuerMessage(f"m{step}", kind, f"a{step}", amount, pan=chance.choice(pans)))
             payments.append(made[-1])
             continue
-        first = chance.choice(payments)
+        first = chance.choice(payments[-6:])
         made.append(
             IssuerMessage(
                 f"m{step}",
