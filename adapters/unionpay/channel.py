@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
 from datetime import date
 
 import structlog
@@ -11,13 +10,13 @@ import structlog
 from adapters.unionpay import metrics
 from adapters.unionpay._codec import Header
 from adapters.unionpay.bills import fetch_bill
-from adapters.unionpay.format import Fields, MalformedMessage
+from adapters.unionpay.format import Fields
 from adapters.unionpay.identifiers import Identifiers
 from adapters.unionpay.link import Link, LinkEvents, Reply, resolve
 from adapters.unionpay.mac import FINANCIAL, financial_text
-from adapters.unionpay.messages import REPLY_MTI, NotExpressible, financial_fields
 from adapters.unionpay.network_requests import NetworkRequests
-from adapters.unionpay.replies import MAC_ERROR, SIGN_ON_AGAIN, Expected, interpret, response_code
+from adapters.unionpay.outgoing import Outgoing, express, refuse, register
+from adapters.unionpay.replies import MAC_ERROR, SIGN_ON_AGAIN, interpret, response_code
 from adapters.unionpay.session import Session
 from adapters.unionpay.settings import UnionPaySettings
 from adapters.unionpay.working_keys import WorkingKeys
@@ -28,17 +27,6 @@ from switch.ports import ChannelHealth, ChannelRequest, ChannelResult, Clock, De
 log = structlog.get_logger()
 
 _Future = asyncio.Future[ChannelResult]
-
-
-@dataclass(slots=True)
-class _Outgoing:
-    """A request said in this dialect; text: what its MAC covers."""
-
-    request: ChannelRequest
-    mti: str
-    fields: Fields = field(repr=False)
-    text: bytes = field(repr=False)
-    future: _Future
 
 
 class UnionPayChannel:
@@ -164,24 +152,24 @@ class UnionPayChannel:
 
     async def _transmit(self, link: Link, batch: list[tuple[ChannelRequest, _Future]]) -> None:
         try:
-            await self._write(link, self._express(batch))
+            await self._write(link, express(batch, self._settings, self._keys.pin_control))
         except BaseException:  # cancelled or a bug: the one write comes last, so nothing has left
             for _, future in batch:
                 resolve(future, Unknown(Phase.NOT_SENT, "not_written"))
             raise
 
-    async def _write(self, link: Link, outgoing: list[_Outgoing]) -> None:
+    async def _write(self, link: Link, outgoing: list[Outgoing]) -> None:
         try:
             items = [(self._settings.mak, FINANCIAL, each.text) for each in outgoing]
             macs = await self._hsm.macs(items) if items else []
         except Exception as error:  # the HSM is gone: nothing left this process
             log.error("unionpay_macs_failed", error=type(error).__name__)
-            _refuse(outgoing, "hsm_unavailable")
+            refuse(outgoing, "hsm_unavailable")
             return
         if link.obstacle:  # it died meanwhile; nothing has left, so another one may take all of it
             other, obstacle = self._choose_link()
             if other is None:
-                _refuse(outgoing, obstacle)
+                refuse(outgoing, obstacle)
                 return
             metrics.MOVED.inc(len(outgoing))
             link = other
@@ -189,43 +177,14 @@ class UnionPayChannel:
         for message, mac in zip(outgoing, macs, strict=True):
             if isinstance(mac, Exception):
                 log.error("unionpay_mac_failed", error=type(mac).__name__)
-                _refuse([message], "no_mac")
+                refuse([message], "no_mac")
                 continue
             message.fields[128] = mac
-            frame = self._register(link, message)
+            frame = register(link, message)
             if frame is not None:
                 frames.append(frame)
         if frames:
             link.write(b"".join(frames))
-
-    def _express(self, batch: list[tuple[ChannelRequest, _Future]]) -> list[_Outgoing]:
-        """The fields of each request somebody still waits for."""
-        outgoing: list[_Outgoing] = []
-        for request, future in batch:
-            if future.done():
-                continue
-            try:
-                mti, fields = financial_fields(request, self._settings, self._keys.pin_control)
-                outgoing.append(_Outgoing(request, mti, fields, financial_text(mti, fields), future))
-            except (NotExpressible, MalformedMessage) as error:
-                metrics.NOT_SENT.labels("not_expressible").inc()
-                resolve(future, Unknown(Phase.NOT_SENT, str(error)))
-        return outgoing
-
-    def _register(self, link: Link, message: _Outgoing) -> bytes | None:
-        request, future = message.request, message.future
-        expected = Expected(
-            request.operation, REPLY_MTI[message.mti], request.trace["transmission"], request.money.amount_minor
-        )
-        try:
-            frame = link.register(message.mti, message.fields, expected, future)
-        except MalformedMessage as error:
-            metrics.NOT_SENT.labels("not_expressible").inc()
-            resolve(future, Unknown(Phase.NOT_SENT, str(error)))
-            return None
-        if frame is None:
-            _refuse([message], "duplicate_name")
-        return frame
 
     # --- in ---------------------------------------------------------------------------------------------------------
 
@@ -300,12 +259,6 @@ class UnionPayChannel:
 def _mac_of(fields: Fields) -> bytes:
     mac = fields.get(128, b"")
     return mac if isinstance(mac, bytes) else b""
-
-
-def _refuse(outgoing: list[_Outgoing], cause: str) -> None:
-    metrics.NOT_SENT.labels(cause).inc(len(outgoing))
-    for each in outgoing:
-        resolve(each.future, Unknown(Phase.NOT_SENT, cause))
 
 
 def _log_death(task: "asyncio.Task[None]") -> None:

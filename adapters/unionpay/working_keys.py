@@ -114,8 +114,11 @@ class WorkingKeys:
         return not isinstance(result, Exception)
 
     async def renew(self, link: Link) -> None:
-        """Ask for new keys when the present ones are as old as the settings allow."""
-        life_s = self._settings.key_life_s
+        """Ask for new keys when the present ones are as old as the settings allow.
+
+        Each slot a little later than the one before: one process asks, and its reset reaches the others.
+        """
+        life_s = self._settings.key_life_s * (1 + self._settings.slot / 1000)
         if life_s and self._loop.time() - self._last_reset_s >= life_s:
             await self.ask(link)
 

@@ -32,8 +32,9 @@ def duplicate_key(fields: Fields) -> str:
 
 
 def _printable(value: object) -> str:
-    """ASCII alone: it goes into a file of fixed columns."""
-    return "".join(each if " " <= each <= "~" else "?" for each in str(value))
+    """ASCII alone: it goes into a file of fixed columns. Control characters do not get through the codec."""
+    text = str(value)
+    return text if text.isascii() else text.encode("ascii", "replace").decode("ascii")
 
 
 class Rules:
