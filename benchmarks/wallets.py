@@ -96,7 +96,7 @@ WALLETS: Final[Mapping[str, Wallet]] = {
         "alipay", "alipay/app", _serve_alipay, _alipay_channel, lambda number: f"28{number:016d}", 830, 842
     ),
     "wechat": Wallet(
-        "wechat", "wechat/merchant", _serve_wechat, _wechat_channel, lambda number: f"13{number:013d}777", 304, 470
+        "wechat", "wechat/merchant", _serve_wechat, _wechat_channel, lambda number: f"13{number:013d}777", 282, 464
     ),
 }
 
