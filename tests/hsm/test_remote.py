@@ -372,6 +372,11 @@ async def test_a_stored_key_is_reloaded_everywhere_before_the_answer(houses: Hou
             await remote.activate_working_key(label)
         with pytest.raises(InvalidCommand):
             await remote.import_working_key(label, "NO_USAGE", under, bytes(16))
+        [(wrapped, check)] = await remote.make_working_keys(under, [(f"{under}/sent", "MAC_KEY", "DES")])
+        assert (len(wrapped), len(check)) == (8, 4)
+        assert await remote.key_check_value(f"{under}/sent") == check[:3].hex().upper()
+        with pytest.raises(KeyUsageError):
+            await remote.make_working_keys(under, [(f"{under}/sent", "PVV_KEY", "DES")])
 
 
 async def test_a_process_that_cannot_reload_is_not_used_until_it_could(houses: Houses, make_key: Any) -> None:

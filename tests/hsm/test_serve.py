@@ -93,6 +93,8 @@ async def test_a_slow_command_does_not_hold_up_the_fast_ones(serving: Serving, m
         ([("k",)], "sign"),
         ([()], "import_working_key"),
         ([("a", "b", 1, 2)], "import_working_key"),
+        ([("a", 7)], "make_working_keys"),
+        ([("hsm/sockets", [("a", 1, 2)])], "make_working_keys"),
         ([("first", "count")], "inventory"),
         ([7], "key_check_value"),
         ([], "no_such_command"),
