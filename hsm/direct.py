@@ -129,7 +129,7 @@ class DirectHsm:
         await asyncio.to_thread(self.store.activate_working_key, label)
 
     async def make_working_keys(self, under: str, keys: Sequence[tuple[str, str, str]]) -> list[tuple[bytes, bytes]]:
-        """New DES keys (label, usage, algorithm), current at once: (ECB cryptogram under `under`, 4 check bytes) of each.
+        """New DES keys (label, usage, algorithm), current at once: of each (ECB cryptogram under `under`, check bytes).
 
         For a terminal's sign-on; see `KeyStore.make_working_keys`. Raises KeyNotFound, KeyUsageError, InvalidCommand.
         """

@@ -1,8 +1,8 @@
 """What an HSM process answers about its keys, beside the commands of `hsm.commands`.
 
 Each takes a list of tuples and gives a list of results, like a command. Over a socket no key is generated, formed from
-components, exported or removed: that is done at the token, by who may read its directory. The working keys of a terminal
-are the exception: they are made to be sent, under the terminal's own transport key.
+components, exported or removed: that is done at the token, by who may read its directory. The working keys of a
+terminal are the exception: they are made to be sent, under the terminal's own transport key.
 
 | command | item | result |
 |---|---|---|

@@ -304,7 +304,7 @@ class KeyStore(KeyRegister):
             return self._add("import", spec, new, KeyState.PENDING, f"under {under}", replaced).kcv
 
     def make_working_keys(self, under: str, keys: Sequence[tuple[str, str, str]]) -> list[tuple[bytes, bytes]]:
-        """New random DES keys (label, usage, algorithm), current at once, all in one step; the ones before are previous.
+        """New random DES keys (label, usage, algorithm), current at once, all in one step; those before are previous.
 
         Returns of each its ECB cryptogram under the KEY_TRANSPORT key `under`, and the first 4 bytes of E(key, zeros).
         They live on the host. This is the only way in which a key leaves that is not exportable, and only one that was

@@ -10,6 +10,7 @@ import typer
 
 from switch.hsm_cli import hsm_app
 from switch.keys_cli import app as keys_app
+from switch.terminals_cli import terminals_app
 
 if TYPE_CHECKING:
     from switch.config import Settings
@@ -32,6 +33,7 @@ pki_app = typer.Typer(name="pki", help="Development certificates: an authority, 
 app.add_typer(pki_app, no_args_is_help=True)
 app.add_typer(hsm_app, no_args_is_help=True)
 app.add_typer(keys_app, no_args_is_help=True)
+app.add_typer(terminals_app, no_args_is_help=True)
 
 
 class Role(StrEnum):

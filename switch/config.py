@@ -40,6 +40,7 @@ from switch.settings_sections import (
     RedisUrl,
     Risk,
     RouteRule,
+    Terminals,
     Tls,
     TransmissionWindow,
     UnionPaySettings,
@@ -108,6 +109,7 @@ class Settings(BaseSettings):
     unionpay: UnionPaySettings = UnionPaySettings()
     alipay: AlipaySettings = AlipaySettings()
     wechat: WeChatSettings = WeChatSettings()
+    terminals: Terminals = Terminals()
     routes: list[RouteRule] = Field(
         default=DEFAULT_ROUTES, description="by the scheme of a payment code, else by the longest matching prefix"
     )

@@ -27,6 +27,7 @@ _VOID_OF_SALE = ("0200", "200000", "00")  # [U]
 _VOID_OF_PRE_AUTHORIZATION = ("0100", "200000", "06")  # [U]
 _VOID_OF_CAPTURE = ("0200", "200000", "06")  # [U] names the pre-authorization, as the capture did
 _REVERSAL_MTI = "0420"
+_READ_ENTRIES = {EntryMode.CHIP: "05", EntryMode.STRIPE: "02"}
 _CODE_ENTRIES = frozenset({EntryMode.PAYER_CODE, EntryMode.PAYER_QR, EntryMode.MERCHANT_QR})
 
 # ISO 3166-1 alpha-2 -> alpha-3, for the country in DE43; others keep alpha-2 and a space.
@@ -156,13 +157,15 @@ def _has_chip_data(request: ChannelRequest) -> bool:
 
 
 def _entry_mode(request: ChannelRequest, settings: UnionPaySettings) -> str:
-    """DE22: 07 contactless, 01 manual, 03 a code [U]; then 1 with PIN, 2 without.
+    """DE22: 07 contactless, 05 chip, 02 stripe, 01 manual, 03 a code [U]; then 1 with PIN, 2 without.
 
     Bluetooth is a transport: what it handed over decides.
     """
     entry = request.authorization.entry
     if entry in _CODE_ENTRIES or (entry is EntryMode.BLUETOOTH and isinstance(request.credential, CodeCredential)):
         mode = settings.entry_mode_code
+    elif entry in _READ_ENTRIES:
+        mode = _READ_ENTRIES[entry]
     elif entry is EntryMode.NFC or _has_chip_data(request):
         mode = "07"
     else:

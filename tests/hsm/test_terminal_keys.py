@@ -1,4 +1,4 @@
-"""Working keys that are made for a terminal and sent under its own key: what the terminal makes of them, what is refused."""
+"""Working keys that are made for a terminal and sent under its own key: what it makes of them, what is refused."""
 
 from pathlib import Path
 from typing import Any
