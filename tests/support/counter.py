@@ -18,6 +18,8 @@ from switch.domain.states import Operation, State
 from switch.domain.terminal import BatchTotals, Terminal, TerminalEntry
 from switch.ops.metrics import TERMINAL_REFUSALS
 from switch.payments.follow_on import FollowOns
+from switch.payments.road import Road
+from switch.payments.world import RoadSettings
 from switch.ports import StoreUnavailable
 from switch.terminals.desk import Desk
 from switch.terminals.door import TerminalDoor
@@ -112,6 +114,9 @@ def hsm(token_directory: Path) -> Iterator[DirectHsm]:
 async def shop(town: Any, hsm: DirectHsm) -> AsyncIterator[Any]:
     """`shop.open(**limits)` opens the door; `shop.terminal()` is connected; `shop.first` is the channel's script."""
     town.world.hsm = hsm
+    # Nobody's machine is too slow for these budgets: what is late in a test is so because it never comes.
+    road_settings = RoadSettings(answer_budget_ms=20_000)
+    road = Road(town.world, road_settings)
     store = MemoryTerminals(town.journal)
     store.put(Terminal(Merchant(MERCHANT, "Corner Shop", category_code="5411"), TERMINAL, "acme", "tmk"))
     doors: list[TerminalDoor] = []
@@ -119,9 +124,9 @@ async def shop(town: Any, hsm: DirectHsm) -> AsyncIterator[Any]:
     made: list[TerminalPayments] = []
 
     async def opened(limits: DoorLimits | None = None, **settings: Any) -> int:
-        desk_settings = DeskSettings(**({"budget_s": 5.0, "sign_ons": 100} | settings))
-        follow_ons = FollowOns(town.world, town.settings)
-        payments = TerminalPayments(town.road, follow_ons, town.journal, store, WallClock(), desk_settings)
+        desk_settings = DeskSettings(**({"budget_s": 20.0, "sign_ons": 100} | settings))
+        follow_ons = FollowOns(town.world, road_settings)
+        payments = TerminalPayments(road, follow_ons, town.journal, store, WallClock(), desk_settings)
         security = TerminalSecurity(hsm, desk_settings.mac_key_algorithm)
         doors.append(TerminalDoor(Desk(payments, security, store, WallClock(), desk_settings), limits or DoorLimits()))
         made.append(payments)
@@ -140,7 +145,7 @@ async def shop(town: Any, hsm: DirectHsm) -> AsyncIterator[Any]:
 
     yield SimpleNamespace(
         open=opened, terminal=terminal, signed_on=signed_on, store=store, journal=town.journal, first=town.first,
-        second=town.second, road=town.road, doors=doors, world=town.world, payments=made,
+        second=town.second, road=road, doors=doors, world=town.world, payments=made,
     )  # fmt: skip
     for each in terminals:
         await each.close()
@@ -148,6 +153,7 @@ async def shop(town: Any, hsm: DirectHsm) -> AsyncIterator[Any]:
         await door.close()
     for payments in made:
         await payments.close(5.0)
+    await road.close()
 
 
 @pytest.fixture

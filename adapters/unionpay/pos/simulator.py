@@ -113,15 +113,16 @@ class SimulatedTerminal:
         self, host: str, port: int, merchant_id: str, terminal_id: str, master_key: bytes, *, source: str = "0102"
     ) -> None:
         self._host = host
-        self._port = port
+        self.port = port
         self._merchant = merchant_id.ljust(15)
         self._terminal = terminal_id
-        self._master_key = master_key
+        self.master_key = master_key
         self._header = Header("0003", source, "603100311008")
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._pin_key = b""
         self._mac_key = b""
+        self.mac_key_length = 8
         self.batch = 1
         self.stan = 0
         self.tampered = False
@@ -135,12 +136,17 @@ class SimulatedTerminal:
         await self.close()
 
     async def connect(self) -> None:
-        self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
+        self._reader, self._writer = await asyncio.open_connection(self._host, self.port)
 
     async def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+    def finish(self) -> None:
+        """Say that nothing more is sent."""
+        assert self._writer is not None
+        self._writer.write_eof()
 
     # --- signing on ---------------------------------------------------------------------------------------------------
 
@@ -161,8 +167,8 @@ class SimulatedTerminal:
         keys = answer.fields.get(62)
         if not isinstance(keys, bytes):
             raise TerminalFault("the answer to a sign-on holds no keys")
-        pin_key, mac_key = working_keys_of(keys)
-        clear = [des(self._master_key, each.wrapped, encrypt=False) for each in (pin_key, mac_key)]
+        pin_key, mac_key = working_keys_of(keys, self.mac_key_length)
+        clear = [des(self.master_key, each.wrapped, encrypt=False) for each in (pin_key, mac_key)]
         for value, sent in zip(clear, (pin_key, mac_key), strict=True):
             if des(value, bytes(8))[:4] != sent.check:
                 raise TerminalFault("a working key's check value is wrong")
