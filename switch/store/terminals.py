@@ -26,8 +26,8 @@ INSERT INTO terminals (
     merchant_id, terminal_id, acquirer_id, merchant_name, merchant_city, merchant_category_code, key, batch, signed_on,
     created_time_ms)
 VALUES ($1, $2, $3, $4, $5, $6, $7,
-    COALESCE((
-        SELECT LEAST(max(batch) + 1, 999999) FROM terminal_entries WHERE merchant_id = $1 AND terminal_id = $2), 1),
+    (SELECT LEAST(COALESCE(max(batch), 0) + 1, 999999) FROM terminal_entries
+     WHERE merchant_id = $1 AND terminal_id = $2),
     false, now_ms())
 ON CONFLICT DO NOTHING RETURNING batch
 """

@@ -5,6 +5,7 @@ check values, MACs and PIN blocks are its own, on `cryptography`.
 """
 
 import asyncio
+import contextlib
 import hmac
 import secrets
 from dataclasses import dataclass, field
@@ -136,12 +137,16 @@ class SimulatedTerminal:
         await self.close()
 
     async def connect(self) -> None:
+        """Anew, if it is connected."""
+        await self.close()
         self._reader, self._writer = await asyncio.open_connection(self._host, self.port)
 
     async def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
     def finish(self) -> None:
         """Say that nothing more is sent."""
