@@ -127,10 +127,3 @@ class DirectHsm:
     async def activate_working_key(self, label: str) -> None:
         """The pending key becomes current, the current one previous. Raises KeyNotFound if nothing is pending."""
         await asyncio.to_thread(self.store.activate_working_key, label)
-
-    async def make_working_keys(self, under: str, keys: Sequence[tuple[str, str, str]]) -> list[tuple[bytes, bytes]]:
-        """New DES keys (label, usage, algorithm), current at once: of each (ECB cryptogram under `under`, check bytes).
-
-        For a terminal's sign-on; see `KeyStore.make_working_keys`. Raises KeyNotFound, KeyUsageError, InvalidCommand.
-        """
-        return await asyncio.to_thread(self.store.make_working_keys, under, keys)

@@ -1,8 +1,7 @@
 """What an HSM process answers about its keys, beside the commands of `hsm.commands`.
 
 Each takes a list of tuples and gives a list of results, like a command. Over a socket no key is generated, formed from
-components, exported or removed: that is done at the token, by who may read its directory. The working keys of a
-terminal are the exception: they are made to be sent, under the terminal's own transport key.
+components, exported or removed: that is done at the token, by who may read its directory.
 
 | command | item | result |
 |---|---|---|
@@ -13,7 +12,6 @@ terminal are the exception: they are made to be sent, under the terminal's own t
 | `public_key` | (label,) | PEM of a signing key's public half |
 | `import_working_key` | (label, usage, under, wrapped) | KCV of the pending key |
 | `activate_working_key` | (label,) | None |
-| `make_working_keys` | (under, keys); a key is (label, usage, algorithm) | (cryptogram, 4 check bytes) of each |
 """
 
 import logging
@@ -46,7 +44,6 @@ class Housekeeping:
             "public_key": self._public_key,
             "import_working_key": self._import_working_key,
             "activate_working_key": self._activate_working_key,
-            "make_working_keys": self._make_working_keys,
         }
 
     # --- commands -----------------------------------------------------------------------------------------------------
@@ -89,15 +86,6 @@ class Housekeeping:
             try:
                 await self._hsm.activate_working_key(label)
                 results.append(None)
-            except HsmError as error:
-                results.append(error)
-        return results
-
-    async def _make_working_keys(self, items: Sequence[tuple[str, Sequence[tuple[str, str, str]]]]) -> list[Any]:
-        results: list[Any] = []
-        for under, keys in items:
-            try:
-                results.append(await self._hsm.make_working_keys(under, keys))
             except HsmError as error:
                 results.append(error)
         return results

@@ -36,13 +36,11 @@ from hsm.new_keys import (
     random_key,
     specify,
 )
-from hsm.usages import ALGORITHMS, DATA_AT_REST, Exportability, KeyUsage, algorithm_of
+from hsm.usages import DATA_AT_REST, Exportability, KeyUsage, algorithm_of
 
 __all__ = ["AUDIT_LABEL", "STORAGE_LABEL", "KeyInfo", "KeyPlace", "KeyState", "KeyStore", "KeyUsage"]
 
 WORKING_USAGES: Final = (KeyUsage.PIN_KEY, KeyUsage.MAC_KEY)
-SENT_MODES: Final = {KeyUsage.PIN_KEY: "D", KeyUsage.MAC_KEY: "C"}
-"""Of working keys that are made for a terminal: its PINs are only deciphered here."""
 
 
 class KeyStore(KeyRegister):
@@ -302,44 +300,6 @@ class KeyStore(KeyRegister):
             replaced = [self._moved(live[KeyState.PENDING], KeyState.RETIRED)] if KeyState.PENDING in live else []
             new = NewKey(key, 0, key.check_value())
             return self._add("import", spec, new, KeyState.PENDING, f"under {under}", replaced).kcv
-
-    def make_working_keys(self, under: str, keys: Sequence[tuple[str, str, str]]) -> list[tuple[bytes, bytes]]:
-        """New random DES keys (label, usage, algorithm), current at once, all in one step; those before are previous.
-
-        Returns of each its ECB cryptogram under the KEY_TRANSPORT key `under`, and the first 4 bytes of E(key, zeros).
-        They live on the host. This is the only way in which a key leaves that is not exportable, and only one that was
-        made here, in this moment, to be sent: a PIN_KEY or a MAC_KEY, no longer than the key it goes under.
-        Durable and recorded on return. Raises KeyNotFound, KeyUsageError, InvalidCommand.
-        """
-        with self._managed("make working keys", under, KeyUsage.KEY_TRANSPORT):
-            transport = self._entry(under)
-            made = [self._working_key(transport, *each) for each in keys]
-            if len({spec.label for spec, _ in made}) != len(made) or not made:
-                raise InvalidCommand("each working key needs a label of its own")
-            sent = [_core.wrap_host_key(self._core, self._ring.loaded(transport), key) for _, key in made]
-            updates: list[Update] = []
-            for spec, key in made:
-                updates.append(self._new_version(spec, NewKey(key, 0, key.check_value()), KeyState.CURRENT))
-                updates.extend(self._succession(spec.label))
-            self._commit("make working keys", updates, f"sent under {under}")
-            return sent
-
-    def _working_key(
-        self, transport: KeyEntry, label: str, usage: str, algorithm: str
-    ) -> tuple[KeySpec, _core.HostKey]:
-        if usage not in WORKING_USAGES:
-            raise KeyUsageError(f"a working key is a PIN_KEY or a MAC_KEY, not a {usage[:32]}")
-        wanted = KeyUsage(usage)
-        self._check_own(label)
-        spec = specify(label, wanted, algorithm, mode=SENT_MODES[wanted])
-        if spec.family != "DES" or ALGORITHMS[algorithm][1] > ALGORITHMS[transport.info.algorithm][1]:
-            raise KeyUsageError(f"{algorithm} is not sent under a {transport.info.algorithm} key")
-        versions = self._ring.versions(label)
-        if any(each.info.usage is not wanted for each in versions):
-            raise KeyUsageError(f"key {label} is or was of another usage")
-        if any(each.info.place is KeyPlace.TOKEN for each in self._ring.live(label).values()):
-            raise KeyUsageError(f"key {label} exists, and a {usage} that is sent may not replace it")
-        return spec, _core.generate_host_key(label, wanted, ALGORITHMS[algorithm][1], "DES", mode=spec.mode)
 
     def activate_working_key(self, label: str) -> None:
         """As `activate`."""

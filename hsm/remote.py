@@ -159,11 +159,6 @@ class RemoteHsm:
         """As `DirectHsm.activate_working_key`; on return every process uses the key."""
         await self._store("activate_working_key", (label,))
 
-    async def make_working_keys(self, under: str, keys: Sequence[tuple[str, str, str]]) -> list[tuple[bytes, bytes]]:
-        """As `DirectHsm.make_working_keys`; on return every process uses the keys."""
-        sent = await self._store("make_working_keys", (under, tuple(keys)))
-        return [(wrapped, check) for wrapped, check in sent]
-
     async def key_check_value(self, label: str) -> str:
         """KCV of a key, upper-case hex. Raises KeyNotFound."""
         kcv: str = await self._one("key_check_value", (label,))

@@ -383,8 +383,8 @@ async def _terminal_door(
         mac_key_algorithm="DES" if section.mac_key == "single" else "TDES-2KEY",
     )
     store = PostgresTerminals(pool)
-    payments = TerminalPayments(road, follow_ons, world.journal, store, world.clock, desk_settings)
     security = TerminalSecurity(world.hsm, desk_settings.mac_key_algorithm)
+    payments = TerminalPayments(road, follow_ons, world.journal, store, security, world.clock, desk_settings)
     limits = DoorLimits(
         connections=section.connections,
         connections_per_address=section.connections_per_address,

@@ -226,12 +226,6 @@ class Hsm(Protocol):
     async def activate_working_key(self, label: str) -> None:
         """The pending key becomes current, the current one previous (still verifies MACs)."""
 
-    async def make_working_keys(self, under: str, keys: Sequence[tuple[str, str, str]]) -> list[tuple[bytes, bytes]]:
-        """New DES keys (label, usage, algorithm), current at once: of each (ECB cryptogram under `under`, check bytes).
-
-        For a terminal's sign-on. check bytes: the first 4 of E(key, zeros).
-        """
-
 
 # --- the journal ----------------------------------------------------------------------------------------------------
 

@@ -78,7 +78,7 @@ def add(
 
         keys_cli.ceremony(label, KeyUsage.KEY_TRANSPORT, MASTER_KEY_ALGORITHM, custodians, actor=actor,
                           state_dir=state_dir)  # fmt: skip
-    check_value = _master_key(settings, label)
+    check_value = _prepare_keys(settings, label)
     wanted = Terminal(Merchant(merchant, name, city, category_code=category), terminal, acquirer, label)
     batch = _with_store(settings, lambda store: store.add(wanted))
     if batch is None:
@@ -106,15 +106,19 @@ def remove(merchant: MerchantId, terminal: TerminalId, state_dir: StateDirOption
     typer.echo(f"{merchant} {terminal} is removed; its master key {key} is still in the HSM")
 
 
-def _master_key(settings: "Settings", label: str) -> str:
-    """The check value of the key, which must be able to send working keys."""
+def _prepare_keys(settings: "Settings", label: str) -> str:
+    """The check value of the master key, which must be able to send working keys; the first terminal needs two more."""
     from hsm.errors import HsmError
     from hsm.keys import KeyStore
     from hsm.token import open_token
+    from switch.terminals.security import PIN_ZONE_KEY, STORAGE_KEY
 
     try:
         with open_token(settings.token_dir, settings.hsm.module or None) as token:
-            info = KeyStore(token).find(label)
+            store = KeyStore(token)
+            info = store.find(label)
+            store.ensure(STORAGE_KEY, KeyUsage.KEY_STORAGE)
+            store.ensure(PIN_ZONE_KEY, KeyUsage.PIN_KEY)
     except (HsmError, OSError) as error:
         _end(
             f"{error or type(error).__name__}. Form it with --custodians 2, or with `payswitch keys ceremony {label} "

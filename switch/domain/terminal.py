@@ -1,6 +1,6 @@
 """A payment terminal that connects to the switch, and what it sent, as it names it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from switch.domain.authorization import Merchant
@@ -11,11 +11,20 @@ LARGEST_BATCH = 999_999
 
 
 @dataclass(frozen=True, slots=True)
+class WorkingKeys:
+    """What a terminal got at one sign-on, sealed by the HSM: the key of its PIN blocks, the key of its MACs."""
+
+    pin: bytes = field(repr=False)
+    mac: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Terminal:
     """merchant: whom it collects for. terminal_id: 8 letters or digits, unique within the merchant.
 
     key: HSM label of its master key (a KEY_TRANSPORT key). batch: the one that is open, 1 to 999999.
-    signed_on: whether it has working keys and may send payments.
+    signed_on: whether it may send payments. keys: of its last sign-on; previous_keys: of the one before, which are
+    still good for what is in flight.
     """
 
     merchant: Merchant
@@ -24,16 +33,13 @@ class Terminal:
     key: str
     batch: int = FIRST_BATCH
     signed_on: bool = False
+    keys: WorkingKeys | None = None
+    previous_keys: WorkingKeys | None = None
 
     @property
-    def pin_key(self) -> str:
-        """HSM label of the key that its PIN blocks are under."""
-        return f"terminal/{self.merchant.id}/{self.terminal_id}/tpk"
-
-    @property
-    def mac_key(self) -> str:
-        """HSM label of the key that its messages' MACs are made with."""
-        return f"terminal/{self.merchant.id}/{self.terminal_id}/tak"
+    def name(self) -> str:
+        """Among all terminals."""
+        return f"{self.merchant.id}/{self.terminal_id}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ import asyncpg
 
 from switch.domain.authorization import Merchant
 from switch.domain.states import Operation
-from switch.domain.terminal import BatchTotals, Terminal, TerminalEntry
+from switch.domain.terminal import BatchTotals, Terminal, TerminalEntry, WorkingKeys
 from switch.store.sessions import Connection, Pool, Sessions
 
 _TERMINAL = """
 SELECT merchant_id, terminal_id, acquirer_id, merchant_name, merchant_city, merchant_category_code, key, batch,
-       signed_on
+       signed_on, pin_key, mac_key, previous_pin_key, previous_mac_key
 FROM terminals
 """
 
@@ -24,17 +24,23 @@ _KNOWS_MERCHANT = "SELECT 1 FROM terminals WHERE merchant_id = $1 LIMIT 1"
 _ADD = """
 INSERT INTO terminals (
     merchant_id, terminal_id, acquirer_id, merchant_name, merchant_city, merchant_category_code, key, batch, signed_on,
-    created_time_ms)
+    pin_key, mac_key, previous_pin_key, previous_mac_key, created_time_ms)
 VALUES ($1, $2, $3, $4, $5, $6, $7,
     (SELECT LEAST(COALESCE(max(batch), 0) + 1, 999999) FROM terminal_entries
      WHERE merchant_id = $1 AND terminal_id = $2),
-    false, now_ms())
+    false, '', '', '', '', now_ms())
 ON CONFLICT DO NOTHING RETURNING batch
 """
 
 _REMOVE = "DELETE FROM terminals WHERE merchant_id = $1 AND terminal_id = $2 RETURNING key"
 
-_SIGN = "UPDATE terminals SET signed_on = $3 WHERE merchant_id = $1 AND terminal_id = $2"
+_SIGN_ON = """
+UPDATE terminals SET signed_on = true, previous_pin_key = pin_key, previous_mac_key = mac_key, pin_key = $3,
+    mac_key = $4
+WHERE merchant_id = $1 AND terminal_id = $2
+"""
+
+_SIGN_OFF = "UPDATE terminals SET signed_on = false WHERE merchant_id = $1 AND terminal_id = $2"
 
 _CLOSE_BATCH = """
 UPDATE terminals SET batch = CASE WHEN batch = 999999 THEN 1 ELSE batch + 1 END
@@ -105,8 +111,12 @@ class PostgresTerminals:
         rows = await self._fetch(_REMOVE, merchant_id, terminal_id)
         return str(rows[0]["key"]) if rows else None
 
-    async def sign(self, terminal: Terminal, on: bool) -> None:
-        await self._fetch(_SIGN, terminal.merchant.id, terminal.terminal_id, on)
+    async def sign_on(self, terminal: Terminal, keys: WorkingKeys) -> None:
+        """The keys it had are the previous ones. Durable on return."""
+        await self._fetch(_SIGN_ON, terminal.merchant.id, terminal.terminal_id, keys.pin, keys.mac)
+
+    async def sign_off(self, terminal: Terminal) -> None:
+        await self._fetch(_SIGN_OFF, terminal.merchant.id, terminal.terminal_id)
 
     # --- entries ------------------------------------------------------------------------------------------------------
 
@@ -141,7 +151,14 @@ def _terminal(row: asyncpg.Record) -> Terminal:
     merchant = Merchant(
         row["merchant_id"], row["merchant_name"], row["merchant_city"], category_code=row["merchant_category_code"]
     )
-    return Terminal(merchant, row["terminal_id"], row["acquirer_id"], row["key"], row["batch"], row["signed_on"])
+    return Terminal(
+        merchant, row["terminal_id"], row["acquirer_id"], row["key"], row["batch"], row["signed_on"],
+        _keys(row["pin_key"], row["mac_key"]), _keys(row["previous_pin_key"], row["previous_mac_key"]),
+    )  # fmt: skip
+
+
+def _keys(pin: bytes, mac: bytes) -> WorkingKeys | None:
+    return WorkingKeys(pin, mac) if mac else None
 
 
 def _entry(row: asyncpg.Record) -> TerminalEntry:

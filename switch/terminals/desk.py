@@ -12,7 +12,7 @@ import structlog
 from adapters.unionpay.pos.codec import Message, encode, encode_covered, sealed
 from adapters.unionpay.pos.format import MAC_FIELD, Fields
 from adapters.unionpay.pos.messages import REPLY_MTI, WITHOUT_MAC, PosKind, kind_of, management_of, private_field
-from switch.domain.terminal import Terminal
+from switch.domain.terminal import Terminal, WorkingKeys
 from switch.ops.metrics import TERMINAL_MESSAGES, TERMINAL_REFUSALS
 from switch.ports import Clock, StoreUnavailable
 from switch.terminals import requests
@@ -52,7 +52,7 @@ class Desk:
             raise HangUp("network")
         fields = message.fields
         kind = kind_of(*_named(message.mti, fields))
-        mac_key = ""
+        spoke: tuple[Terminal, WorkingKeys] | None = None
         try:
             terminal = await self._terminal(fields)
             if kind is None:
@@ -61,18 +61,18 @@ class Desk:
                 answer = await self._manage(terminal, kind, fields)
             else:
                 keys = await self._verified(terminal, kind, message)
-                mac_key = "" if keys is None else terminal.mac_key + keys
-                answer = await self._carry_out(terminal, kind, fields, keys or "")
+                spoke = None if keys is None else (terminal, keys)
+                answer = await self._carry_out(terminal, kind, fields, keys)
         except Refused as refusal:
             answer = self._refuse(refusal, fields)
         except StoreUnavailable:
             answer = self._refuse(Refused("96", "store"), fields)
         TERMINAL_MESSAGES.labels(kind or "unsupported", answer.code).inc()
         said = answer_fields(fields, answer, self._settings.institution)
-        if not mac_key:
+        if spoke is None:
             return encode(message.header.reply(), reply_mti, said)
         covered = encode_covered(reply_mti, said)
-        return sealed(message.header.reply(), covered, await self._security.mac(mac_key, covered))
+        return sealed(message.header.reply(), covered, await self._security.mac(*spoke, covered))
 
     async def _terminal(self, fields: Fields) -> Terminal:
         requests.text(fields, 11)
@@ -84,7 +84,7 @@ class Desk:
             raise Refused("97", "unknown_terminal")
         raise Refused("03", "unknown_merchant")
 
-    async def _verified(self, terminal: Terminal, kind: PosKind, message: Message) -> str | None:
+    async def _verified(self, terminal: Terminal, kind: PosKind, message: Message) -> WorkingKeys | None:
         """The working keys that the message was made with; None: a settlement without a MAC."""
         if not terminal.signed_on:
             raise Refused("77", "not_signed_on")
@@ -92,15 +92,16 @@ class Desk:
             return None
         return await self._security.verify(terminal, message)
 
-    async def _carry_out(self, terminal: Terminal, kind: PosKind, fields: Fields, keys: str) -> Answer:
+    async def _carry_out(self, terminal: Terminal, kind: PosKind, fields: Fields, keys: WorkingKeys | None) -> Answer:
         """A refusal from here on is answered with a MAC: the terminal has proved itself."""
         try:
-            if kind in _AUTHORIZATIONS:
-                return await self._payments.authorize(terminal, kind, fields, terminal.pin_key + keys)
-            if kind is PosKind.REVERSAL:
-                return await self._payments.reverse(terminal, fields)
             if kind is PosKind.SETTLEMENT:
                 return await self._payments.settle(terminal, fields)
+            assert keys is not None
+            if kind in _AUTHORIZATIONS:
+                return await self._payments.authorize(terminal, kind, fields, keys)
+            if kind is PosKind.REVERSAL:
+                return await self._payments.reverse(terminal, fields)
             return await self._payments.follow_on(terminal, kind, fields)
         except Refused as refusal:
             return self._refuse(refusal, fields)
@@ -115,12 +116,12 @@ class Desk:
         said: Fields = {37: own_reference(time_ms, int(requests.text(fields, 11)))}
         if kind is PosKind.SIGN_ON:
             self._check_pace(terminal, time_ms)
-            said[62] = await self._security.new_working_keys(terminal)
-            await self._store.sign(terminal, on=True)
+            keys, said[62] = await self._security.new_working_keys(terminal)
+            await self._store.sign_on(terminal, keys)
             # The terminal's batch is the one that is open here, whatever it thought before.
             said[60] = private_field(private[:2], terminal.batch, management_of(private))
         elif kind is PosKind.SIGN_OFF:
-            await self._store.sign(terminal, on=False)
+            await self._store.sign_off(terminal)
         return Answer("00", time_ms, said)
 
     def _check_pace(self, terminal: Terminal, now_ms: int) -> None:

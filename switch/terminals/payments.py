@@ -17,11 +17,11 @@ from adapters.unionpay.pos.messages import (
     totals_field,
     totals_of,
 )
-from switch.domain.authorization import Authorization, AuthorizationRequest, FollowOn
+from switch.domain.authorization import Authorization, AuthorizationRequest, CardCredential, FollowOn
 from switch.domain.identity import computed_id
 from switch.domain.money import Money
 from switch.domain.states import Operation, State
-from switch.domain.terminal import Terminal, TerminalEntry
+from switch.domain.terminal import Terminal, TerminalEntry, WorkingKeys
 from switch.payments.errors import Unavailable
 from switch.payments.follow_on import FollowOnRequest, FollowOns
 from switch.payments.road import Road
@@ -29,6 +29,7 @@ from switch.ports import Clock, Journal
 from switch.terminals import answers, requests
 from switch.terminals.answers import Answer
 from switch.terminals.refusals import Refused, refusal_of
+from switch.terminals.security import TerminalSecurity
 from switch.terminals.settings import DeskSettings
 from switch.terminals.store import TerminalStore
 
@@ -48,24 +49,28 @@ _UNDO_PAUSE_S = 0.5
 
 class TerminalPayments:
     def __init__(
-        self, road: Road, follow_ons: FollowOns, journal: Journal, store: TerminalStore, clock: Clock,
-        settings: DeskSettings,
+        self, road: Road, follow_ons: FollowOns, journal: Journal, store: TerminalStore, security: TerminalSecurity,
+        clock: Clock, settings: DeskSettings,
     ) -> None:  # fmt: skip
         self._road = road
         self._follow_ons = follow_ons
         self._journal = journal
         self._store = store
+        self._security = security
         self._clock = clock
         self._settings = settings
         self._undoing: set[asyncio.Task[None]] = set()
 
     # --- sale and pre-authorization -----------------------------------------------------------------------------------
 
-    async def authorize(self, terminal: Terminal, kind: PosKind, fields: Fields, pin_key: str) -> Answer:
-        """pin_key: HSM label of the key that its PIN block is under. Raises Refused."""
+    async def authorize(self, terminal: Terminal, kind: PosKind, fields: Fields, keys: WorkingKeys) -> Answer:
+        """keys: those that the message was made with. Raises Refused."""
         name = _in_open_batch(terminal, requests.reference(fields))
         now_ms = self._clock.time_ms()
-        request = requests.authorization_request(terminal, kind, fields, _key(terminal, name), now_ms, pin_key)
+        request = requests.authorization_request(terminal, kind, fields, _key(terminal, name), now_ms)
+        if request.pin is not None and isinstance(request.credential, CardCredential):
+            pan = request.credential.pan.reveal()
+            request.pin = await self._security.zone_pin(terminal, keys, request.pin.block, pan)
         entry = await self._kept(terminal, name, request.operation, now_ms)
         request = replace(request, transmission_time_ms=entry.transmission_time_ms)
         record = await self._entered(terminal, entry, request)

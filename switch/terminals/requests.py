@@ -32,7 +32,6 @@ _ENTRIES = {
 }
 _ALPHABETIC = {numeric: alphabetic for alphabetic, (numeric, _) in CURRENCIES.items()}
 _TRACK2 = re.compile(r"([0-9]{12,19})=([0-9]{2}(?:0[1-9]|1[0-2]))[0-9]{3,}")
-_PIN_FORMAT = 0  # DE53 says 2: a block that holds the PAN
 _WITH_PIN = "1"
 _TERMINAL_ID = re.compile(r"[0-9A-Za-z]{8}")
 _MERCHANT_ID = re.compile(r"[0-9A-Za-z]{1,15} *")
@@ -76,9 +75,9 @@ def money(fields: Fields) -> Money:
 
 
 def authorization_request(
-    terminal: Terminal, kind: PosKind, fields: Fields, key: str, time_ms: int, pin_key: str
+    terminal: Terminal, kind: PosKind, fields: Fields, key: str, time_ms: int
 ) -> AuthorizationRequest:
-    """A sale or pre-authorization. pin_key: HSM label of the key that DE52 is under. Raises Refused."""
+    """A sale or pre-authorization; its PIN block is still under the terminal's key. Raises Refused."""
     amount = money(fields)
     entry_mode = text(fields, 22)
     entry = _ENTRIES.get(entry_mode[:2])
@@ -91,7 +90,7 @@ def authorization_request(
     block = fields.get(52)
     if (block is not None) is not (entry_mode[2] == _WITH_PIN):
         raise Refused("30", "pin_and_entry_mode")
-    pin = PinBlock(block, _PIN_FORMAT, pin_key) if isinstance(block, bytes) else None
+    pin = PinBlock(block) if isinstance(block, bytes) else None
     return AuthorizationRequest(
         terminal.acquirer_id, terminal.merchant, terminal.terminal_id, key, time_ms, OPERATIONS[kind], amount, entry,
         credential, pin,

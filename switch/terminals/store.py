@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from switch.domain.terminal import BatchTotals, Terminal, TerminalEntry
+from switch.domain.terminal import BatchTotals, Terminal, TerminalEntry, WorkingKeys
 
 
 class TerminalStore(Protocol):
@@ -13,8 +13,10 @@ class TerminalStore(Protocol):
     async def knows_merchant(self, merchant_id: str) -> bool:
         """Whether any terminal is of that merchant."""
 
-    async def sign(self, terminal: Terminal, on: bool) -> None:
-        """Signed on, or off."""
+    async def sign_on(self, terminal: Terminal, keys: WorkingKeys) -> None:
+        """The keys it had are the previous ones. Durable on return."""
+
+    async def sign_off(self, terminal: Terminal) -> None: ...
 
     async def keep(self, entry: TerminalEntry) -> TerminalEntry:
         """What is stored under that name: this one if there was none. Durable on return."""

@@ -1,6 +1,6 @@
-"""Working keys that are made for a terminal and sent under its own key: what it makes of them, what is refused."""
+"""Working keys of terminals: what a terminal makes of them, what serves with them, what is refused."""
 
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,13 +9,14 @@ from cryptography.hazmat.primitives.ciphers import Cipher, modes
 
 from hsm import algorithms
 from hsm.direct import DirectHsm
-from hsm.errors import InvalidCommand, KeyNotFound, KeyUsageError, PinFormatError
-from hsm.keys import KeyState, KeyUsage
+from hsm.errors import InvalidCommand, KeyNotFound, KeyUsageError, MacMismatch, PinFormatError, TooManyFailures
+from hsm.keys import KeyUsage
 from hsm.token import create_token
 from hsm.usages import Exportability
 
-TMK = "terminal/m/t/tmk"
-TPK, TAK = ("terminal/m/t/tpk", "PIN_KEY", "TDES-2KEY"), ("terminal/m/t/tak", "MAC_KEY", "DES")
+TMK, STORAGE, ZONE, OWNER = "terminal/m/t/tmk", "terminals/storage", "terminals/pin", "m/t"
+PIN, MAC = ("PIN_KEY", "TDES-2KEY"), ("MAC_KEY", "DES")
+PAN = "6225880000000011"
 
 
 def ecb(key: bytes, data: bytes, encrypt: bool = False) -> bytes:
@@ -24,20 +25,35 @@ def ecb(key: bytes, data: bytes, encrypt: bool = False) -> bytes:
     return work.update(data) + work.finalize()
 
 
-@pytest.fixture
+def halves(value: bytes) -> list[bytes]:
+    mask = bytes(range(len(value)))
+    return [mask, bytes(a ^ b for a, b in zip(value, mask, strict=True))]
+
+
+@pytest.fixture(scope="module")
 def sign_on(key_reset: Any) -> dict[str, bytes]:
     return {name[:-4]: bytes.fromhex(value) for name, value in key_reset["pos_sign_on"].items()}
 
 
-@pytest.fixture
-async def switch(tmp_path: Path, sign_on: dict[str, bytes]) -> Any:
+@pytest.fixture(scope="module")
+def switch(tmp_path_factory: pytest.TempPathFactory, sign_on: dict[str, bytes]) -> Iterator[DirectHsm]:
     """An HSM with the published terminal master key."""
-    hsm = DirectHsm.open(create_token(tmp_path / "token"))
-    mask = bytes(range(16))
-    parts = [mask, bytes(a ^ b for a, b in zip(sign_on["tmk"], mask, strict=True))]
-    hsm.store.import_components(TMK, KeyUsage.KEY_TRANSPORT, parts)
+    hsm = DirectHsm.open(create_token(tmp_path_factory.mktemp("terminal-keys") / "token"))
+    hsm.store.import_components(TMK, KeyUsage.KEY_TRANSPORT, halves(sign_on["tmk"]))
+    hsm.store.generate(STORAGE, KeyUsage.KEY_STORAGE)
+    hsm.store.generate(ZONE, KeyUsage.PIN_KEY)
+    hsm.store.generate("receiving", KeyUsage.KEY_TRANSPORT, "TDES-2KEY", mode="D")
+    hsm.store.import_components(
+        "host/tmk", KeyUsage.KEY_TRANSPORT, halves(sign_on["tmk"]), exportability=Exportability.TRUSTED
+    )
     yield hsm
     hsm.close()
+
+
+async def made(switch: DirectHsm, *kinds: tuple[str, str], owner: str = OWNER) -> list[tuple[bytes, bytes, bytes]]:
+    results = await switch.run("make_terminal_keys", [(TMK, STORAGE, owner, *kind) for kind in kinds])
+    assert not any(isinstance(each, Exception) for each in results), results
+    return results
 
 
 async def test_the_published_sign_on_reads_as_we_write_it(switch: DirectHsm, sign_on: dict[str, bytes]) -> None:
@@ -51,89 +67,115 @@ async def test_the_published_sign_on_reads_as_we_write_it(switch: DirectHsm, sig
     assert kcv == de62[16:19].hex().upper()
 
 
-async def test_what_the_terminal_deciphers_works(switch: DirectHsm, sign_on: dict[str, bytes]) -> None:
-    (tpk_sent, tpk_check), (tak_sent, tak_check) = await switch.make_working_keys(TMK, [TPK, TAK])
-    tpk, tak = ecb(sign_on["tmk"], tpk_sent), ecb(sign_on["tmk"], tak_sent)
-    assert (len(tpk), len(tak)) == (16, 8)
-    assert tpk_check == ecb(tpk, bytes(8), encrypt=True)[:4]
-    assert tak_check == ecb(tak, bytes(8), encrypt=True)[:4]
-    assert switch.key_check_value(TPK[0]) == tpk_check[:3].hex().upper()
-    # The ECB MAC, by hand, over one block.
-    block = b"\x12\x34\x56\x78\x90\xab\xcd\xef"
+@pytest.mark.parametrize("under", [TMK, "host/tmk"])
+async def test_what_the_terminal_deciphers_works(switch: DirectHsm, sign_on: dict[str, bytes], under: str) -> None:
+    items = [(under, STORAGE, OWNER, *kind) for kind in (PIN, MAC, ("MAC_KEY", "TDES-2KEY"))]
+    for (sent, check, sealed), length in zip(await switch.run("make_terminal_keys", items), (16, 8, 16), strict=True):
+        clear = ecb(sign_on["tmk"], sent)
+        assert (len(clear), check) == (length, ecb(clear, bytes(8), encrypt=True)[:4])
+        assert clear not in sealed
+        assert all(byte.bit_count() % 2 for byte in clear)  # odd parity
+
+
+async def test_a_mac_by_hand(switch: DirectHsm, sign_on: dict[str, bytes]) -> None:
+    [(sent, _, sealed)] = await made(switch, MAC)
+    tak, block = ecb(sign_on["tmk"], sent), b"\x12\x34\x56\x78\x90\xab\xcd\xef"
     first, second = block.hex().upper().encode()[:8], block.hex().upper().encode()[8:]
     inner = bytes(a ^ b for a, b in zip(ecb(tak, first, encrypt=True), second, strict=True))
     expected = ecb(tak, inner, encrypt=True).hex().upper()[:8].encode()
-    assert await switch.macs([(TAK[0], algorithms.CUP_ECB, block)]) == [expected]
-    # A PIN under the terminal's key: PIN 123456 of 6225880000000011, ISO 9564 format 0.
-    switch.store.generate("zone", KeyUsage.PIN_KEY, "TDES-2KEY")
-    pin_block = bytes(
-        a ^ b for a, b in zip(bytes.fromhex("06123456FFFFFFFF"), bytes.fromhex("0000588000000001"), strict=True)
-    )
-    enciphered = ecb(tpk, pin_block, encrypt=True)
-    [translated] = await switch.translate_pins([(TPK[0], 0, "zone", 0, enciphered, "6225880000000011")])
-    assert isinstance(translated, bytes)
+    item = (STORAGE, OWNER, sealed, algorithms.CUP_ECB, block)
+    assert await switch.run("terminal_macs", [item]) == [expected]
+    right, wrong = await switch.run("verify_terminal_macs", [(*item, expected), (*item, b"00000000")])
+    assert right is None
+    assert type(wrong) is MacMismatch
 
 
-async def test_keys_are_fresh_and_those_before_serve_what_is_in_flight(switch: DirectHsm) -> None:
-    first = await switch.make_working_keys(TMK, [TPK, TAK])
-    [mac] = await switch.macs([(TAK[0], algorithms.CUP_ECB, b"in flight")])
-    second = await switch.make_working_keys(TMK, [TPK, TAK])
-    assert not {sent for sent, _ in first} & {sent for sent, _ in second}
-    assert isinstance(mac, bytes)
-    assert await switch.verify_macs([(TAK[0], algorithms.CUP_ECB, b"in flight", mac)]) == [None]
-    await switch.make_working_keys(TMK, [TPK, TAK])
-    [refusal] = await switch.verify_macs([(TAK[0], algorithms.CUP_ECB, b"in flight", mac)])
-    assert refusal is not None
-    states = [each.state for each in switch.store.inventory() if each.label == TPK[0]]
-    assert sorted(states) == sorted([KeyState.CURRENT, KeyState.PREVIOUS, KeyState.RETIRED])
+async def test_a_pin_of_the_terminal(switch: DirectHsm, sign_on: dict[str, bytes]) -> None:
+    """PIN 123456, ISO 9564 format 0; the zone's block is the one that a known key's block becomes."""
+    [(sent, _, sealed)] = await made(switch, PIN)
+    clear = (0x06123456FFFFFFFF ^ 0x0000588000000001).to_bytes(8)
+    known = bytes(range(16, 32))
+    if "known" not in switch.store:
+        switch.store.import_components("known", KeyUsage.PIN_KEY, halves(known))
+    expected = await switch.translate_pins([("known", 0, ZONE, 0, ecb(known, clear, encrypt=True), PAN)])
+    block = ecb(ecb(sign_on["tmk"], sent), clear, encrypt=True)
+    item = (STORAGE, OWNER, sealed, 0, ZONE, 0, block, PAN)
+    assert await switch.run("translate_terminal_pins", [item]) == expected
+    for other in ((*item[:6], bytes(8), PAN), (*item[:7], "6225880000000099")):
+        [refused] = await switch.run("translate_terminal_pins", [other])
+        assert type(refused) is PinFormatError
 
 
-async def test_a_terminals_pin_key_deciphers_only(switch: DirectHsm) -> None:
-    await switch.make_working_keys(TMK, [TPK, TAK])
-    switch.store.generate("zone", KeyUsage.PIN_KEY, "TDES-2KEY")
-    [refused] = await switch.translate_pins([("zone", 0, TPK[0], 0, bytes(8), "6225880000000011")])
-    assert isinstance(refused, KeyUsageError | PinFormatError)
-    assert "mode of use" in str(refused)
+async def test_each_is_fresh_and_an_older_one_serves_as_long_as_it_is_kept(switch: DirectHsm) -> None:
+    first, second = await made(switch, MAC, MAC)
+    assert first[0] != second[0]
+    macs = [
+        (await switch.run("terminal_macs", [(STORAGE, OWNER, each[2], algorithms.CUP_ECB, b"data")]))[0]
+        for each in (first, second, first)
+    ]
+    assert macs[0] == macs[2] != macs[1]
+
+
+async def test_a_sealed_key_is_bound_to_its_owner_and_its_usage(switch: DirectHsm) -> None:
+    (_, _, pin_key), (_, _, mac_key) = await made(switch, PIN, MAC)
+    broken = mac_key[:-1] + bytes([mac_key[-1] ^ 1])
+    for owner, sealed in (("m/other", mac_key), (OWNER, pin_key), (OWNER, broken), (OWNER, b""), (OWNER, bytes(36))):
+        item = (STORAGE, owner, sealed, algorithms.CUP_ECB, b"data")
+        [no_mac], [unverified] = (
+            await switch.run("terminal_macs", [item]),
+            await switch.run("verify_terminal_macs", [(*item, b"00000000")]),
+        )
+        assert (type(no_mac), type(unverified)) == (MacMismatch, MacMismatch)
+    [refused] = await switch.run("translate_terminal_pins", [(STORAGE, OWNER, mac_key, 0, ZONE, 0, bytes(8), PAN)])
+    assert type(refused) is MacMismatch
+
+
+async def test_nothing_is_stored_for_them(switch: DirectHsm) -> None:
+    before = switch.store.inventory()
+    await made(switch, *(50 * [PIN, MAC]))
+    assert switch.store.inventory() == before
+
+
+async def test_guessing_at_a_terminals_mac_runs_dry(switch: DirectHsm) -> None:
+    """The budget is the terminal's own: another one's messages are still verified."""
+    [(_, _, sealed)] = await made(switch, MAC, owner="m/guessed")
+    item = (STORAGE, "m/guessed", sealed, algorithms.CUP_ECB, b"data", b"00000000")
+    results = await switch.run("verify_terminal_macs", 1100 * [item])
+    assert type(results[-1]) is TooManyFailures
+    [(_, _, sealed)] = await made(switch, MAC)
+    [mac] = await switch.run("terminal_macs", [(STORAGE, OWNER, sealed, algorithms.CUP_ECB, b"data")])
+    assert await switch.run("verify_terminal_macs", [(STORAGE, OWNER, sealed, algorithms.CUP_ECB, b"data", mac)]) == [
+        None
+    ]
 
 
 @pytest.mark.parametrize(
-    ("under", "keys", "error"),
+    ("item", "error"),
     [
-        (TMK, [("terminal/x", "KEY_TRANSPORT", "TDES-2KEY")], KeyUsageError),
-        (TMK, [("terminal/x", "SEALING", "AES-256")], KeyUsageError),
-        (TMK, [("terminal/x", "PVV_KEY", "TDES-2KEY")], KeyUsageError),
-        (TMK, [("terminal/x", "nonsense", "DES")], KeyUsageError),
-        (TMK, [("terminal/x", "PIN_KEY", "DES")], InvalidCommand),
-        (TMK, [("terminal/x", "PIN_KEY", "AES-128")], KeyUsageError),
-        (TMK, [("terminal/x", "MAC_KEY", "SM4")], KeyUsageError),
-        (TMK, [("terminal/x", "MAC_KEY", "TDES-3KEY")], KeyUsageError),
-        (TMK, [("terminal/x", "MAC_KEY", "no such")], InvalidCommand),
-        (TMK, [("hsm/storage", "MAC_KEY", "DES")], InvalidCommand),
-        (TMK, [TAK, TAK], InvalidCommand),
-        (TMK, [], InvalidCommand),
-        ("nobody", [TAK], KeyNotFound),
-        ("zone", [TAK], KeyUsageError),
-        ("only-deciphers", [TAK], KeyUsageError),
-        (TMK, [("zone", "PIN_KEY", "TDES-2KEY")], KeyUsageError),
-        (TMK, [("zone", "MAC_KEY", "TDES-2KEY")], KeyUsageError),
+        ((TMK, STORAGE, OWNER, "KEY_TRANSPORT", "TDES-2KEY"), KeyUsageError),
+        ((TMK, STORAGE, OWNER, "SEALING", "AES-256"), KeyUsageError),
+        ((TMK, STORAGE, OWNER, "PVV_KEY", "TDES-2KEY"), KeyUsageError),
+        ((TMK, STORAGE, OWNER, "nonsense", "DES"), KeyUsageError),
+        ((TMK, STORAGE, OWNER, "PIN_KEY", "DES"), KeyUsageError),
+        ((TMK, STORAGE, OWNER, "PIN_KEY", "AES-128"), KeyUsageError),
+        ((TMK, STORAGE, OWNER, "MAC_KEY", "TDES-3KEY"), KeyUsageError),
+        ((TMK, STORAGE, OWNER, "MAC_KEY", "no such"), KeyUsageError),
+        ((TMK, STORAGE, "", *MAC), InvalidCommand),
+        ((TMK, STORAGE, "a\nb", *MAC), InvalidCommand),
+        ((TMK, STORAGE, "x" * 129, *MAC), InvalidCommand),
+        (("nobody", STORAGE, OWNER, *MAC), KeyNotFound),
+        ((ZONE, STORAGE, OWNER, *MAC), KeyUsageError),
+        (("receiving", STORAGE, OWNER, *MAC), KeyUsageError),
+        ((STORAGE, STORAGE, OWNER, *MAC), KeyUsageError),
+        ((TMK, "nobody", OWNER, *MAC), KeyNotFound),
+        ((TMK, "hsm/storage", OWNER, *MAC), KeyUsageError),
+        ((TMK, TMK, OWNER, *MAC), KeyUsageError),
+        ((TMK, "host/tmk", OWNER, *MAC), KeyUsageError),
     ],
 )
-async def test_what_does_not_leave(
-    switch: DirectHsm, under: str, keys: list[tuple[str, str, str]], error: type[Exception]
-) -> None:
-    switch.store.generate("zone", KeyUsage.PIN_KEY, "TDES-2KEY")
-    switch.store.generate("only-deciphers", KeyUsage.KEY_TRANSPORT, "TDES-2KEY", mode="D")
-    before = switch.store.inventory()
-    with pytest.raises(error):
-        await switch.make_working_keys(under, keys)
-    assert switch.store.inventory() == before
-    last = switch.store.audit_lines()[-1]
-    assert (last.event.action, last.phase) == ("make working keys", "failed")
-
-
-async def test_a_transport_key_on_the_host_serves_as_well(switch: DirectHsm, sign_on: dict[str, bytes]) -> None:
-    mask = bytes(range(16))
-    parts = [mask, bytes(a ^ b for a, b in zip(sign_on["tmk"], mask, strict=True))]
-    switch.store.import_components("host/tmk", KeyUsage.KEY_TRANSPORT, parts, exportability=Exportability.TRUSTED)
-    [(sent, check)] = await switch.make_working_keys("host/tmk", [TPK])
-    assert ecb(ecb(sign_on["tmk"], sent), bytes(8), encrypt=True)[:4] == check
+async def test_what_is_not_made(switch: DirectHsm, item: tuple[str, ...], error: type[Exception]) -> None:
+    good = (TMK, STORAGE, OWNER, *MAC)
+    before, refused, after = await switch.run("make_terminal_keys", [good, item, good])
+    assert type(refused) is error
+    assert not isinstance(before, Exception)
+    assert not isinstance(after, Exception)

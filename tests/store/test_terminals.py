@@ -11,7 +11,7 @@ import pytest
 from switch.domain.authorization import Authorization, Merchant
 from switch.domain.identity import computed_id
 from switch.domain.states import Operation, State
-from switch.domain.terminal import BatchTotals, Terminal, TerminalEntry
+from switch.domain.terminal import BatchTotals, Terminal, TerminalEntry, WorkingKeys
 from switch.store.journal import PostgresJournal
 from switch.store.terminals import PostgresTerminals
 
@@ -56,11 +56,16 @@ async def test_a_terminal_that_comes_back_uses_no_name_again(store: PostgresTerm
 
 async def test_signing_on_and_off(store: PostgresTerminals) -> None:
     await store.add(terminal())
-    for on in (True, False):
-        await store.sign(terminal(), on)
+    first, second = WorkingKeys(b"pin 1", b"mac 1"), WorkingKeys(b"pin 2", b"mac 2")
+    for keys, previous in ((first, None), (second, first)):
+        await store.sign_on(terminal(), keys)
         found = await store.find("m1", "T0000001")
         assert found is not None
-        assert found.signed_on is on
+        assert (found.signed_on, found.keys, found.previous_keys) == (True, keys, previous)
+    await store.sign_off(terminal())
+    found = await store.find("m1", "T0000001")
+    assert found is not None
+    assert (found.signed_on, found.keys) == (False, second)
 
 
 async def test_the_first_arrival_is_kept(store: PostgresTerminals) -> None:

@@ -15,7 +15,7 @@ from hsm.keys import KeyUsage
 from hsm.token import create_token
 from switch.domain.authorization import Merchant
 from switch.domain.states import Operation, State
-from switch.domain.terminal import BatchTotals, Terminal, TerminalEntry
+from switch.domain.terminal import BatchTotals, Terminal, TerminalEntry, WorkingKeys
 from switch.ops.metrics import TERMINAL_REFUSALS
 from switch.payments.follow_on import FollowOns
 from switch.payments.road import Road
@@ -24,7 +24,7 @@ from switch.ports import StoreUnavailable
 from switch.terminals.desk import Desk
 from switch.terminals.door import TerminalDoor
 from switch.terminals.payments import TerminalPayments
-from switch.terminals.security import TerminalSecurity
+from switch.terminals.security import PIN_ZONE_KEY, STORAGE_KEY, TerminalSecurity
 from switch.terminals.settings import DeskSettings, DoorLimits
 
 __all__ = ["town"]
@@ -58,9 +58,14 @@ class MemoryTerminals:
     async def knows_merchant(self, merchant_id: str) -> bool:
         return any(merchant == merchant_id for merchant, _ in self.terminals)
 
-    async def sign(self, terminal: Terminal, on: bool) -> None:
+    async def sign_on(self, terminal: Terminal, keys: WorkingKeys) -> None:
         await self._work()
-        self.put(_changed(terminal, signed_on=on))
+        previous = self.terminals[terminal.merchant.id, terminal.terminal_id].keys
+        self.put(_changed(terminal, signed_on=True, keys=keys, previous_keys=previous))
+
+    async def sign_off(self, terminal: Terminal) -> None:
+        await self._work()
+        self.put(_changed(terminal, signed_on=False))
 
     async def keep(self, entry: TerminalEntry) -> TerminalEntry:
         await self._work()
@@ -100,7 +105,8 @@ def hsm(token_directory: Path) -> Iterator[DirectHsm]:
     store = hsm.store
     for label, usage in (("journal/hash", KeyUsage.HASHING), ("journal/seal", KeyUsage.SEALING)):
         store.ensure(label, usage)
-    for label in ("first/pik", "second/pik"):
+    store.ensure(STORAGE_KEY, KeyUsage.KEY_STORAGE)
+    for label in ("first/pik", "second/pik", PIN_ZONE_KEY):
         store.ensure(label, KeyUsage.PIN_KEY)
     if "tmk" not in store:
         mask = bytes(range(16))
@@ -126,8 +132,8 @@ async def shop(town: Any, hsm: DirectHsm) -> AsyncIterator[Any]:
     async def opened(limits: DoorLimits | None = None, **settings: Any) -> int:
         desk_settings = DeskSettings(**({"budget_s": 20.0, "sign_ons": 100} | settings))
         follow_ons = FollowOns(town.world, road_settings)
-        payments = TerminalPayments(road, follow_ons, town.journal, store, WallClock(), desk_settings)
         security = TerminalSecurity(hsm, desk_settings.mac_key_algorithm)
+        payments = TerminalPayments(road, follow_ons, town.journal, store, security, WallClock(), desk_settings)
         doors.append(TerminalDoor(Desk(payments, security, store, WallClock(), desk_settings), limits or DoorLimits()))
         made.append(payments)
         return await doors[-1].start("127.0.0.1", 0)

@@ -256,7 +256,7 @@ def test_any_bytes_behind_a_good_header(junk: bytes) -> None:
         return
     terminal = Terminal(Merchant("m"), "T0000001", "acme", "tmk")
     try:
-        requests.authorization_request(terminal, PosKind.SALE, fields, "key", 1, "pin")
+        requests.authorization_request(terminal, PosKind.SALE, fields, "key", 1)
     except Refused:
         return
 
@@ -283,7 +283,7 @@ def test_any_card_fields(fields: dict[int, Any]) -> None:
 
     terminal = Terminal(Merchant("m"), "T0000001", "acme", "tmk")
     try:
-        request = requests.authorization_request(terminal, PosKind.SALE, fields, "key", 1, "pin")
+        request = requests.authorization_request(terminal, PosKind.SALE, fields, "key", 1)
     except Refused:
         return
     assert request.money.amount_minor == 1200

@@ -19,9 +19,10 @@ def code(message: Any) -> str:
 async def test_a_terminal_signs_on_and_is_told_its_batch(shop: Any, hsm: DirectHsm) -> None:
     terminal = await shop.signed_on()
     assert terminal.batch == 1
-    label = f"terminal/{MERCHANT}/{TERMINAL}"
-    assert {f"{label}/tpk", f"{label}/tak"} <= {each.label for each in hsm.store.inventory()}
-    assert shop.store.terminals[MERCHANT, TERMINAL].signed_on
+    stored = shop.store.terminals[MERCHANT, TERMINAL]
+    assert (stored.signed_on, stored.previous_keys) == (True, None)
+    assert (len(stored.keys.pin), len(stored.keys.mac)) == (28 + 16, 28 + 8)
+    assert not [each.label for each in hsm.store.inventory() if TERMINAL in each.label]
 
 
 @pytest.mark.parametrize("algorithm", ["DES", "TDES-2KEY"])
@@ -32,8 +33,7 @@ async def test_the_length_of_the_mac_key_is_a_setting(shop: Any, hsm: DirectHsm,
     terminal.mac_key_length = 8 if algorithm == "DES" else 16
     assert code(await terminal.sign_on()) == "00"
     assert code(await terminal.sale(CARD, 1200)) == "00"
-    [info] = [each for each in hsm.store.inventory() if each.name == f"terminal/{MERCHANT}/{name}/tak"]
-    assert info.algorithm == algorithm
+    assert len(shop.store.terminals[MERCHANT, name].keys.mac) == 28 + terminal.mac_key_length
 
 
 async def test_echo_and_signing_off(shop: Any, refusals: Any) -> None:

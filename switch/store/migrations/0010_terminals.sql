@@ -1,5 +1,6 @@
 -- Payment terminals that connect to the switch (switch.domain.terminal.Terminal). key: HSM label of the terminal's
--- master key. batch: the one that is open. signed_on: whether it has working keys.
+-- master key. batch: the one that is open. signed_on: whether it may send payments. The working keys of its last two
+-- sign-ons are sealed by the HSM; empty: there are none.
 CREATE TABLE terminals (
     merchant_id            text    NOT NULL,
     terminal_id            text    NOT NULL,
@@ -10,6 +11,10 @@ CREATE TABLE terminals (
     key                    text    NOT NULL,
     batch                  integer NOT NULL CHECK (batch BETWEEN 1 AND 999999),
     signed_on              boolean NOT NULL,
+    pin_key                bytea   NOT NULL,
+    mac_key                bytea   NOT NULL,
+    previous_pin_key       bytea   NOT NULL,
+    previous_mac_key       bytea   NOT NULL,
     created_time_ms        bigint  NOT NULL,
     PRIMARY KEY (merchant_id, terminal_id)
 ) WITH (fillfactor = 70);
