@@ -240,7 +240,7 @@ class Terminals(Section):
     )
     connections: int = Field(default=1000, ge=1, le=100_000, description="connections of terminals, at most")
     connections_per_address: int = Field(default=64, ge=1, le=100_000, description="of one IP address, at most")
-    in_flight: int = Field(default=4, ge=1, le=256, description="messages of one connection under way, at most")
+    in_flight: int = Field(default=16, ge=1, le=256, description="messages of one connection under way, at most")
     idle_ms: int = Field(default=120_000, ge=100, description="longest silence of a connection")
     message_ms: int = Field(
         default=5000, ge=100, le=60_000, description="from a message's first byte to its last, at most"

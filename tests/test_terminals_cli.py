@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from adapters.unionpay.pos.simulator import des
 from hsm.keys import KeyStore, KeyUsage
 from hsm.token import create_token, open_token
-from switch import cli
+from switch import cli, hidden_input
 from switch.store.embedded import EmbeddedPostgres
 
 Command = Callable[..., Result]
@@ -26,7 +27,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, postgres_server: Em
         store.generate(f"terminal/{SHOP[0]}/{SHOP[1]}/tmk", KeyUsage.KEY_TRANSPORT, "TDES-2KEY")
         store.generate("zone", KeyUsage.PIN_KEY, "TDES-2KEY")
         store.generate("receiving", KeyUsage.KEY_TRANSPORT, "TDES-2KEY", mode="D")
-    return lambda *arguments: CliRunner().invoke(cli.app, ["terminals", *arguments])
+    return lambda *arguments, **options: CliRunner().invoke(cli.app, ["terminals", *arguments], **options)
 
 
 def test_a_terminal_through_its_life(command: Command) -> None:
@@ -77,3 +78,20 @@ def test_a_master_key_from_components_needs_a_terminal_to_type_at(command: Comma
     refused = command(*ADD, "--key", "fresh", "--custodians", "2")
     assert refused.exit_code == 1
     assert "no key" in refused.stderr or "terminal" in refused.stderr
+
+
+def test_a_master_key_is_formed(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the custodians typed is the published key: its check value is shown, and the key is in the HSM."""
+    published = bytes.fromhex("CA5D92598DCA48CE8A4C76361A9269E9")
+    mask = bytes(range(1, 17))
+    components = iter([bytearray(mask), bytearray(a ^ b for a, b in zip(published, mask, strict=True))])
+    monkeypatch.setattr(hidden_input, "read_component", lambda prompt, show: next(components))
+    answers = "Ann\ny\nBob\ny\ny\ny\n"
+    formed = command(*ADD, "--key", "formed/tmk", "--custodians", "2", "--as", "Ann Example", input=answers)
+    assert formed.exit_code == 0, formed.stderr
+    with open_token(tmp_path / "tokens") as opened:
+        info = KeyStore(opened).find("formed/tmk")
+    assert (info.usage, info.algorithm) == (KeyUsage.KEY_TRANSPORT, "TDES-2KEY")
+    assert f"master key formed/tmk, KCV {info.kcv}" in formed.stdout
+    assert info.kcv == des(published, bytes(8))[:3].hex().upper()
+    assert command("remove", *SHOP).exit_code == 0

@@ -59,7 +59,10 @@ class TerminalSecurity:
 
     async def mac(self, terminal: Terminal, keys: WorkingKeys, covered: bytes) -> bytes:
         """DE64. Raises HangUp: a terminal that gets no answer reverses, one that gets an unproved answer may not."""
-        mac = await self._one("terminal_macs", (STORAGE_KEY, terminal.name, keys.mac, MAC_ALGORITHM, covered))
+        try:
+            mac = await self._one("terminal_macs", (STORAGE_KEY, terminal.name, keys.mac, MAC_ALGORITHM, covered))
+        except Refused as refusal:
+            raise HangUp(refusal.cause) from None
         if not isinstance(mac, bytes):
             raise HangUp("hsm")
         return mac

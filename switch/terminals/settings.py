@@ -13,7 +13,7 @@ class DoorLimits:
 
     connections: int = 1000
     connections_per_address: int = 64
-    in_flight: int = 4
+    in_flight: int = 16
     idle_s: float = 120.0
     message_s: float = 5.0
     message_bytes: int = 2048

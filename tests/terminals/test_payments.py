@@ -7,6 +7,8 @@ from counter import CARD, MERCHANT, TERMINAL
 
 from adapters.unionpay.pos.messages import Totals
 from adapters.unionpay.pos.simulator import CHIP, CONTACTLESS, KEYED, STRIPE, Sent, SimulatedTerminal
+from hsm.direct import DirectHsm
+from hsm.errors import HsmUnavailable
 from switch.domain.states import EntryMode, Operation, State
 from switch.ports import Approved, Declined
 
@@ -68,6 +70,54 @@ async def terminal_pin_block_under(hsm: Any, label: str, pin: str) -> bytes:
     [block] = await hsm.translate_pins([("known", 0, label, 0, pin_block(value, pin, CARD.pan), CARD.pan)])
     assert isinstance(block, bytes)
     return block
+
+
+async def test_a_pin_block_that_is_none(shop: Any, refusals: Any) -> None:
+    terminal = await shop.signed_on()
+    fields = terminal.payment(CARD, 1200, CHIP, "123456") | {52: bytes(8)}
+    assert code(await terminal.exchange("0200", fields)) == "99"
+    assert refusals("pin_block") == 1
+    assert (shop.first.sent, shop.store.entries) == ([], {})
+
+
+async def test_an_hsm_that_is_away(shop: Any, refusals: Any, hsm: DirectHsm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be verified, nothing is done; once it is back the same message goes through."""
+    terminal = await shop.signed_on()
+    message = terminal.build("0200", terminal.payment(CARD, 1200))
+
+    async def away(command: str, items: Any) -> Any:
+        raise HsmUnavailable("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(hsm, "run", away)
+        assert code(await terminal.send(message)) == "96"
+    assert refusals("hsm") == 1
+    assert shop.first.sent == []
+    assert code(await terminal.send(message)) == "00"
+
+
+async def test_an_answer_that_cannot_be_proved_is_none(shop: Any, refusals: Any, hsm: DirectHsm) -> None:
+    """The HSM goes away after the payment: the connection closes, and the terminal reverses."""
+    terminal = await shop.signed_on()
+    sale = terminal.build("0200", terminal.payment(CARD, 1200))
+    run, broken = hsm.run, True
+
+    async def run_or_fail(command: str, items: Any) -> Any:
+        if broken and command == "terminal_macs":
+            raise HsmUnavailable("away")
+        return await run(command, items)
+
+    hsm.run = run_or_fail  # type: ignore[method-assign]
+    try:
+        await terminal.send_bytes(len(sale.data).to_bytes(2) + sale.data)
+        assert await terminal.hung_up()
+        broken = False
+        await terminal.connect()
+        assert code(await terminal.reverse(sale)) == "00"
+    finally:
+        hsm.run = run  # type: ignore[method-assign]
+    assert [each.operation for each in shop.first.sent] == [Operation.SALE, Operation.REVERSAL]
+    assert refusals("hsm") == 1
 
 
 async def test_a_decline_and_a_partial_approval(shop: Any) -> None:
