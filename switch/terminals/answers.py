@@ -8,6 +8,7 @@ from adapters.unionpay.pos.format import Fields
 from switch.domain.authorization import Authorization, FollowOn
 from switch.domain.states import Operation, State
 
+_LARGEST_EMV_BYTES = 255
 _ZONE = ZoneInfo("Asia/Shanghai")
 # What an answer repeats of its question. The PAN only where it came as DE2; never track, PIN or chip data.
 _REPEATED = (2, 3, 4, 11, 25, 41, 42, 49, 60, 61)
@@ -34,15 +35,21 @@ def answer_fields(asked: Fields, answer: Answer, institution: str) -> Fields:
 
 
 def authorized(record: Authorization, own_reference: str) -> Answer:
-    """own_reference: DE37 where the channel gave none."""
-    fields: Fields = {37: record.retrieval_reference.ljust(12)[:12] if record.retrieval_reference else own_reference}
-    if record.approval_code:
-        fields[38] = record.approval_code.ljust(6)[:6]
-    if record.emv_response:
+    """own_reference: DE37 where the channel gave none, or one that the dialect cannot say."""
+    reference = record.retrieval_reference
+    fields: Fields = {37: reference.ljust(12) if _sayable(reference, 12) else own_reference}
+    if _sayable(record.approval_code, 6):
+        fields[38] = record.approval_code.ljust(6)
+    if 0 < len(record.emv_response) <= _LARGEST_EMV_BYTES:
         fields[55] = record.emv_response
     if record.approved_minor:
         fields[4] = f"{record.approved_minor:012d}"
     return Answer(record.response_code, record.answered_time_ms or record.created_time_ms, fields)
+
+
+def _sayable(text: str, width: int) -> bool:
+    """Letters and digits: what a channel says otherwise must not keep a terminal from its answer."""
+    return 0 < len(text) <= width and text.isascii() and text.replace(" ", "").isalnum()
 
 
 def followed(stored: FollowOn, own_reference: str) -> Answer:

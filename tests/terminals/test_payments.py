@@ -72,6 +72,21 @@ async def terminal_pin_block_under(hsm: Any, label: str, pin: str) -> bytes:
     return block
 
 
+@pytest.mark.parametrize(
+    ("approval", "reference", "emv"),
+    [("", "", b""), ("12-456", "2026/11/27-01", b"x" * 256), ("1234567", "1234567890123", b""), ("批准", " ", b"")],
+)
+async def test_a_channel_that_says_what_the_dialect_cannot(
+    shop: Any, approval: str, reference: str, emv: bytes
+) -> None:
+    """The approval reaches the terminal all the same, under the switch's own reference."""
+    shop.first.script = lambda request: Approved("00", approval, reference, emv_response=emv)
+    terminal = await shop.signed_on()
+    answer = await terminal.sale(CARD, 1200)
+    assert (code(answer), 38 in answer.fields, 55 in answer.fields) == ("00", False, False)
+    assert str(answer.fields[37]).endswith("000002")
+
+
 async def test_a_pin_block_that_is_none(shop: Any, refusals: Any) -> None:
     terminal = await shop.signed_on()
     fields = terminal.payment(CARD, 1200, CHIP, "123456") | {52: bytes(8)}
