@@ -1,6 +1,7 @@
 """The listener: what cannot be read, what is too slow, too much or too many; and the end."""
 
 import asyncio
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +10,16 @@ from counter import CARD
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapters.unionpay.pos.codec import Header, encode, frame
-from switch.domain.states import Operation
+from adapters.unionpay.pos.codec import Header, decode, encode, frame
+from adapters.unionpay.pos.format import FIELDS, Kind, MalformedMessage
+from adapters.unionpay.pos.messages import PosKind
+from adapters.unionpay.pos.simulator import CHIP, KEYED, STRIPE
+from switch.domain.authorization import Merchant
+from switch.domain.states import Operation, State
+from switch.domain.terminal import Terminal
 from switch.ports import Approved
+from switch.terminals import requests
+from switch.terminals.refusals import Refused
 from switch.terminals.settings import DoorLimits
 
 
@@ -238,17 +246,38 @@ async def test_follow_ons_that_are_wrong(
     assert shop.first.sent == []
 
 
+async def test_proved_messages_of_random_fields(shop: Any, refusals: Any) -> None:
+    """Each gets an answer of its own, none is a fault of ours, and what was not approved had no effect."""
+    rng = random.Random(8583)
+    alphabets = {Kind.N: "0123456789", Kind.Z: "0123456789=", Kind.AN: "09AZaz ", Kind.ANS: " !09AZaz~"}
+    terminal = await shop.signed_on()
+    approved = 0
+    for _ in range(400):
+        fields: dict[int, Any] = dict(terminal.payment(CARD, rng.randrange(1, 5000), rng.choice([KEYED, STRIPE, CHIP])))
+        for number in rng.sample(sorted(FIELDS.keys() - {11, 41, 42, 64}), rng.randrange(0, 4)):
+            form = FIELDS[number]
+            length = rng.randint(1, form.length) if form.prefix else form.length
+            if rng.random() < 0.3:
+                fields.pop(number, None)
+            elif form.kind is Kind.B:
+                fields[number] = rng.randbytes(length)
+            else:
+                fields[number] = "".join(rng.choices(alphabets[form.kind], k=length))
+        fields |= rng.choice([{}, {3: "030000", 25: "06"}, {3: "200000", 61: "000001000001"}, {25: "06"}])
+        answer = await terminal.exchange(rng.choice(["0100", "0200", "0220", "0400", "0320", "0500"]), fields)
+        approved += code(answer) == "00"
+        if code(answer) == "77":
+            await terminal.sign_on()  # a settlement was among them, and closed the batch
+    assert approved > 20
+    assert refusals("internal") == refusals("malformed") == 0
+    effects = [each for each in shop.journal.rows.values() if each.state is State.APPROVED]
+    assert len(effects) <= approved
+
+
 @given(st.binary(min_size=1, max_size=300))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_behind_a_good_header(junk: bytes) -> None:
     """The pure part of the desk never fails but by its own refusals: whatever the codec lets through."""
-    from adapters.unionpay.pos.codec import decode
-    from adapters.unionpay.pos.format import MalformedMessage
-    from adapters.unionpay.pos.messages import PosKind
-    from switch.domain.authorization import Merchant
-    from switch.domain.terminal import Terminal
-    from switch.terminals import requests
-    from switch.terminals.refusals import Refused
 
     try:
         fields = decode(encode(Header(), "0200", {})[:11] + junk).fields
@@ -261,7 +290,7 @@ def test_any_bytes_behind_a_good_header(junk: bytes) -> None:
         return
 
 
-FIELDS = st.fixed_dictionaries(
+CARD_FIELDS = st.fixed_dictionaries(
     {4: st.just("000000001200"), 49: st.just("156"), 22: st.sampled_from(["012", "022", "052", "071", "072"])},
     optional={
         2: st.text("0123456789", min_size=1, max_size=19), 14: st.text("0123456789", min_size=4, max_size=4),
@@ -271,15 +300,10 @@ FIELDS = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@given(FIELDS)
+@given(CARD_FIELDS)
 @settings(max_examples=300, deadline=None)
 def test_any_card_fields(fields: dict[int, Any]) -> None:
     """Nothing but `Refused` comes of whatever the fields hold."""
-    from adapters.unionpay.pos.messages import PosKind
-    from switch.domain.authorization import Merchant
-    from switch.domain.terminal import Terminal
-    from switch.terminals import requests
-    from switch.terminals.refusals import Refused
 
     terminal = Terminal(Merchant("m"), "T0000001", "acme", "tmk")
     try:

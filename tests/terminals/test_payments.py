@@ -6,9 +6,10 @@ import pytest
 from counter import CARD, MERCHANT, TERMINAL
 
 from adapters.unionpay.pos.messages import Totals
-from adapters.unionpay.pos.simulator import CHIP, CONTACTLESS, KEYED, STRIPE, Sent, SimulatedTerminal
+from adapters.unionpay.pos.simulator import CHIP, CONTACTLESS, KEYED, STRIPE, Sent, SimulatedTerminal, pin_block
 from hsm.direct import DirectHsm
 from hsm.errors import HsmUnavailable
+from hsm.keys import KeyUsage
 from switch.domain.states import EntryMode, Operation, State
 from switch.ports import Approved, Declined
 
@@ -60,9 +61,6 @@ async def test_the_pin_arrives_under_the_channels_key(shop: Any, hsm: Any) -> No
 
 async def terminal_pin_block_under(hsm: Any, label: str, pin: str) -> bytes:
     """The block that the HSM itself makes of the same PIN under the channel's key, by way of a key known here."""
-    from adapters.unionpay.pos.simulator import pin_block
-    from hsm.keys import KeyUsage
-
     value, mask = bytes(range(16, 32)), bytes(range(16))
     if "known" not in hsm.store:
         parts = [mask, bytes(a ^ b for a, b in zip(value, mask, strict=True))]
@@ -76,9 +74,7 @@ async def terminal_pin_block_under(hsm: Any, label: str, pin: str) -> bytes:
     ("approval", "reference", "emv"),
     [("", "", b""), ("12-456", "2026/11/27-01", b"x" * 256), ("1234567", "1234567890123", b""), ("批准", " ", b"")],
 )
-async def test_a_channel_that_says_what_the_dialect_cannot(
-    shop: Any, approval: str, reference: str, emv: bytes
-) -> None:
+async def test_a_channel_with_words_of_its_own(shop: Any, approval: str, reference: str, emv: bytes) -> None:
     """The approval reaches the terminal all the same, under the switch's own reference."""
     shop.first.script = lambda request: Approved("00", approval, reference, emv_response=emv)
     terminal = await shop.signed_on()
