@@ -42,7 +42,7 @@ WIRING = (
     *("switch.bill_cli", "switch.billing", "switch.billing_through"),
     *("switch.routes_cli", "switch.routes_desk", "switch.routing_wiring"),
     *("switch.hsm_cli", "switch.hsm_wiring", "switch.keys_cli", "switch.key_ceremony", "switch.hidden_input"),
-    "switch.terminals_cli",
+    *("switch.terminals_cli", "switch.terminals_wiring"),
 )
 # They use the switch from outside, and may import anything.
 OUTSIDE = ("benchmarks", "switch.demo")
