@@ -31,6 +31,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from adapters.alipay.channel import AlipayChannel, AlipaySettings
 from adapters.alipay.simulator import AlipayApplication, AlipaySimulator
+from adapters.wechat.channel import WeChatChannel
+from adapters.wechat.settings import WeChatSettings
+from adapters.wechat.simulator import WeChatMerchant, WeChatSimulator
 from hsm.direct import DirectHsm
 from hsm.keys import KeyStore, KeyUsage
 from hsm.token import create_token, open_token
@@ -76,9 +79,24 @@ def _alipay_channel(told: Told, hsm: Any, clock: Any) -> Channel:
     return AlipayChannel(AlipaySettings(told["url"], "2021000000000001", told["public_key"]), hsm, clock)
 
 
+async def _serve_wechat(public_key_pem: str) -> tuple[Told, Callable[[], Awaitable[None]]]:
+    simulator = WeChatSimulator([WeChatMerchant("wx1", "1900000001", "01", public_key_pem, bytes(32))])
+    await simulator.start()
+    told = {"url": f"http://127.0.0.1:{simulator.port}", "public_key": simulator.public_key_pem}
+    return told | {"public_key_id": simulator.public_key_id}, simulator.close
+
+
+def _wechat_channel(told: Told, hsm: Any, clock: Any) -> Channel:
+    key, key_id = told["public_key"], told["public_key_id"]
+    return WeChatChannel(WeChatSettings(told["url"], "wx1", "1900000001", "01", key, key_id), hsm, clock)
+
+
 WALLETS: Final[Mapping[str, Wallet]] = {
     "alipay": Wallet(
         "alipay", "alipay/app", _serve_alipay, _alipay_channel, lambda number: f"28{number:016d}", 830, 842
+    ),
+    "wechat": Wallet(
+        "wechat", "wechat/merchant", _serve_wechat, _wechat_channel, lambda number: f"13{number:013d}777", 282, 464
     ),
 }
 

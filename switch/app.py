@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -18,21 +19,26 @@ from grpc_reflection.v1alpha import reflection
 from adapters.alipay.channel import AlipayChannel, AlipaySettings
 from adapters.issuer.channel import IssuerChannel
 from adapters.issuer.hub import IssuerHub
+from adapters.issuer.messages import IssuerNotice
 from adapters.unionpay.channel import UnionPayChannel
 from adapters.unionpay.settings import UnionPaySettings
-from adapters.wechat.channel import WeChatChannel, WeChatSettings
+from adapters.wechat.channel import WeChatChannel
+from adapters.wechat.settings import WeChatSettings
 from hsm.errors import HsmError, HsmUnavailable
 from payswitch.v1 import authorization_pb2, authorization_pb2_grpc, issuer_pb2, issuer_pb2_grpc, operations_pb2_grpc
 from switch import pki
 from switch.api import wire
 from switch.api.authorization_service import AuthorizationServicer
 from switch.api.identity import Doorkeeper
+from switch.api.issuer_notices import IssuerNotices
+from switch.api.issuer_processes import ProcessesWatch, process_name
 from switch.api.issuer_service import IssuerServicer, LinkFault
 from switch.api.notices import Notices
 from switch.api.notifications import DoorSettings, NotificationDoor
 from switch.api.operations_service import OperationsServicer
 from switch.config import Settings, split_address
-from switch.domain.states import Operation
+from switch.domain.stand_in import StandInLimits
+from switch.domain.states import EntryMode, Operation
 from switch.hsm_wiring import HsmAccess, open_hsm
 from switch.ops import logs, metrics
 from switch.ops.checks import Check, NotReady, Readiness
@@ -45,11 +51,13 @@ from switch.payments.follow_on import FollowOns
 from switch.payments.ownership import Ownership
 from switch.payments.resolve import Resolver, ResolveSettings
 from switch.payments.road import Road
+from switch.payments.stand_in import Advices
 from switch.payments.world import RoadSettings, World
-from switch.ports import Channel, Hsm, NotifyingChannel, StoreUnavailable
+from switch.ports import Channel, Hsm, Notice, NotifyingChannel, StandIn, StoreUnavailable
 from switch.risk.assess import Limits
 from switch.routing.watch import PlanWatch
 from switch.routing_wiring import begin_routing
+from switch.settings_sections import StandInRule
 from switch.store.counters import RedisCounters
 from switch.store.embedded import EmbeddedPostgres, EmbeddedRedis
 from switch.store.journal import PostgresJournal
@@ -58,6 +66,7 @@ from switch.store.migrate import migrate as migrate_database
 from switch.store.partitions import ensure_partitions, keep_partitions
 from switch.store.pool import create_pool
 from switch.store.sessions import Pool
+from switch.store.stand_in import PostgresStandIn
 
 log = structlog.get_logger()
 
@@ -131,7 +140,9 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     lifecycle.on_close("ownership", ownership.close)
 
     hub = IssuerHub()
-    channels = build_channels(settings, hsm, clock, hub, ownership.slot)
+    stand_in = PostgresStandIn(pool, {rule.issuer: _stand_in_limits(rule) for rule in settings.stand_in})
+    channels = build_channels(settings, hsm, clock, hub, ownership.slot, stand_in)
+    direct = {each.issuer_id: each for each in channels.values() if isinstance(each, IssuerChannel)}
     for channel in channels.values():
         await channel.start()
         lifecycle.on_close(f"channel {channel.name}", channel.close)
@@ -145,8 +156,12 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     resolver.start()
     lifecycle.on_close("resolver", resolver.close)
     notices = Notices(journal, resolver.wake)
+    advices = Advices(stand_in, hsm, ownership, {rule.issuer: direct[rule.issuer] for rule in settings.stand_in})
+    advices.start()
+    lifecycle.on_close("advices", advices.close)
     _watch(road)
-    backlog = asyncio.create_task(_watch_backlog(journal), name="backlog")
+    stood_in_for = [rule.issuer for rule in settings.stand_in]
+    backlog = asyncio.create_task(_watch_backlog(journal, stand_in, stood_in_for), name="backlog")
     lifecycle.on_close("backlog", lambda: _cancelled(backlog))
 
     readiness = _readiness(pool, counters, access, channels, plans)
@@ -159,11 +174,17 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
         hub,
         authenticate=lambda context: doorkeeper.admit(context, "issuer"),
         pin_key_check_value=partial(_pin_key_check_value, access),
-        process_name=f"switch-{ownership.slot}",
+        process_name=lambda: process_name(ownership.owner),
+        take_notice=IssuerNotices(partial(_read_notice, direct), notices.act).take,
     )
     operators = OperationsServicer(channels, doorkeeper)
     server, port = await _grpc_server(settings, authorizations, issuers, operators)
+    await ownership.announce(_advertised(settings, port))
+    processes = ProcessesWatch(leases.living, issuers.tell_processes, settings.lease_ms / 3000)
+    processes.start()
+    lifecycle.on_close("processes", processes.close)
     lifecycle.on_announce("health", health.drain)
+    lifecycle.on_announce("address", ownership.withdraw)
     lifecycle.on_announce("issuers", issuers.drain)
     finish_s = settings.budgets.answer_budget_ms / 1000 + settings.operations.drain_finish_ms / 1000
     lifecycle.on_finish("door", _closing(road.stop_admitting), 1.0)
@@ -190,9 +211,41 @@ async def _servers(settings: Settings, lifecycle: Lifecycle) -> tuple[str, str]:
     return postgres_url, redis_url
 
 
-def build_channels(settings: Settings, hsm: Hsm, clock: SystemClock, hub: IssuerHub, slot: int) -> dict[str, Channel]:
+def _stand_in_limits(rule: StandInRule) -> StandInLimits:
+    return StandInLimits(
+        currency=rule.currency,
+        largest_minor=rule.largest_minor,
+        card_minor=rule.card_minor,
+        card_count=rule.card_count,
+        total_minor=rule.total_minor,
+        total_count=rule.total_count,
+        window_s=rule.window_s,
+        pan_prefixes=tuple(rule.pan_prefixes),
+        entries=frozenset(EntryMode[entry.upper()] for entry in rule.entries),
+    )
+
+
+def _advertised(settings: Settings, port: int) -> str:
+    """Where issuers reach this process: as it was told, or where it listens."""
+    if settings.advertise:
+        return settings.advertise
+    listening, _ = split_address(settings.listen)
+    host = socket.getfqdn() if listening in ("0.0.0.0", "::") else listening  # noqa: S104 - told apart, not bound
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _read_notice(direct: dict[str, IssuerChannel], issuer_id: str, notice: IssuerNotice) -> Notice:
+    return direct[issuer_id].read_notice(notice)
+
+
+def build_channels(
+    settings: Settings, hsm: Hsm, clock: SystemClock, hub: IssuerHub, slot: int, stand_in: StandIn | None = None
+) -> dict[str, Channel]:
     """Every channel that is switched on, by name."""
-    channels: list[Channel] = [IssuerChannel(issuer, hub) for issuer in settings.issuers]
+    stood_in_for = {rule.issuer for rule in settings.stand_in}
+    channels: list[Channel] = [
+        IssuerChannel(issuer, hub, stand_in=stand_in if issuer in stood_in_for else None) for issuer in settings.issuers
+    ]
     unionpay, alipay, wechat = settings.unionpay, settings.alipay, settings.wechat
     if unionpay.host:
         channels.append(
@@ -203,8 +256,17 @@ def build_channels(settings: Settings, hsm: Hsm, clock: SystemClock, hub: Issuer
                     acquirer=unionpay.acquiring_institution_id,
                     forwarder=unionpay.forwarding_institution_id,
                     network=unionpay.destination_id,
+                    source=unionpay.source_id,
                     links=unionpay.links,
                     slot=slot,
+                    entry_mode_code=unionpay.entry_mode_code,
+                    code_field=unionpay.code_field,
+                    reversal_reason=unionpay.reversal_reason,
+                    terminal_type=unionpay.terminal_type,
+                    captures_by_advice=unionpay.captures_by_advice,
+                    key_life_s=unionpay.key_life_s,
+                    bills_dir=str(settings.unionpay_bills_path),
+                    bill_totals=unionpay.bill_totals,
                 ),
                 hsm,
                 clock,
@@ -213,21 +275,7 @@ def build_channels(settings: Settings, hsm: Hsm, clock: SystemClock, hub: Issuer
     if alipay.gateway_url:
         channels.append(AlipayChannel(_alipay_settings(settings), hsm, clock))
     if wechat.base_url:
-        channels.append(
-            WeChatChannel(
-                WeChatSettings(
-                    base_url=wechat.base_url,
-                    appid=wechat.appid,
-                    mchid=wechat.mchid,
-                    merchant_serial_no=wechat.serial,
-                    platform_public_key_pem=_read(settings.wechat_public_key_path).decode(),
-                    platform_public_key_id=wechat.platform_public_key_id,
-                    reversal_after_s=wechat.reversal_after_ms / 1000,
-                ),
-                hsm,
-                clock,
-            )
-        )
+        channels.append(WeChatChannel(_wechat_settings(settings), hsm, clock))
     return {channel.name: channel for channel in channels}
 
 
@@ -249,6 +297,30 @@ def _alipay_settings(settings: Settings) -> AlipaySettings:
         content_key=alipay.content_key,
         notify_url=alipay.notify_url,
         seller_id=alipay.seller_id,
+    )
+
+
+def _wechat_settings(settings: Settings) -> WeChatSettings:
+    """With what the files hold. A merchant of API v2 needs its key alone; certificates replace the public key."""
+    wechat, apiv3 = settings.wechat, settings.wechat_apiv3_key_path
+    root = _read(Path(wechat.platform_root)).decode() if wechat.platform_root else ""
+    public = not root and not wechat.v2_key_file
+    return WeChatSettings(
+        base_url=wechat.base_url,
+        appid=wechat.appid,
+        mchid=wechat.mchid,
+        merchant_serial_no=wechat.serial,
+        platform_public_key_pem=_read(settings.wechat_public_key_path).decode() if public else "",
+        platform_public_key_id=wechat.platform_public_key_id if public else "",
+        platform_root_pem=root,
+        # A key of 32 random bytes may end like a line; an editor's newline comes on top.
+        apiv3_key=_read(apiv3)[:32] if apiv3 is not None else b"",
+        v2_key=_read(Path(wechat.v2_key_file)).decode().strip() if wechat.v2_key_file else "",
+        client_certificate=wechat.client_certificate,
+        client_private_key=wechat.client_private_key,
+        notify_url=wechat.notify_url,
+        reversal_after_s=wechat.reversal_after_ms / 1000,
+        fund_flow_check=wechat.fund_flow_check,
     )
 
 
@@ -341,9 +413,12 @@ def _watch(road: Road) -> None:
         metrics.QUEUE_DEPTH.follow(stop.name, reading=lambda stop=stop: stop.depth)  # type: ignore[misc]
 
 
-async def _watch_backlog(journal: PostgresJournal) -> None:
-    """Keeps the gauge of what the resolver has open; an outage leaves the last reading."""
+async def _watch_backlog(journal: PostgresJournal, stand_in: PostgresStandIn, stood_in_for: list[str]) -> None:
+    """Keeps the gauge of what the resolver has open and of owed advices; an outage leaves the last reading."""
     counts: dict[Operation, int] = {}
+    advices = 0
+    if stood_in_for:
+        metrics.FOLLOW_UP_BACKLOG.follow("advice", reading=lambda: advices)
     pursued = (Operation.CAPTURE, Operation.REFUND, Operation.INCREMENT)
     for operation in (Operation.REVERSAL, Operation.INQUIRY, *pursued):
         reading = partial(lambda each: counts.get(each, 0), operation)
@@ -353,6 +428,7 @@ async def _watch_backlog(journal: PostgresJournal) -> None:
             found = await journal.open_follow_ups()
             counts.clear()
             counts.update(found)
+            advices = sum([await stand_in.owed(issuer) for issuer in stood_in_for])
         except StoreUnavailable as error:
             log.warning("backlog_not_read", reason=str(error))
         await asyncio.sleep(_BACKLOG_INTERVAL_S)

@@ -209,9 +209,19 @@ class UnionPaySettings(Section):
     port: int = Field(default=7583, ge=1, le=65535, description="the network's port")
     acquiring_institution_id: InstitutionId = Field(default="01020344", description="DE32")
     forwarding_institution_id: InstitutionId = Field(default="01020344", description="DE33")
-    source_id: HeaderId = Field(default="01020344", description="our id in the message header")
+    source_id: HeaderId | Literal[""] = Field(default="", description="our id in the message header; empty: DE33's")
     destination_id: HeaderId = Field(default="00010344", description="the network's id in the message header")
     links: int = Field(default=2, ge=1, le=64, description="persistent connections of one process")
+    entry_mode_code: str = Field(default="03", pattern=r"^\d{2}$", description="DE22 of a QR or payment code")
+    code_field: Literal[48, 59] = Field(default=59, description="the field in which a payment code travels")
+    reversal_reason: str = Field(default="4021", pattern=r"^\d{4}$", description="DE60.1 of a reversal")
+    terminal_type: str = Field(default="03", pattern=r"^\d{2}$", description="DE60.2.5: 03 is a POS")
+    captures_by_advice: bool = Field(default=False, description="a completion is told (0220) instead of asked (0200)")
+    key_life_s: int = Field(default=86_400, ge=0, description="working keys are renewed after this; 0: never by us")
+    bills_dir: str = Field(
+        default="", description="where settlement files arrive; empty: <state_dir>/simulators/unionpay/<DE33>"
+    )
+    bill_totals: bool = Field(default=True, description="settlement files end in a line of totals")
 
 
 class AlipaySettings(Section):
@@ -264,6 +274,55 @@ class WeChatSettings(Section):
     platform_public_key_id: PublicKeyId = Field(default="PUB_KEY_ID_0000000000000000000000000001", description="its id")
     reversal_after_ms: int = Field(
         default=15_000, ge=0, description="the platform refuses a reverse sooner after the payment"
+    )
+    platform_root: str = Field(
+        default="", description="PEM of the root of platform certificates; given: certificate mode, no public key"
+    )
+    apiv3_key_file: str = Field(
+        default="", description="file of the 32-byte APIv3 key; empty: <state_dir>/simulators/wechat_apiv3.key if there"
+    )
+    v2_key_file: str = Field(
+        default="", description="file of the 32-character key of API v2; given: payments go over v2, nothing over v3"
+    )
+    client_certificate: str = Field(default="", description="PEM of our API certificate, for reversals over API v2")
+    client_private_key: str = Field(default="", description="PEM of its key")
+    notify_url: HttpUrl = Field(
+        default="",
+        description="where WeChat Pay reaches our door for notifications; empty: no orders, only asked",
+    )
+    fund_flow_check: bool = Field(
+        default=False, description="refuse a day's trade bill that disagrees with its fund-flow bill"
+    )
+
+    @field_validator("client_private_key")
+    @classmethod
+    def _belongs_to_the_certificate(cls, value: str, info: ValidationInfo) -> str:
+        if bool(value) != bool(info.data.get("client_certificate", value)):
+            raise ValueError("must be given together with wechat.client_certificate")
+        return value
+
+    @field_validator("v2_key_file")
+    @classmethod
+    def _is_one_api(cls, value: str, info: ValidationInfo) -> str:
+        if value and info.data.get("platform_root"):
+            raise ValueError("must be empty where platform_root is given: a merchant is of API v2 or v3")
+        return value
+
+
+class StandInRule(Section):
+    """What the switch may approve in an issuer's place while that has no link to it. Amounts in minor units."""
+
+    issuer: ParticipantId = Field(description="participant id, listed in issuers")
+    currency: str = Field(default="CNY", pattern="^[A-Z]{3}$", description="no other is stood in for")
+    largest_minor: int = Field(gt=0, description="of one approval")
+    card_minor: int = Field(gt=0, description="of one card in the window")
+    card_count: int = Field(gt=0, description="approvals of one card in the window")
+    total_minor: int = Field(gt=0, description="of all cards in the window")
+    total_count: int = Field(gt=0, description="approvals of all cards in the window")
+    window_s: int = Field(default=86_400, ge=60, le=2_592_000, description="length of the window, which slides")
+    pan_prefixes: list[PanPrefix] = Field(min_length=1, description="cards that may be stood in for")
+    entries: list[Literal["nfc", "payer_qr", "bluetooth", "keyed"]] = Field(
+        default=["nfc"], min_length=1, description="how the card must have been presented"
     )
 
 
