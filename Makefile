@@ -5,6 +5,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 BUILT := $(VENV)/.built
+NODE_CLIENTS := tests/sdks/node/node_modules/.package-lock.json
 PACKAGES := switch hsm adapters benchmarks
 SOURCES := setup.py pyproject.toml $(shell find protos $(PACKAGES) -name '*.proto' -o -name '*.pyx' -o -name '*.pxd')
 
@@ -22,7 +23,7 @@ endif
 # A virtual environment that was moved, or whose Python is gone, is made anew.
 $(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] && $(PY) -c '' 2>/dev/null || rm -f $(INSTALLED) $(BUILT))
 
-.PHONY: help system build proto demo test check lint types protos imports bench bench-hsm soak lock clean
+.PHONY: help system build proto node demo test check lint types protos imports bench bench-hsm soak lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -35,6 +36,7 @@ help:
 	@echo 'make soak            four clients on two HSM processes for a minute, keys rotated under them'
 	@echo 'make build           only set up: system packages, .venv, protobuf stubs, Cython'
 	@echo 'make proto           the protobuf stubs again'
+	@echo 'make node            the Node clients that some tests drive the simulators with'
 	@echo 'make lock            requirements.lock anew from pyproject.toml, newest versions'
 	@echo 'make clean           remove what was built; .payswitch (keys, databases) stays'
 
@@ -63,6 +65,14 @@ endef
 
 build: $(BUILT)
 
+# The wallets' Node clients, for the tests only; Node.js itself is among the locked requirements.
+$(NODE_CLIENTS): tests/sdks/node/package-lock.json | $(INSTALLED)
+	@echo 'installing the wallets'"'"' Node clients'
+	@cd tests/sdks/node && PATH="$(CURDIR)/$(VENV)/bin:$$PATH" npm ci --silent --ignore-scripts
+	@touch $@
+
+node: $(NODE_CLIENTS)
+
 proto: $(INSTALLED)
 	$(PY) setup.py --quiet build_protos
 
@@ -84,7 +94,7 @@ protos: $(BUILT)
 imports: $(BUILT)
 	$(PY) -m pytest tests/test_imports.py
 
-test: check
+test: check $(NODE_CLIENTS)
 	$(PY) -m pytest -ra $(PYTEST)
 	@echo 'payswitch: every check and every test passed'
 
@@ -106,5 +116,5 @@ lock:
 
 clean:
 	@$(REMOVE_BUILT)
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) tests/sdks/node/node_modules dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,9 +22,10 @@ from adapters.issuer.hub import IssuerHub
 from adapters.issuer.messages import IssuerNotice
 from adapters.unionpay.channel import UnionPayChannel
 from adapters.unionpay.settings import UnionPaySettings
-from adapters.wechat.channel import WeChatChannel, WeChatSettings
+from adapters.wechat.channel import WeChatChannel
+from adapters.wechat.settings import WeChatSettings
 from hsm.errors import HsmError, HsmUnavailable
-from payswitch.v1 import authorization_pb2, authorization_pb2_grpc, issuer_pb2, issuer_pb2_grpc
+from payswitch.v1 import authorization_pb2, authorization_pb2_grpc, issuer_pb2, issuer_pb2_grpc, operations_pb2_grpc
 from switch import pki
 from switch.api import wire
 from switch.api.authorization_service import AuthorizationServicer
@@ -32,6 +33,9 @@ from switch.api.identity import Doorkeeper
 from switch.api.issuer_notices import IssuerNotices
 from switch.api.issuer_processes import ProcessesWatch, process_name
 from switch.api.issuer_service import IssuerServicer, LinkFault
+from switch.api.notices import Notices
+from switch.api.notifications import DoorSettings, NotificationDoor
+from switch.api.operations_service import OperationsServicer
 from switch.config import Settings, split_address
 from switch.domain.stand_in import StandInLimits
 from switch.domain.states import EntryMode, Operation
@@ -47,11 +51,12 @@ from switch.payments.follow_on import FollowOns
 from switch.payments.ownership import Ownership
 from switch.payments.resolve import Resolver, ResolveSettings
 from switch.payments.road import Road
-from switch.payments.routing import RoutingTable, Rule
 from switch.payments.stand_in import Advices
 from switch.payments.world import RoadSettings, World
-from switch.ports import Channel, Hsm, Notice, StandIn, StoreUnavailable
+from switch.ports import Channel, Hsm, Notice, NotifyingChannel, StandIn, StoreUnavailable
 from switch.risk.assess import Limits
+from switch.routing.watch import PlanWatch
+from switch.routing_wiring import begin_routing
 from switch.settings_sections import StandInRule
 from switch.store.counters import RedisCounters
 from switch.store.embedded import EmbeddedPostgres, EmbeddedRedis
@@ -82,11 +87,12 @@ class SystemClock:
 
 @dataclass(slots=True)
 class Addresses:
-    """Where the process listens, once it does: host:port."""
+    """Where the process listens, once it does: host:port. notifications: "" if they are switched off."""
 
     authorizations: str
     operations: str
     operations_grpc: str
+    notifications: str = ""
 
 
 async def run(settings: Settings, started: Callable[[Addresses], Awaitable[None]] | None = None) -> int:
@@ -135,21 +141,21 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
 
     hub = IssuerHub()
     stand_in = PostgresStandIn(pool, {rule.issuer: _stand_in_limits(rule) for rule in settings.stand_in})
-    direct = _issuers(settings, hub, stand_in)
-    channels: dict[str, Channel] = {channel.name: channel for channel in direct.values()}
-    channels |= _channels(settings, hsm, clock, ownership.slot)
+    channels = build_channels(settings, hsm, clock, hub, ownership.slot, stand_in)
+    direct = {each.issuer_id: each for each in channels.values() if isinstance(each, IssuerChannel)}
     for channel in channels.values():
         await channel.start()
         lifecycle.on_close(f"channel {channel.name}", channel.close)
-    world = World(
-        journal, hsm, channels, counters, clock, ownership, _routing(settings), RoadCounts(), _limits(settings)
-    )
+    routing, plans = await begin_routing(settings, pool, channels, lifecycle)
+    counts = RoadCounts(routing.observe)
+    world = World(journal, hsm, channels, counters, clock, ownership, routing, counts, _limits(settings))
     road_settings = _road_settings(settings)
     road = Road(world, road_settings)
     lifecycle.on_close("road", road.close)
     resolver = Resolver(world, _resolve_settings(settings))
     resolver.start()
     lifecycle.on_close("resolver", resolver.close)
+    notices = Notices(journal, resolver.wake)
     advices = Advices(stand_in, hsm, ownership, {rule.issuer: direct[rule.issuer] for rule in settings.stand_in})
     advices.start()
     lifecycle.on_close("advices", advices.close)
@@ -158,7 +164,7 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     backlog = asyncio.create_task(_watch_backlog(journal, stand_in, stood_in_for), name="backlog")
     lifecycle.on_close("backlog", lambda: _cancelled(backlog))
 
-    readiness = _readiness(pool, counters, access, channels)
+    readiness = _readiness(pool, counters, access, channels, plans)
     health = HealthStatus(readiness, [AUTHORIZATION_SERVICE, ISSUER_SERVICE])
     doorkeeper = Doorkeeper(pki.participant_of)
     authorizations = AuthorizationServicer(
@@ -169,9 +175,10 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
         authenticate=lambda context: doorkeeper.admit(context, "issuer"),
         pin_key_check_value=partial(_pin_key_check_value, access),
         process_name=lambda: process_name(ownership.owner),
-        take_notice=IssuerNotices(partial(_read_notice, direct), _no_door_for_notices).take,
+        take_notice=IssuerNotices(partial(_read_notice, direct), notices.act).take,
     )
-    server, port = await _grpc_server(settings, authorizations, issuers)
+    operators = OperationsServicer(channels, doorkeeper)
+    server, port = await _grpc_server(settings, authorizations, issuers, operators)
     await ownership.announce(_advertised(settings, port))
     processes = ProcessesWatch(leases.living, issuers.tell_processes, settings.lease_ms / 3000)
     processes.start()
@@ -183,9 +190,10 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     lifecycle.on_finish("door", _closing(road.stop_admitting), 1.0)
     lifecycle.on_finish("road", lambda: road.drain(finish_s), finish_s + 1)
     lifecycle.on_finish("grpc", lambda: server.stop(1.0), 3.0)
+    notifications = await _notifications(settings, world, notices, lifecycle)
     operations = await _operations(settings, readiness, health, lifecycle)
     host, _ = split_address(settings.listen)
-    return Addresses(f"{host}:{port}", *operations)
+    return Addresses(f"{host}:{port}", *operations, notifications)
 
 
 async def _servers(settings: Settings, lifecycle: Lifecycle) -> tuple[str, str]:
@@ -201,15 +209,6 @@ async def _servers(settings: Settings, lifecycle: Lifecycle) -> tuple[str, str]:
         redis_url = await redis.start()
         lifecycle.on_close("embedded redis", redis.stop, timeout_s=10)
     return postgres_url, redis_url
-
-
-def _issuers(settings: Settings, hub: IssuerHub, stand_in: StandIn) -> dict[str, IssuerChannel]:
-    """The channels of direct issuers, by the issuers' ids."""
-    stood_in_for = {rule.issuer for rule in settings.stand_in}
-    return {
-        issuer: IssuerChannel(issuer, hub, stand_in=stand_in if issuer in stood_in_for else None)
-        for issuer in settings.issuers
-    }
 
 
 def _stand_in_limits(rule: StandInRule) -> StandInLimits:
@@ -239,13 +238,14 @@ def _read_notice(direct: dict[str, IssuerChannel], issuer_id: str, notice: Issue
     return direct[issuer_id].read_notice(notice)
 
 
-async def _no_door_for_notices(notice: Notice) -> None:
-    raise StoreUnavailable("nothing takes notices yet")
-
-
-def _channels(settings: Settings, hsm: Hsm, clock: SystemClock, slot: int) -> dict[str, Channel]:
-    """Every other channel that is switched on, by name."""
-    channels: list[Channel] = []
+def build_channels(
+    settings: Settings, hsm: Hsm, clock: SystemClock, hub: IssuerHub, slot: int, stand_in: StandIn | None = None
+) -> dict[str, Channel]:
+    """Every channel that is switched on, by name."""
+    stood_in_for = {rule.issuer for rule in settings.stand_in}
+    channels: list[Channel] = [
+        IssuerChannel(issuer, hub, stand_in=stand_in if issuer in stood_in_for else None) for issuer in settings.issuers
+    ]
     unionpay, alipay, wechat = settings.unionpay, settings.alipay, settings.wechat
     if unionpay.host:
         channels.append(
@@ -256,42 +256,72 @@ def _channels(settings: Settings, hsm: Hsm, clock: SystemClock, slot: int) -> di
                     acquirer=unionpay.acquiring_institution_id,
                     forwarder=unionpay.forwarding_institution_id,
                     network=unionpay.destination_id,
+                    source=unionpay.source_id,
                     links=unionpay.links,
                     slot=slot,
+                    entry_mode_code=unionpay.entry_mode_code,
+                    code_field=unionpay.code_field,
+                    reversal_reason=unionpay.reversal_reason,
+                    terminal_type=unionpay.terminal_type,
+                    captures_by_advice=unionpay.captures_by_advice,
+                    key_life_s=unionpay.key_life_s,
+                    bills_dir=str(settings.unionpay_bills_path),
+                    bill_totals=unionpay.bill_totals,
                 ),
                 hsm,
                 clock,
             )
         )
     if alipay.gateway_url:
-        channels.append(
-            AlipayChannel(
-                AlipaySettings(
-                    gateway_url=alipay.gateway_url,
-                    app_id=alipay.app_id,
-                    alipay_public_key_pem=_read(settings.alipay_public_key_path).decode(),
-                ),
-                hsm,
-                clock,
-            )
-        )
+        channels.append(AlipayChannel(_alipay_settings(settings), hsm, clock))
     if wechat.base_url:
-        channels.append(
-            WeChatChannel(
-                WeChatSettings(
-                    base_url=wechat.base_url,
-                    appid=wechat.appid,
-                    mchid=wechat.mchid,
-                    merchant_serial_no=wechat.serial,
-                    platform_public_key_pem=_read(settings.wechat_public_key_path).decode(),
-                    platform_public_key_id=wechat.platform_public_key_id,
-                    reversal_after_s=wechat.reversal_after_ms / 1000,
-                ),
-                hsm,
-                clock,
-            )
-        )
+        channels.append(WeChatChannel(_wechat_settings(settings), hsm, clock))
     return {channel.name: channel for channel in channels}
+
+
+def _alipay_settings(settings: Settings) -> AlipaySettings:
+    """With what the files hold: in certificate mode the three certificates, else Alipay's public key."""
+    alipay = settings.alipay
+    certified = bool(alipay.application_certificate)
+
+    def certificate(file: str) -> str:
+        return _read(Path(file)).decode() if certified else ""
+
+    return AlipaySettings(
+        gateway_url=alipay.gateway_url,
+        app_id=alipay.app_id,
+        alipay_public_key_pem="" if certified else _read(settings.alipay_public_key_path).decode(),
+        application_certificate_pem=certificate(alipay.application_certificate),
+        root_certificates_pem=certificate(alipay.root_certificates),
+        alipay_certificate_pem=certificate(alipay.platform_certificate),
+        content_key=alipay.content_key,
+        notify_url=alipay.notify_url,
+        seller_id=alipay.seller_id,
+    )
+
+
+def _wechat_settings(settings: Settings) -> WeChatSettings:
+    """With what the files hold. A merchant of API v2 needs its key alone; certificates replace the public key."""
+    wechat, apiv3 = settings.wechat, settings.wechat_apiv3_key_path
+    root = _read(Path(wechat.platform_root)).decode() if wechat.platform_root else ""
+    public = not root and not wechat.v2_key_file
+    return WeChatSettings(
+        base_url=wechat.base_url,
+        appid=wechat.appid,
+        mchid=wechat.mchid,
+        merchant_serial_no=wechat.serial,
+        platform_public_key_pem=_read(settings.wechat_public_key_path).decode() if public else "",
+        platform_public_key_id=wechat.platform_public_key_id if public else "",
+        platform_root_pem=root,
+        # A key of 32 random bytes may end like a line; an editor's newline comes on top.
+        apiv3_key=_read(apiv3)[:32] if apiv3 is not None else b"",
+        v2_key=_read(Path(wechat.v2_key_file)).decode().strip() if wechat.v2_key_file else "",
+        client_certificate=wechat.client_certificate,
+        client_private_key=wechat.client_private_key,
+        notify_url=wechat.notify_url,
+        reversal_after_s=wechat.reversal_after_ms / 1000,
+        fund_flow_check=wechat.fund_flow_check,
+    )
 
 
 def _read(path: Path) -> bytes:
@@ -299,12 +329,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise SystemExit(f"cannot read {path}: {error.strerror}; `payswitch check-config` names the setting") from None
-
-
-def _routing(settings: Settings) -> RoutingTable:
-    return RoutingTable(
-        [Rule(each.name, tuple(each.channels), each.pan_prefix or "", each.scheme or "") for each in settings.routes]
-    )
 
 
 def _limits(settings: Settings) -> Limits:
@@ -340,7 +364,9 @@ def _resolve_settings(settings: Settings) -> ResolveSettings:
     )
 
 
-def _readiness(pool: Pool, counters: RedisCounters, hsm: HsmAccess, channels: dict[str, Channel]) -> Readiness:
+def _readiness(
+    pool: Pool, counters: RedisCounters, hsm: HsmAccess, channels: dict[str, Channel], plans: PlanWatch
+) -> Readiness:
     async def database() -> str:
         await pool.fetchval("SELECT 1")
         return "answers"
@@ -349,6 +375,12 @@ def _readiness(pool: Pool, counters: RedisCounters, hsm: HsmAccess, channels: di
         if not await counters.ready():
             raise NotReady("does not answer; risk continues by policy")
         return "answers"
+
+    async def routing() -> str:
+        in_force, detail = plans.state()
+        if not in_force:
+            raise NotReady(detail)
+        return detail
 
     def channel_probe(channel: Channel) -> Callable[[], Awaitable[str]]:
         async def probe() -> str:
@@ -360,6 +392,7 @@ def _readiness(pool: Pool, counters: RedisCounters, hsm: HsmAccess, channels: di
         return probe
 
     checks = [Check("database", database), Check("counters", redis, required=False), Check("hsm", hsm.probe)]
+    checks.append(Check("routing", routing, required=False))
     checks += [Check(CHANNEL_PREFIX + name, channel_probe(each), required=False) for name, each in channels.items()]
     return Readiness(checks)
 
@@ -381,12 +414,13 @@ def _watch(road: Road) -> None:
 
 
 async def _watch_backlog(journal: PostgresJournal, stand_in: PostgresStandIn, stood_in_for: list[str]) -> None:
-    """Keeps the gauge of open follow-ups and owed advices; an outage leaves the last reading."""
+    """Keeps the gauge of what the resolver has open and of owed advices; an outage leaves the last reading."""
     counts: dict[Operation, int] = {}
     advices = 0
     if stood_in_for:
         metrics.FOLLOW_UP_BACKLOG.follow("advice", reading=lambda: advices)
-    for operation in (Operation.REVERSAL, Operation.INQUIRY, Operation.CAPTURE, Operation.REFUND):
+    pursued = (Operation.CAPTURE, Operation.REFUND, Operation.INCREMENT)
+    for operation in (Operation.REVERSAL, Operation.INQUIRY, *pursued):
         reading = partial(lambda each: counts.get(each, 0), operation)
         metrics.FOLLOW_UP_BACKLOG.follow(operation.name.lower(), reading=reading)
     while True:
@@ -401,7 +435,7 @@ async def _watch_backlog(journal: PostgresJournal, stand_in: PostgresStandIn, st
 
 
 async def _grpc_server(
-    settings: Settings, authorizations: AuthorizationServicer, issuers: IssuerServicer
+    settings: Settings, authorizations: AuthorizationServicer, issuers: IssuerServicer, operators: OperationsServicer
 ) -> tuple[grpc.aio.Server, int]:
     """The listener for participants: mutual TLS, no reflection."""
     server = grpc.aio.server(
@@ -413,6 +447,7 @@ async def _grpc_server(
     )
     wire.add_to_server(authorization_pb2_grpc.add_AuthorizationServiceServicer_to_server, authorizations, server)
     issuer_pb2_grpc.add_IssuerServiceServicer_to_server(issuers, server)  # type: ignore[no-untyped-call]
+    operations_pb2_grpc.add_OperationsServiceServicer_to_server(operators, server)  # type: ignore[no-untyped-call]
     credentials = grpc.ssl_server_credentials(
         [(_read(settings.private_key_path), _read(settings.certificate_path))],
         root_certificates=_read(settings.ca_path),
@@ -446,6 +481,20 @@ async def _operations(
     http_port = runner.addresses[0][1]
     grpc_host, _ = split_address(settings.operations.grpc_listen)
     return f"{host}:{http_port}", f"{grpc_host}:{grpc_port}"
+
+
+async def _notifications(settings: Settings, world: World, notices: Notices, lifecycle: Lifecycle) -> str:
+    """The wallets' listener, for the channels that notify."""
+    if not settings.notifications.listen:
+        return ""
+    notifying = {name: each for name, each in world.channels.items() if isinstance(each, NotifyingChannel)}
+    door_settings = DoorSettings(per_second=settings.notifications.per_second)
+    door = NotificationDoor(notifying, notices, world.clock, door_settings)
+    host, port = split_address(settings.notifications.listen)
+    port = await door.start(host, port)
+    lifecycle.on_close("notifications", door.close)
+    lifecycle.on_finish("notifications", door.stop_accepting, 1.0)
+    return f"{host}:{port}"
 
 
 def _closing(close: Callable[[], None]) -> Callable[[], Awaitable[None]]:

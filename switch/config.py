@@ -34,6 +34,7 @@ from switch.settings_sections import (
     Budgets,
     FollowUps,
     HsmSettings,
+    Notifications,
     Operations,
     OptionalAddress,
     ParticipantId,
@@ -115,6 +116,7 @@ class Settings(BaseSettings):
     transmission: TransmissionWindow = TransmissionWindow()
     risk: Risk = Risk()
     follow_ups: FollowUps = FollowUps()
+    notifications: Notifications = Notifications()
     unionpay: UnionPaySettings = UnionPaySettings()
     alipay: AlipaySettings = AlipaySettings()
     wechat: WeChatSettings = WeChatSettings()
@@ -154,6 +156,19 @@ class Settings(BaseSettings):
     def wechat_public_key_path(self) -> Path:
         given = self.wechat.platform_public_key
         return Path(given) if given else self.state_dir / "simulators" / "wechat.pem"
+
+    @property
+    def unionpay_bills_path(self) -> Path:
+        given, institution = self.unionpay.bills_dir, self.unionpay.forwarding_institution_id
+        return Path(given) if given else self.state_dir / "simulators" / "unionpay" / institution
+
+    @property
+    def wechat_apiv3_key_path(self) -> Path | None:
+        """None where there is no key: notifications and platform certificates cannot be opened then."""
+        if self.wechat.apiv3_key_file:
+            return Path(self.wechat.apiv3_key_file)
+        default = self.state_dir / "simulators" / "wechat_apiv3.key"
+        return default if default.exists() else None
 
     def channel_names(self) -> list[str]:
         """The channels that are switched on, as routes name them."""

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class Ports:
     switch: int
     operations: int
     operations_grpc: int
+    notifications: int
     unionpay: int
     alipay: int
     wechat: int
@@ -36,7 +37,7 @@ class Ports:
 
     @classmethod
     def free(cls) -> "Ports":
-        sockets = [socket.socket() for _ in range(7)]
+        sockets = [socket.socket() for _ in fields(cls)]
         try:
             for each in sockets:
                 each.bind((HOST, 0))
@@ -110,7 +111,9 @@ class Environment:
     # --- children -----------------------------------------------------------------------------------------------------
 
     async def _start_simulators(self) -> None:
-        arguments = ("simulators", "--control-port", str(self.ports.control))
+        # Nobody speaks HTTPS to them here: any free ports will do.
+        anywhere = ("--alipay-https-port", "0", "--wechat-https-port", "0")
+        arguments = ("simulators", "--announce", "--control-port", str(self.ports.control), *anywhere)
         self._simulators = self._child("simulators", *arguments)
         await self._simulators.start()
 
@@ -229,6 +232,10 @@ drain_grace_ms = 100
 
 [hsm]
 mode = "direct"
+
+[notifications]
+listen = "{HOST}:{ports.notifications}"
+public_url = "http://{HOST}:{ports.notifications}"
 
 [follow_ups]
 inquiry_interval_ms = 500
