@@ -22,12 +22,15 @@ from adapters.unionpay.channel import UnionPayChannel
 from adapters.unionpay.settings import UnionPaySettings
 from adapters.wechat.channel import WeChatChannel, WeChatSettings
 from hsm.errors import HsmError, HsmUnavailable
-from payswitch.v1 import authorization_pb2, authorization_pb2_grpc, issuer_pb2, issuer_pb2_grpc
+from payswitch.v1 import authorization_pb2, authorization_pb2_grpc, issuer_pb2, issuer_pb2_grpc, operations_pb2_grpc
 from switch import pki
 from switch.api import wire
 from switch.api.authorization_service import AuthorizationServicer
 from switch.api.identity import Doorkeeper
 from switch.api.issuer_service import IssuerServicer, LinkFault
+from switch.api.notices import Notices
+from switch.api.notifications import DoorSettings, NotificationDoor
+from switch.api.operations_service import OperationsServicer
 from switch.config import Settings, split_address
 from switch.domain.states import Operation
 from switch.hsm_wiring import HsmAccess, open_hsm
@@ -43,7 +46,7 @@ from switch.payments.ownership import Ownership
 from switch.payments.resolve import Resolver, ResolveSettings
 from switch.payments.road import Road
 from switch.payments.world import RoadSettings, World
-from switch.ports import Channel, Hsm, StoreUnavailable
+from switch.ports import Channel, Hsm, NotifyingChannel, StoreUnavailable
 from switch.risk.assess import Limits
 from switch.routing.watch import PlanWatch
 from switch.routing_wiring import begin_routing
@@ -75,11 +78,12 @@ class SystemClock:
 
 @dataclass(slots=True)
 class Addresses:
-    """Where the process listens, once it does: host:port."""
+    """Where the process listens, once it does: host:port. notifications: "" if they are switched off."""
 
     authorizations: str
     operations: str
     operations_grpc: str
+    notifications: str = ""
 
 
 async def run(settings: Settings, started: Callable[[Addresses], Awaitable[None]] | None = None) -> int:
@@ -127,7 +131,7 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     lifecycle.on_close("ownership", ownership.close)
 
     hub = IssuerHub()
-    channels = _channels(settings, hsm, clock, hub, ownership.slot)
+    channels = build_channels(settings, hsm, clock, hub, ownership.slot)
     for channel in channels.values():
         await channel.start()
         lifecycle.on_close(f"channel {channel.name}", channel.close)
@@ -140,6 +144,7 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     resolver = Resolver(world, _resolve_settings(settings))
     resolver.start()
     lifecycle.on_close("resolver", resolver.close)
+    notices = Notices(journal, resolver.wake)
     _watch(road)
     backlog = asyncio.create_task(_watch_backlog(journal), name="backlog")
     lifecycle.on_close("backlog", lambda: _cancelled(backlog))
@@ -156,16 +161,18 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
         pin_key_check_value=partial(_pin_key_check_value, access),
         process_name=f"switch-{ownership.slot}",
     )
-    server, port = await _grpc_server(settings, authorizations, issuers)
+    operators = OperationsServicer(channels, doorkeeper)
+    server, port = await _grpc_server(settings, authorizations, issuers, operators)
     lifecycle.on_announce("health", health.drain)
     lifecycle.on_announce("issuers", issuers.drain)
     finish_s = settings.budgets.answer_budget_ms / 1000 + settings.operations.drain_finish_ms / 1000
     lifecycle.on_finish("door", _closing(road.stop_admitting), 1.0)
     lifecycle.on_finish("road", lambda: road.drain(finish_s), finish_s + 1)
     lifecycle.on_finish("grpc", lambda: server.stop(1.0), 3.0)
+    notifications = await _notifications(settings, world, notices, lifecycle)
     operations = await _operations(settings, readiness, health, lifecycle)
     host, _ = split_address(settings.listen)
-    return Addresses(f"{host}:{port}", *operations)
+    return Addresses(f"{host}:{port}", *operations, notifications)
 
 
 async def _servers(settings: Settings, lifecycle: Lifecycle) -> tuple[str, str]:
@@ -183,7 +190,7 @@ async def _servers(settings: Settings, lifecycle: Lifecycle) -> tuple[str, str]:
     return postgres_url, redis_url
 
 
-def _channels(settings: Settings, hsm: Hsm, clock: SystemClock, hub: IssuerHub, slot: int) -> dict[str, Channel]:
+def build_channels(settings: Settings, hsm: Hsm, clock: SystemClock, hub: IssuerHub, slot: int) -> dict[str, Channel]:
     """Every channel that is switched on, by name."""
     channels: list[Channel] = [IssuerChannel(issuer, hub) for issuer in settings.issuers]
     unionpay, alipay, wechat = settings.unionpay, settings.alipay, settings.wechat
@@ -324,9 +331,10 @@ def _watch(road: Road) -> None:
 
 
 async def _watch_backlog(journal: PostgresJournal) -> None:
-    """Keeps the gauge of open reversals, inquiries, captures and refunds; an outage leaves the last reading."""
+    """Keeps the gauge of what the resolver has open; an outage leaves the last reading."""
     counts: dict[Operation, int] = {}
-    for operation in (Operation.REVERSAL, Operation.INQUIRY, Operation.CAPTURE, Operation.REFUND):
+    pursued = (Operation.CAPTURE, Operation.REFUND, Operation.INCREMENT)
+    for operation in (Operation.REVERSAL, Operation.INQUIRY, *pursued):
         reading = partial(lambda each: counts.get(each, 0), operation)
         metrics.FOLLOW_UP_BACKLOG.follow(operation.name.lower(), reading=reading)
     while True:
@@ -340,7 +348,7 @@ async def _watch_backlog(journal: PostgresJournal) -> None:
 
 
 async def _grpc_server(
-    settings: Settings, authorizations: AuthorizationServicer, issuers: IssuerServicer
+    settings: Settings, authorizations: AuthorizationServicer, issuers: IssuerServicer, operators: OperationsServicer
 ) -> tuple[grpc.aio.Server, int]:
     """The listener for participants: mutual TLS, no reflection."""
     server = grpc.aio.server(
@@ -352,6 +360,7 @@ async def _grpc_server(
     )
     wire.add_to_server(authorization_pb2_grpc.add_AuthorizationServiceServicer_to_server, authorizations, server)
     issuer_pb2_grpc.add_IssuerServiceServicer_to_server(issuers, server)  # type: ignore[no-untyped-call]
+    operations_pb2_grpc.add_OperationsServiceServicer_to_server(operators, server)  # type: ignore[no-untyped-call]
     credentials = grpc.ssl_server_credentials(
         [(_read(settings.private_key_path), _read(settings.certificate_path))],
         root_certificates=_read(settings.ca_path),
@@ -385,6 +394,20 @@ async def _operations(
     http_port = runner.addresses[0][1]
     grpc_host, _ = split_address(settings.operations.grpc_listen)
     return f"{host}:{http_port}", f"{grpc_host}:{grpc_port}"
+
+
+async def _notifications(settings: Settings, world: World, notices: Notices, lifecycle: Lifecycle) -> str:
+    """The wallets' listener, for the channels that notify."""
+    if not settings.notifications.listen:
+        return ""
+    notifying = {name: each for name, each in world.channels.items() if isinstance(each, NotifyingChannel)}
+    door_settings = DoorSettings(per_second=settings.notifications.per_second)
+    door = NotificationDoor(notifying, notices, world.clock, door_settings)
+    host, port = split_address(settings.notifications.listen)
+    port = await door.start(host, port)
+    lifecycle.on_close("notifications", door.close)
+    lifecycle.on_finish("notifications", door.stop_accepting, 1.0)
+    return f"{host}:{port}"
 
 
 def _closing(close: Callable[[], None]) -> Callable[[], Awaitable[None]]:

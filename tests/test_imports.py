@@ -39,6 +39,7 @@ RANK = {package: rank for rank, packages in enumerate(ARROWS) for package in pac
 # `app`, what it is configured and started by, and the commands beside it. They may import anything but a simulator.
 WIRING = (
     *("switch.app", "switch.cli", "switch.config", "switch.settings_listing", "switch.settings_sections"),
+    *("switch.bill_cli", "switch.billing", "switch.billing_through"),
     *("switch.routes_cli", "switch.routes_desk", "switch.routing_wiring"),
     *("switch.hsm_cli", "switch.hsm_wiring", "switch.keys_cli", "switch.key_ceremony", "switch.hidden_input"),
 )
@@ -57,7 +58,7 @@ ROUTING = (
     *("examples", "hours", "plan", "success", "table"),
 )
 PURE = (
-    *("switch.domain", "switch.entry", "switch.risk.assess", "switch.payments.decide"),
+    *("switch.domain", "switch.entry", "switch.risk.assess", "switch.payments.decide", "switch.settlement.compare"),
     *(f"switch.routing.{each}" for each in ROUTING),
 )
 WORLD = frozenset(

@@ -146,7 +146,7 @@ def _unable(facts: ChannelFacts | None, request: AuthorizationRequest) -> str:
     if facts is None:
         return "unknown"
     if request.operation not in facts.operations:
-        return f"lacks {request.operation.name.lower()}"
+        return f"has no {request.operation.words}"
     if request.pin is not None and not facts.takes_pin:
         return "takes no PIN"
     return ""

@@ -42,7 +42,7 @@ def test_what_is_not_ready_comes_last_and_is_named():
     ("facts", "example", "reason"),
     [
         (None, {}, "unionpay unknown"),
-        (ChannelFacts(frozenset({Operation.REFUND}), True, True), {}, "unionpay lacks sale"),
+        (ChannelFacts(frozenset({Operation.REFUND}), True, True), {}, "unionpay has no sale"),
         (ChannelFacts(frozenset({Operation.SALE}), False, True), {"pin": True}, "unionpay takes no PIN"),
     ],
 )

@@ -41,7 +41,7 @@ from switch.ports import (
 from switch.risk.assess import Limits
 from switch.routing.live import LiveRouting, plan_of_settings
 from switch.routing.table import RoutingTable
-from switch.store.follow_on_rules import NO_ORIGINAL, OVERTOOK, InFlight, judge
+from switch.store.follow_on_rules import NO_ORIGINAL, OVERTOOK, InFlight, judge, raise_by
 
 
 class MemoryJournal:
@@ -136,8 +136,11 @@ class MemoryJournal:
             each for each in self.follow_ons.values()
             if each.authorization_id == follow_on.authorization_id and each.state in (State.SENT, State.UNKNOWN)
         ]  # fmt: skip
-        captures = [each.money.amount_minor for each in others if each.operation is Operation.CAPTURE]
-        return InFlight(any(each.operation in (Operation.VOID, Operation.REVERSAL) for each in others), sum(captures))
+        sums = [
+            sum(each.money.amount_minor for each in others if each.operation is operation)
+            for operation in (Operation.CAPTURE, Operation.INCREMENT)
+        ]
+        return InFlight(any(each.operation in (Operation.VOID, Operation.REVERSAL) for each in others), *sums)
 
     def _open(self, record: Authorization, operation: Operation, follow_on: FollowOn | None = None) -> None:
         self.follow_ups = [
@@ -174,6 +177,8 @@ class MemoryJournal:
             row.captured_minor -= follow_on.money.amount_minor
         if follow_on.state is State.DECLINED and follow_on.operation is Operation.REFUND:
             row.refunded_minor -= follow_on.money.amount_minor
+        if follow_on.operation is Operation.INCREMENT:
+            raise_by(follow_on, row)
 
     async def claim_follow_ups(self, owner: UUID, limit: int, lease_s: float) -> list[FollowUp]:
         await self._work()
