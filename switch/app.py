@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -18,21 +19,26 @@ from grpc_reflection.v1alpha import reflection
 from adapters.alipay.channel import AlipayChannel, AlipaySettings
 from adapters.issuer.channel import IssuerChannel
 from adapters.issuer.hub import IssuerHub
+from adapters.issuer.messages import IssuerNotice
 from adapters.unionpay.channel import UnionPayChannel
 from adapters.unionpay.settings import UnionPaySettings
-from adapters.wechat.channel import WeChatChannel, WeChatSettings
+from adapters.wechat.channel import WeChatChannel
+from adapters.wechat.settings import WeChatSettings
 from hsm.errors import HsmError, HsmUnavailable
 from payswitch.v1 import authorization_pb2, authorization_pb2_grpc, issuer_pb2, issuer_pb2_grpc, operations_pb2_grpc
 from switch import pki
 from switch.api import wire
 from switch.api.authorization_service import AuthorizationServicer
 from switch.api.identity import Doorkeeper
+from switch.api.issuer_notices import IssuerNotices
+from switch.api.issuer_processes import ProcessesWatch, process_name
 from switch.api.issuer_service import IssuerServicer, LinkFault
 from switch.api.notices import Notices
 from switch.api.notifications import DoorSettings, NotificationDoor
 from switch.api.operations_service import OperationsServicer
 from switch.config import Settings, split_address
-from switch.domain.states import Operation
+from switch.domain.stand_in import StandInLimits
+from switch.domain.states import EntryMode, Operation
 from switch.hsm_wiring import HsmAccess, open_hsm
 from switch.ops import logs, metrics
 from switch.ops.checks import Check, NotReady, Readiness
@@ -45,11 +51,13 @@ from switch.payments.follow_on import FollowOns
 from switch.payments.ownership import Ownership
 from switch.payments.resolve import Resolver, ResolveSettings
 from switch.payments.road import Road
+from switch.payments.stand_in import Advices
 from switch.payments.world import RoadSettings, World
-from switch.ports import Channel, Hsm, NotifyingChannel, StoreUnavailable
+from switch.ports import Channel, Hsm, Notice, NotifyingChannel, StandIn, StoreUnavailable
 from switch.risk.assess import Limits
 from switch.routing.watch import PlanWatch
 from switch.routing_wiring import begin_routing
+from switch.settings_sections import StandInRule
 from switch.store.counters import RedisCounters
 from switch.store.embedded import EmbeddedPostgres, EmbeddedRedis
 from switch.store.journal import PostgresJournal
@@ -58,6 +66,13 @@ from switch.store.migrate import migrate as migrate_database
 from switch.store.partitions import ensure_partitions, keep_partitions
 from switch.store.pool import create_pool
 from switch.store.sessions import Pool
+from switch.store.stand_in import PostgresStandIn
+from switch.store.terminals import PostgresTerminals
+from switch.terminals.desk import Desk
+from switch.terminals.door import TerminalDoor
+from switch.terminals.payments import TerminalPayments
+from switch.terminals.security import TerminalSecurity
+from switch.terminals.settings import DeskSettings, DoorLimits
 
 log = structlog.get_logger()
 
@@ -78,12 +93,13 @@ class SystemClock:
 
 @dataclass(slots=True)
 class Addresses:
-    """Where the process listens, once it does: host:port. notifications: "" if they are switched off."""
+    """Where the process listens, once it does: host:port. notifications, terminals: "" if switched off."""
 
     authorizations: str
     operations: str
     operations_grpc: str
     notifications: str = ""
+    terminals: str = ""
 
 
 async def run(settings: Settings, started: Callable[[Addresses], Awaitable[None]] | None = None) -> int:
@@ -131,7 +147,9 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     lifecycle.on_close("ownership", ownership.close)
 
     hub = IssuerHub()
-    channels = build_channels(settings, hsm, clock, hub, ownership.slot)
+    stand_in = PostgresStandIn(pool, {rule.issuer: _stand_in_limits(rule) for rule in settings.stand_in})
+    channels = build_channels(settings, hsm, clock, hub, ownership.slot, stand_in)
+    direct = {each.issuer_id: each for each in channels.values() if isinstance(each, IssuerChannel)}
     for channel in channels.values():
         await channel.start()
         lifecycle.on_close(f"channel {channel.name}", channel.close)
@@ -145,34 +163,46 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     resolver.start()
     lifecycle.on_close("resolver", resolver.close)
     notices = Notices(journal, resolver.wake)
+    advices = Advices(stand_in, hsm, ownership, {rule.issuer: direct[rule.issuer] for rule in settings.stand_in})
+    advices.start()
+    lifecycle.on_close("advices", advices.close)
     _watch(road)
-    backlog = asyncio.create_task(_watch_backlog(journal), name="backlog")
+    stood_in_for = [rule.issuer for rule in settings.stand_in]
+    backlog = asyncio.create_task(_watch_backlog(journal, stand_in, stood_in_for), name="backlog")
     lifecycle.on_close("backlog", lambda: _cancelled(backlog))
 
     readiness = _readiness(pool, counters, access, channels, plans)
     health = HealthStatus(readiness, [AUTHORIZATION_SERVICE, ISSUER_SERVICE])
     doorkeeper = Doorkeeper(pki.participant_of)
+    follow_ons = FollowOns(world, road_settings)
     authorizations = AuthorizationServicer(
-        road, FollowOns(world, road_settings), journal, doorkeeper, settings.budgets.answer_budget_ms / 1000
+        road, follow_ons, journal, doorkeeper, settings.budgets.answer_budget_ms / 1000
     )
     issuers = IssuerServicer(
         hub,
         authenticate=lambda context: doorkeeper.admit(context, "issuer"),
         pin_key_check_value=partial(_pin_key_check_value, access),
-        process_name=f"switch-{ownership.slot}",
+        process_name=lambda: process_name(ownership.owner),
+        take_notice=IssuerNotices(partial(_read_notice, direct), notices.act).take,
     )
     operators = OperationsServicer(channels, doorkeeper)
     server, port = await _grpc_server(settings, authorizations, issuers, operators)
+    await ownership.announce(_advertised(settings, port))
+    processes = ProcessesWatch(leases.living, issuers.tell_processes, settings.lease_ms / 3000)
+    processes.start()
+    lifecycle.on_close("processes", processes.close)
     lifecycle.on_announce("health", health.drain)
+    lifecycle.on_announce("address", ownership.withdraw)
     lifecycle.on_announce("issuers", issuers.drain)
     finish_s = settings.budgets.answer_budget_ms / 1000 + settings.operations.drain_finish_ms / 1000
+    terminals = await _terminal_door(settings, lifecycle, finish_s, (road, follow_ons, world, pool))
     lifecycle.on_finish("door", _closing(road.stop_admitting), 1.0)
     lifecycle.on_finish("road", lambda: road.drain(finish_s), finish_s + 1)
     lifecycle.on_finish("grpc", lambda: server.stop(1.0), 3.0)
     notifications = await _notifications(settings, world, notices, lifecycle)
     operations = await _operations(settings, readiness, health, lifecycle)
     host, _ = split_address(settings.listen)
-    return Addresses(f"{host}:{port}", *operations, notifications)
+    return Addresses(f"{host}:{port}", *operations, notifications, terminals)
 
 
 async def _servers(settings: Settings, lifecycle: Lifecycle) -> tuple[str, str]:
@@ -190,9 +220,41 @@ async def _servers(settings: Settings, lifecycle: Lifecycle) -> tuple[str, str]:
     return postgres_url, redis_url
 
 
-def build_channels(settings: Settings, hsm: Hsm, clock: SystemClock, hub: IssuerHub, slot: int) -> dict[str, Channel]:
+def _stand_in_limits(rule: StandInRule) -> StandInLimits:
+    return StandInLimits(
+        currency=rule.currency,
+        largest_minor=rule.largest_minor,
+        card_minor=rule.card_minor,
+        card_count=rule.card_count,
+        total_minor=rule.total_minor,
+        total_count=rule.total_count,
+        window_s=rule.window_s,
+        pan_prefixes=tuple(rule.pan_prefixes),
+        entries=frozenset(EntryMode[entry.upper()] for entry in rule.entries),
+    )
+
+
+def _advertised(settings: Settings, port: int) -> str:
+    """Where issuers reach this process: as it was told, or where it listens."""
+    if settings.advertise:
+        return settings.advertise
+    listening, _ = split_address(settings.listen)
+    host = socket.getfqdn() if listening in ("0.0.0.0", "::") else listening  # noqa: S104 - told apart, not bound
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _read_notice(direct: dict[str, IssuerChannel], issuer_id: str, notice: IssuerNotice) -> Notice:
+    return direct[issuer_id].read_notice(notice)
+
+
+def build_channels(
+    settings: Settings, hsm: Hsm, clock: SystemClock, hub: IssuerHub, slot: int, stand_in: StandIn | None = None
+) -> dict[str, Channel]:
     """Every channel that is switched on, by name."""
-    channels: list[Channel] = [IssuerChannel(issuer, hub) for issuer in settings.issuers]
+    stood_in_for = {rule.issuer for rule in settings.stand_in}
+    channels: list[Channel] = [
+        IssuerChannel(issuer, hub, stand_in=stand_in if issuer in stood_in_for else None) for issuer in settings.issuers
+    ]
     unionpay, alipay, wechat = settings.unionpay, settings.alipay, settings.wechat
     if unionpay.host:
         channels.append(
@@ -203,42 +265,72 @@ def build_channels(settings: Settings, hsm: Hsm, clock: SystemClock, hub: Issuer
                     acquirer=unionpay.acquiring_institution_id,
                     forwarder=unionpay.forwarding_institution_id,
                     network=unionpay.destination_id,
+                    source=unionpay.source_id,
                     links=unionpay.links,
                     slot=slot,
+                    entry_mode_code=unionpay.entry_mode_code,
+                    code_field=unionpay.code_field,
+                    reversal_reason=unionpay.reversal_reason,
+                    terminal_type=unionpay.terminal_type,
+                    captures_by_advice=unionpay.captures_by_advice,
+                    key_life_s=unionpay.key_life_s,
+                    bills_dir=str(settings.unionpay_bills_path),
+                    bill_totals=unionpay.bill_totals,
                 ),
                 hsm,
                 clock,
             )
         )
     if alipay.gateway_url:
-        channels.append(
-            AlipayChannel(
-                AlipaySettings(
-                    gateway_url=alipay.gateway_url,
-                    app_id=alipay.app_id,
-                    alipay_public_key_pem=_read(settings.alipay_public_key_path).decode(),
-                ),
-                hsm,
-                clock,
-            )
-        )
+        channels.append(AlipayChannel(_alipay_settings(settings), hsm, clock))
     if wechat.base_url:
-        channels.append(
-            WeChatChannel(
-                WeChatSettings(
-                    base_url=wechat.base_url,
-                    appid=wechat.appid,
-                    mchid=wechat.mchid,
-                    merchant_serial_no=wechat.serial,
-                    platform_public_key_pem=_read(settings.wechat_public_key_path).decode(),
-                    platform_public_key_id=wechat.platform_public_key_id,
-                    reversal_after_s=wechat.reversal_after_ms / 1000,
-                ),
-                hsm,
-                clock,
-            )
-        )
+        channels.append(WeChatChannel(_wechat_settings(settings), hsm, clock))
     return {channel.name: channel for channel in channels}
+
+
+def _alipay_settings(settings: Settings) -> AlipaySettings:
+    """With what the files hold: in certificate mode the three certificates, else Alipay's public key."""
+    alipay = settings.alipay
+    certified = bool(alipay.application_certificate)
+
+    def certificate(file: str) -> str:
+        return _read(Path(file)).decode() if certified else ""
+
+    return AlipaySettings(
+        gateway_url=alipay.gateway_url,
+        app_id=alipay.app_id,
+        alipay_public_key_pem="" if certified else _read(settings.alipay_public_key_path).decode(),
+        application_certificate_pem=certificate(alipay.application_certificate),
+        root_certificates_pem=certificate(alipay.root_certificates),
+        alipay_certificate_pem=certificate(alipay.platform_certificate),
+        content_key=alipay.content_key,
+        notify_url=alipay.notify_url,
+        seller_id=alipay.seller_id,
+    )
+
+
+def _wechat_settings(settings: Settings) -> WeChatSettings:
+    """With what the files hold. A merchant of API v2 needs its key alone; certificates replace the public key."""
+    wechat, apiv3 = settings.wechat, settings.wechat_apiv3_key_path
+    root = _read(Path(wechat.platform_root)).decode() if wechat.platform_root else ""
+    public = not root and not wechat.v2_key_file
+    return WeChatSettings(
+        base_url=wechat.base_url,
+        appid=wechat.appid,
+        mchid=wechat.mchid,
+        merchant_serial_no=wechat.serial,
+        platform_public_key_pem=_read(settings.wechat_public_key_path).decode() if public else "",
+        platform_public_key_id=wechat.platform_public_key_id if public else "",
+        platform_root_pem=root,
+        # A key of 32 random bytes may end like a line; an editor's newline comes on top.
+        apiv3_key=_read(apiv3)[:32] if apiv3 is not None else b"",
+        v2_key=_read(Path(wechat.v2_key_file)).decode().strip() if wechat.v2_key_file else "",
+        client_certificate=wechat.client_certificate,
+        client_private_key=wechat.client_private_key,
+        notify_url=wechat.notify_url,
+        reversal_after_s=wechat.reversal_after_ms / 1000,
+        fund_flow_check=wechat.fund_flow_check,
+    )
 
 
 def _read(path: Path) -> bytes:
@@ -330,9 +422,12 @@ def _watch(road: Road) -> None:
         metrics.QUEUE_DEPTH.follow(stop.name, reading=lambda stop=stop: stop.depth)  # type: ignore[misc]
 
 
-async def _watch_backlog(journal: PostgresJournal) -> None:
-    """Keeps the gauge of what the resolver has open; an outage leaves the last reading."""
+async def _watch_backlog(journal: PostgresJournal, stand_in: PostgresStandIn, stood_in_for: list[str]) -> None:
+    """Keeps the gauge of what the resolver has open and of owed advices; an outage leaves the last reading."""
     counts: dict[Operation, int] = {}
+    advices = 0
+    if stood_in_for:
+        metrics.FOLLOW_UP_BACKLOG.follow("advice", reading=lambda: advices)
     pursued = (Operation.CAPTURE, Operation.REFUND, Operation.INCREMENT)
     for operation in (Operation.REVERSAL, Operation.INQUIRY, *pursued):
         reading = partial(lambda each: counts.get(each, 0), operation)
@@ -342,6 +437,7 @@ async def _watch_backlog(journal: PostgresJournal) -> None:
             found = await journal.open_follow_ups()
             counts.clear()
             counts.update(found)
+            advices = sum([await stand_in.owed(issuer) for issuer in stood_in_for])
         except StoreUnavailable as error:
             log.warning("backlog_not_read", reason=str(error))
         await asyncio.sleep(_BACKLOG_INTERVAL_S)
@@ -369,6 +465,41 @@ async def _grpc_server(
     port = server.add_secure_port(settings.listen, credentials)
     await server.start()
     return server, port
+
+
+async def _terminal_door(
+    settings: Settings, lifecycle: Lifecycle, finish_s: float, behind: tuple[Road, FollowOns, World, Pool]
+) -> str:
+    """The listener for payment terminals, if there is to be one; returns its address. It is drained before the road."""
+    section, (road, follow_ons, world, pool) = settings.terminals, behind
+    if not section.listen:
+        return ""
+    desk_settings = DeskSettings(
+        budget_s=settings.budgets.answer_budget_ms / 1000,
+        institution=settings.unionpay.acquiring_institution_id,
+        networks=frozenset(section.networks),
+        repeat_window_ms=section.repeat_window_ms,
+        sign_ons=section.sign_ons_per_minute,
+        mac_key_algorithm="DES" if section.mac_key == "single" else "TDES-2KEY",
+    )
+    store = PostgresTerminals(pool)
+    security = TerminalSecurity(world.hsm, desk_settings.mac_key_algorithm)
+    payments = TerminalPayments(road, follow_ons, world.journal, store, security, world.clock, desk_settings)
+    limits = DoorLimits(
+        connections=section.connections,
+        connections_per_address=section.connections_per_address,
+        in_flight=section.in_flight,
+        idle_s=section.idle_ms / 1000,
+        message_s=section.message_ms / 1000,
+        message_bytes=section.largest_message_bytes,
+    )
+    door = TerminalDoor(Desk(payments, security, store, world.clock, desk_settings), limits)
+    host, port = split_address(section.listen)
+    bound = await door.start(host, port)
+    lifecycle.on_finish("terminals", lambda: door.drain(finish_s), finish_s + 1)
+    lifecycle.on_close("terminals", door.close)
+    lifecycle.on_close("terminals' reversals", lambda: payments.close(2.0))
+    return f"{host}:{bound}"
 
 
 async def _operations(

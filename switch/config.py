@@ -36,11 +36,14 @@ from switch.settings_sections import (
     HsmSettings,
     Notifications,
     Operations,
+    OptionalAddress,
     ParticipantId,
     PostgresUrl,
     RedisUrl,
     Risk,
     RouteRule,
+    StandInRule,
+    Terminals,
     Tls,
     TransmissionWindow,
     UnionPaySettings,
@@ -87,6 +90,11 @@ class Settings(BaseSettings):
     )
 
     listen: Address = Field(default="127.0.0.1:7443", description="gRPC with mutual TLS, for acquirers and issuers")
+    advertise: OptionalAddress = Field(
+        default="",
+        description="where issuers that have dialled in reach this very process; empty: listen's address, "
+        "with the machine's name where it listens at all addresses",
+    )
     state_dir: Path = Field(
         default=Path(".payswitch"), description="keys, certificates and embedded servers of this machine"
     )
@@ -98,6 +106,9 @@ class Settings(BaseSettings):
         default=5000, ge=500, le=60_000, description="without a beat for so long a process counts as dead"
     )
     issuers: list[ParticipantId] = Field(default=[], description="participant ids of the issuers that may dial in")
+    stand_in: list[StandInRule] = Field(
+        default=[], description="issuers in whose place the switch may approve; empty: none"
+    )
     operations: Operations = Operations()
     tls: Tls = Tls()
     hsm: HsmSettings = HsmSettings()
@@ -110,6 +121,7 @@ class Settings(BaseSettings):
     unionpay: UnionPaySettings = UnionPaySettings()
     alipay: AlipaySettings = AlipaySettings()
     wechat: WeChatSettings = WeChatSettings()
+    terminals: Terminals = Terminals()
     routes: list[RouteRule] = Field(
         default=DEFAULT_ROUTES, description="by the scheme of a payment code, else by the longest matching prefix"
     )
@@ -147,10 +159,34 @@ class Settings(BaseSettings):
         given = self.wechat.platform_public_key
         return Path(given) if given else self.state_dir / "simulators" / "wechat.pem"
 
+    @property
+    def unionpay_bills_path(self) -> Path:
+        given, institution = self.unionpay.bills_dir, self.unionpay.forwarding_institution_id
+        return Path(given) if given else self.state_dir / "simulators" / "unionpay" / institution
+
+    @property
+    def wechat_apiv3_key_path(self) -> Path | None:
+        """None where there is no key: notifications and platform certificates cannot be opened then."""
+        if self.wechat.apiv3_key_file:
+            return Path(self.wechat.apiv3_key_file)
+        default = self.state_dir / "simulators" / "wechat_apiv3.key"
+        return default if default.exists() else None
+
     def channel_names(self) -> list[str]:
         """The channels that are switched on, as routes name them."""
         named = {"unionpay": self.unionpay.host, "alipay": self.alipay.gateway_url, "wechat": self.wechat.base_url}
         return [name for name, address in named.items() if address] + [f"issuer:{each}" for each in self.issuers]
+
+    @field_validator("stand_in")
+    @classmethod
+    def _stands_in_for_known_issuers(cls, rules: list[StandInRule], info: ValidationInfo) -> list[StandInRule]:
+        issuers = [rule.issuer for rule in rules]
+        unknown = sorted(set(issuers) - set(info.data.get("issuers", issuers)))
+        if unknown:
+            raise ValueError(f"not listed in issuers: {', '.join(unknown)}")
+        if len(set(issuers)) != len(issuers):
+            raise ValueError("an issuer has two rules")
+        return rules
 
     @field_validator("routes")
     @classmethod

@@ -45,11 +45,13 @@ def _url_with(schemes: tuple[str, ...]) -> AfterValidator:
 
 Address = Annotated[str, AfterValidator(_host_and_port)]
 OptionalAddress = Annotated[str, AfterValidator(lambda text: text and _host_and_port(text))]
+Network = Annotated[str, _shaped(r"[0-9A-F]{4}", "must be 4 hexadecimal digits, upper case")]
 InstitutionId = Annotated[str, _shaped(r"\d{8,11}", "must be 8 to 11 digits")]
 HeaderId = Annotated[str, _shaped(r"[0-9A-Za-z]{1,11}", "must be 1 to 11 letters or digits")]
 ParticipantId = Annotated[str, _shaped(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "must be 1 to 64 of A-Z a-z 0-9 . _ -")]
 HttpUrl = Annotated[str, _shaped(r"(https?://[^\s/?#]+[^\s?#]*)?", "must be empty or http(s)://host… without a query")]
 AppId = Annotated[str, _shaped(r"[0-9A-Za-z]{1,32}", "must be 1 to 32 letters or digits")]
+SellerId = Annotated[str, _shaped(r"(2088\d{12})?", "must be empty or 2088 and 12 digits")]
 MerchantNumber = Annotated[str, _shaped(r"\d{8,10}", "must be 8 to 10 digits")]
 SerialNumber = Annotated[str, _shaped(r"[0-9A-Fa-f]{1,40}", "must be 1 to 40 hex digits")]
 PublicKeyId = Annotated[str, _shaped(r"PUB_KEY_ID_[0-9A-Za-z]+", "must begin with PUB_KEY_ID_")]
@@ -208,9 +210,19 @@ class UnionPaySettings(Section):
     port: int = Field(default=7583, ge=1, le=65535, description="the network's port")
     acquiring_institution_id: InstitutionId = Field(default="01020344", description="DE32")
     forwarding_institution_id: InstitutionId = Field(default="01020344", description="DE33")
-    source_id: HeaderId = Field(default="01020344", description="our id in the message header")
+    source_id: HeaderId | Literal[""] = Field(default="", description="our id in the message header; empty: DE33's")
     destination_id: HeaderId = Field(default="00010344", description="the network's id in the message header")
     links: int = Field(default=2, ge=1, le=64, description="persistent connections of one process")
+    entry_mode_code: str = Field(default="03", pattern=r"^\d{2}$", description="DE22 of a QR or payment code")
+    code_field: Literal[48, 59] = Field(default=59, description="the field in which a payment code travels")
+    reversal_reason: str = Field(default="4021", pattern=r"^\d{4}$", description="DE60.1 of a reversal")
+    terminal_type: str = Field(default="03", pattern=r"^\d{2}$", description="DE60.2.5: 03 is a POS")
+    captures_by_advice: bool = Field(default=False, description="a completion is told (0220) instead of asked (0200)")
+    key_life_s: int = Field(default=86_400, ge=0, description="working keys are renewed after this; 0: never by us")
+    bills_dir: str = Field(
+        default="", description="where settlement files arrive; empty: <state_dir>/simulators/unionpay/<DE33>"
+    )
+    bill_totals: bool = Field(default=True, description="settlement files end in a line of totals")
 
 
 class AlipaySettings(Section):
@@ -223,6 +235,28 @@ class AlipaySettings(Section):
     public_key: str = Field(
         default="", description="PEM of Alipay's public key; empty: <state_dir>/simulators/alipay.pem"
     )
+    application_certificate: str = Field(
+        default="", description="PEM of our certificate; given: certificate mode, public_key is not read"
+    )
+    root_certificates: str = Field(default="", description="PEM of Alipay's roots, for certificate mode")
+    platform_certificate: str = Field(
+        default="", description="PEM of Alipay's certificate and what signed it; later ones are fetched"
+    )
+    content_key: str = Field(
+        default="", description="HSM label of the AES key of content encryption; empty: contents are not encrypted"
+    )
+    notify_url: HttpUrl = Field(
+        default="", description="where Alipay reaches our door for notifications; empty: it is only asked"
+    )
+    seller_id: SellerId = Field(default="", description="our account, as bills must name it; empty: any")
+
+    @field_validator("platform_certificate")
+    @classmethod
+    def _all_or_none(cls, value: str, info: ValidationInfo) -> str:
+        others = [info.data.get(name, "") for name in ("application_certificate", "root_certificates")]
+        if {bool(value), *map(bool, others)} == {True, False}:
+            raise ValueError("must be given together with application_certificate and root_certificates")
+        return value
 
 
 class WeChatSettings(Section):
@@ -241,6 +275,80 @@ class WeChatSettings(Section):
     platform_public_key_id: PublicKeyId = Field(default="PUB_KEY_ID_0000000000000000000000000001", description="its id")
     reversal_after_ms: int = Field(
         default=15_000, ge=0, description="the platform refuses a reverse sooner after the payment"
+    )
+    platform_root: str = Field(
+        default="", description="PEM of the root of platform certificates; given: certificate mode, no public key"
+    )
+    apiv3_key_file: str = Field(
+        default="", description="file of the 32-byte APIv3 key; empty: <state_dir>/simulators/wechat_apiv3.key if there"
+    )
+    v2_key_file: str = Field(
+        default="", description="file of the 32-character key of API v2; given: payments go over v2, nothing over v3"
+    )
+    client_certificate: str = Field(default="", description="PEM of our API certificate, for reversals over API v2")
+    client_private_key: str = Field(default="", description="PEM of its key")
+    notify_url: HttpUrl = Field(
+        default="",
+        description="where WeChat Pay reaches our door for notifications; empty: no orders, only asked",
+    )
+    fund_flow_check: bool = Field(
+        default=False, description="refuse a day's trade bill that disagrees with its fund-flow bill"
+    )
+
+    @field_validator("client_private_key")
+    @classmethod
+    def _belongs_to_the_certificate(cls, value: str, info: ValidationInfo) -> str:
+        if bool(value) != bool(info.data.get("client_certificate", value)):
+            raise ValueError("must be given together with wechat.client_certificate")
+        return value
+
+    @field_validator("v2_key_file")
+    @classmethod
+    def _is_one_api(cls, value: str, info: ValidationInfo) -> str:
+        if value and info.data.get("platform_root"):
+            raise ValueError("must be empty where platform_root is given: a merchant is of API v2 or v3")
+        return value
+
+
+class StandInRule(Section):
+    """What the switch may approve in an issuer's place while that has no link to it. Amounts in minor units."""
+
+    issuer: ParticipantId = Field(description="participant id, listed in issuers")
+    currency: str = Field(default="CNY", pattern="^[A-Z]{3}$", description="no other is stood in for")
+    largest_minor: int = Field(gt=0, description="of one approval")
+    card_minor: int = Field(gt=0, description="of one card in the window")
+    card_count: int = Field(gt=0, description="approvals of one card in the window")
+    total_minor: int = Field(gt=0, description="of all cards in the window")
+    total_count: int = Field(gt=0, description="approvals of all cards in the window")
+    window_s: int = Field(default=86_400, ge=60, le=2_592_000, description="length of the window, which slides")
+    pan_prefixes: list[PanPrefix] = Field(min_length=1, description="cards that may be stood in for")
+    entries: list[Literal["nfc", "payer_qr", "bluetooth", "keyed"]] = Field(
+        default=["nfc"], min_length=1, description="how the card must have been presented"
+    )
+
+
+class Terminals(Section):
+    """UnionPay's POS dialect over TCP, without TLS: for a private network, or behind something that ends TLS."""
+
+    listen: OptionalAddress = Field(default="", description="host:port for payment terminals; empty: no such door")
+    networks: list[Network] = Field(
+        default=[], description="TPDU destinations (NII) that are served, 4 hexadecimal digits; empty: any"
+    )
+    connections: int = Field(default=1000, ge=1, le=100_000, description="connections of terminals, at most")
+    connections_per_address: int = Field(default=64, ge=1, le=100_000, description="of one IP address, at most")
+    in_flight: int = Field(default=16, ge=1, le=256, description="messages of one connection under way, at most")
+    idle_ms: int = Field(default=120_000, ge=100, description="longest silence of a connection")
+    message_ms: int = Field(
+        default=5000, ge=100, le=60_000, description="from a message's first byte to its last, at most"
+    )
+    largest_message_bytes: int = Field(default=2048, ge=128, le=2048, description="longest message")
+    repeat_window_ms: int = Field(
+        default=60_000, ge=1000, le=3_600_000,
+        description="how long a message with the same batch and STAN is a repeat; later its name is used up",
+    )  # fmt: skip
+    sign_ons_per_minute: int = Field(default=6, ge=1, le=600, description="of one terminal, at most")
+    mac_key: Literal["single", "double"] = Field(
+        default="single", description="length of the MAC keys that terminals are sent"
     )
 
 
