@@ -25,7 +25,7 @@ from adapters.unionpay.settings import UnionPaySettings
 from adapters.wechat.channel import WeChatChannel
 from adapters.wechat.settings import WeChatSettings
 from hsm.errors import HsmError, HsmUnavailable
-from payswitch.v1 import authorization_pb2, authorization_pb2_grpc, issuer_pb2, issuer_pb2_grpc
+from payswitch.v1 import authorization_pb2, authorization_pb2_grpc, issuer_pb2, issuer_pb2_grpc, operations_pb2_grpc
 from switch import pki
 from switch.api import wire
 from switch.api.authorization_service import AuthorizationServicer
@@ -33,6 +33,9 @@ from switch.api.identity import Doorkeeper
 from switch.api.issuer_notices import IssuerNotices
 from switch.api.issuer_processes import ProcessesWatch, process_name
 from switch.api.issuer_service import IssuerServicer, LinkFault
+from switch.api.notices import Notices
+from switch.api.notifications import DoorSettings, NotificationDoor
+from switch.api.operations_service import OperationsServicer
 from switch.config import Settings, split_address
 from switch.domain.stand_in import StandInLimits
 from switch.domain.states import EntryMode, Operation
@@ -48,11 +51,12 @@ from switch.payments.follow_on import FollowOns
 from switch.payments.ownership import Ownership
 from switch.payments.resolve import Resolver, ResolveSettings
 from switch.payments.road import Road
-from switch.payments.routing import RoutingTable, Rule
 from switch.payments.stand_in import Advices
 from switch.payments.world import RoadSettings, World
-from switch.ports import Channel, Hsm, Notice, StandIn, StoreUnavailable
+from switch.ports import Channel, Hsm, Notice, NotifyingChannel, StandIn, StoreUnavailable
 from switch.risk.assess import Limits
+from switch.routing.watch import PlanWatch
+from switch.routing_wiring import begin_routing
 from switch.settings_sections import StandInRule
 from switch.store.counters import RedisCounters
 from switch.store.embedded import EmbeddedPostgres, EmbeddedRedis
@@ -83,11 +87,12 @@ class SystemClock:
 
 @dataclass(slots=True)
 class Addresses:
-    """Where the process listens, once it does: host:port."""
+    """Where the process listens, once it does: host:port. notifications: "" if they are switched off."""
 
     authorizations: str
     operations: str
     operations_grpc: str
+    notifications: str = ""
 
 
 async def run(settings: Settings, started: Callable[[Addresses], Awaitable[None]] | None = None) -> int:
@@ -136,29 +141,30 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
 
     hub = IssuerHub()
     stand_in = PostgresStandIn(pool, {rule.issuer: _stand_in_limits(rule) for rule in settings.stand_in})
-    direct = _issuers(settings, hub, stand_in)
-    channels: dict[str, Channel] = {channel.name: channel for channel in direct.values()}
-    channels |= _channels(settings, hsm, clock, ownership.slot)
+    channels = build_channels(settings, hsm, clock, hub, ownership.slot, stand_in)
+    direct = {each.issuer_id: each for each in channels.values() if isinstance(each, IssuerChannel)}
     for channel in channels.values():
         await channel.start()
         lifecycle.on_close(f"channel {channel.name}", channel.close)
-    world = World(
-        journal, hsm, channels, counters, clock, ownership, _routing(settings), RoadCounts(), _limits(settings)
-    )
+    routing, plans = await begin_routing(settings, pool, channels, lifecycle)
+    counts = RoadCounts(routing.observe)
+    world = World(journal, hsm, channels, counters, clock, ownership, routing, counts, _limits(settings))
     road_settings = _road_settings(settings)
     road = Road(world, road_settings)
     lifecycle.on_close("road", road.close)
     resolver = Resolver(world, _resolve_settings(settings))
     resolver.start()
     lifecycle.on_close("resolver", resolver.close)
+    notices = Notices(journal, resolver.wake)
     advices = Advices(stand_in, hsm, ownership, {rule.issuer: direct[rule.issuer] for rule in settings.stand_in})
     advices.start()
     lifecycle.on_close("advices", advices.close)
     _watch(road)
-    backlog = asyncio.create_task(_watch_backlog(journal), name="backlog")
+    stood_in_for = [rule.issuer for rule in settings.stand_in]
+    backlog = asyncio.create_task(_watch_backlog(journal, stand_in, stood_in_for), name="backlog")
     lifecycle.on_close("backlog", lambda: _cancelled(backlog))
 
-    readiness = _readiness(pool, counters, access, channels)
+    readiness = _readiness(pool, counters, access, channels, plans)
     health = HealthStatus(readiness, [AUTHORIZATION_SERVICE, ISSUER_SERVICE])
     doorkeeper = Doorkeeper(pki.participant_of)
     authorizations = AuthorizationServicer(
@@ -168,24 +174,26 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
         hub,
         authenticate=lambda context: doorkeeper.admit(context, "issuer"),
         pin_key_check_value=partial(_pin_key_check_value, access),
-        process_name=process_name(ownership.slot),
-        take_notice=IssuerNotices(partial(_read_notice, direct), _no_door_for_notices).take,
+        process_name=lambda: process_name(ownership.owner),
+        take_notice=IssuerNotices(partial(_read_notice, direct), notices.act).take,
     )
-    server, port = await _grpc_server(settings, authorizations, issuers)
+    operators = OperationsServicer(channels, doorkeeper)
+    server, port = await _grpc_server(settings, authorizations, issuers, operators)
     await ownership.announce(_advertised(settings, port))
     processes = ProcessesWatch(leases.living, issuers.tell_processes, settings.lease_ms / 3000)
     processes.start()
     lifecycle.on_close("processes", processes.close)
     lifecycle.on_announce("health", health.drain)
-    lifecycle.on_announce("address", partial(ownership.announce, ""))
+    lifecycle.on_announce("address", ownership.withdraw)
     lifecycle.on_announce("issuers", issuers.drain)
     finish_s = settings.budgets.answer_budget_ms / 1000 + settings.operations.drain_finish_ms / 1000
     lifecycle.on_finish("door", _closing(road.stop_admitting), 1.0)
     lifecycle.on_finish("road", lambda: road.drain(finish_s), finish_s + 1)
     lifecycle.on_finish("grpc", lambda: server.stop(1.0), 3.0)
+    notifications = await _notifications(settings, world, notices, lifecycle)
     operations = await _operations(settings, readiness, health, lifecycle)
     host, _ = split_address(settings.listen)
-    return Addresses(f"{host}:{port}", *operations)
+    return Addresses(f"{host}:{port}", *operations, notifications)
 
 
 async def _servers(settings: Settings, lifecycle: Lifecycle) -> tuple[str, str]:
@@ -201,15 +209,6 @@ async def _servers(settings: Settings, lifecycle: Lifecycle) -> tuple[str, str]:
         redis_url = await redis.start()
         lifecycle.on_close("embedded redis", redis.stop, timeout_s=10)
     return postgres_url, redis_url
-
-
-def _issuers(settings: Settings, hub: IssuerHub, stand_in: StandIn) -> dict[str, IssuerChannel]:
-    """The channels of direct issuers, by the issuers' ids."""
-    stood_in_for = {rule.issuer for rule in settings.stand_in}
-    return {
-        issuer: IssuerChannel(issuer, hub, stand_in=stand_in if issuer in stood_in_for else None)
-        for issuer in settings.issuers
-    }
 
 
 def _stand_in_limits(rule: StandInRule) -> StandInLimits:
@@ -239,13 +238,14 @@ def _read_notice(direct: dict[str, IssuerChannel], issuer_id: str, notice: Issue
     return direct[issuer_id].read_notice(notice)
 
 
-async def _no_door_for_notices(notice: Notice) -> None:
-    raise StoreUnavailable("nothing takes notices yet")
-
-
-def _channels(settings: Settings, hsm: Hsm, clock: SystemClock, slot: int) -> dict[str, Channel]:
-    """Every other channel that is switched on, by name."""
-    channels: list[Channel] = []
+def build_channels(
+    settings: Settings, hsm: Hsm, clock: SystemClock, hub: IssuerHub, slot: int, stand_in: StandIn | None = None
+) -> dict[str, Channel]:
+    """Every channel that is switched on, by name."""
+    stood_in_for = {rule.issuer for rule in settings.stand_in}
+    channels: list[Channel] = [
+        IssuerChannel(issuer, hub, stand_in=stand_in if issuer in stood_in_for else None) for issuer in settings.issuers
+    ]
     unionpay, alipay, wechat = settings.unionpay, settings.alipay, settings.wechat
     if unionpay.host:
         channels.append(
@@ -331,12 +331,6 @@ def _read(path: Path) -> bytes:
         raise SystemExit(f"cannot read {path}: {error.strerror}; `payswitch check-config` names the setting") from None
 
 
-def _routing(settings: Settings) -> RoutingTable:
-    return RoutingTable(
-        [Rule(each.name, tuple(each.channels), each.pan_prefix or "", each.scheme or "") for each in settings.routes]
-    )
-
-
 def _limits(settings: Settings) -> Limits:
     risk = settings.risk
     return Limits(
@@ -370,7 +364,9 @@ def _resolve_settings(settings: Settings) -> ResolveSettings:
     )
 
 
-def _readiness(pool: Pool, counters: RedisCounters, hsm: HsmAccess, channels: dict[str, Channel]) -> Readiness:
+def _readiness(
+    pool: Pool, counters: RedisCounters, hsm: HsmAccess, channels: dict[str, Channel], plans: PlanWatch
+) -> Readiness:
     async def database() -> str:
         await pool.fetchval("SELECT 1")
         return "answers"
@@ -379,6 +375,12 @@ def _readiness(pool: Pool, counters: RedisCounters, hsm: HsmAccess, channels: di
         if not await counters.ready():
             raise NotReady("does not answer; risk continues by policy")
         return "answers"
+
+    async def routing() -> str:
+        in_force, detail = plans.state()
+        if not in_force:
+            raise NotReady(detail)
+        return detail
 
     def channel_probe(channel: Channel) -> Callable[[], Awaitable[str]]:
         async def probe() -> str:
@@ -390,6 +392,7 @@ def _readiness(pool: Pool, counters: RedisCounters, hsm: HsmAccess, channels: di
         return probe
 
     checks = [Check("database", database), Check("counters", redis, required=False), Check("hsm", hsm.probe)]
+    checks.append(Check("routing", routing, required=False))
     checks += [Check(CHANNEL_PREFIX + name, channel_probe(each), required=False) for name, each in channels.items()]
     return Readiness(checks)
 
@@ -410,10 +413,14 @@ def _watch(road: Road) -> None:
         metrics.QUEUE_DEPTH.follow(stop.name, reading=lambda stop=stop: stop.depth)  # type: ignore[misc]
 
 
-async def _watch_backlog(journal: PostgresJournal) -> None:
-    """Keeps the gauge of open reversals, inquiries, captures and refunds; an outage leaves the last reading."""
+async def _watch_backlog(journal: PostgresJournal, stand_in: PostgresStandIn, stood_in_for: list[str]) -> None:
+    """Keeps the gauge of what the resolver has open and of owed advices; an outage leaves the last reading."""
     counts: dict[Operation, int] = {}
-    for operation in (Operation.REVERSAL, Operation.INQUIRY, Operation.CAPTURE, Operation.REFUND):
+    advices = 0
+    if stood_in_for:
+        metrics.FOLLOW_UP_BACKLOG.follow("advice", reading=lambda: advices)
+    pursued = (Operation.CAPTURE, Operation.REFUND, Operation.INCREMENT)
+    for operation in (Operation.REVERSAL, Operation.INQUIRY, *pursued):
         reading = partial(lambda each: counts.get(each, 0), operation)
         metrics.FOLLOW_UP_BACKLOG.follow(operation.name.lower(), reading=reading)
     while True:
@@ -421,13 +428,14 @@ async def _watch_backlog(journal: PostgresJournal) -> None:
             found = await journal.open_follow_ups()
             counts.clear()
             counts.update(found)
+            advices = sum([await stand_in.owed(issuer) for issuer in stood_in_for])
         except StoreUnavailable as error:
             log.warning("backlog_not_read", reason=str(error))
         await asyncio.sleep(_BACKLOG_INTERVAL_S)
 
 
 async def _grpc_server(
-    settings: Settings, authorizations: AuthorizationServicer, issuers: IssuerServicer
+    settings: Settings, authorizations: AuthorizationServicer, issuers: IssuerServicer, operators: OperationsServicer
 ) -> tuple[grpc.aio.Server, int]:
     """The listener for participants: mutual TLS, no reflection."""
     server = grpc.aio.server(
@@ -439,6 +447,7 @@ async def _grpc_server(
     )
     wire.add_to_server(authorization_pb2_grpc.add_AuthorizationServiceServicer_to_server, authorizations, server)
     issuer_pb2_grpc.add_IssuerServiceServicer_to_server(issuers, server)  # type: ignore[no-untyped-call]
+    operations_pb2_grpc.add_OperationsServiceServicer_to_server(operators, server)  # type: ignore[no-untyped-call]
     credentials = grpc.ssl_server_credentials(
         [(_read(settings.private_key_path), _read(settings.certificate_path))],
         root_certificates=_read(settings.ca_path),
@@ -472,6 +481,20 @@ async def _operations(
     http_port = runner.addresses[0][1]
     grpc_host, _ = split_address(settings.operations.grpc_listen)
     return f"{host}:{http_port}", f"{grpc_host}:{grpc_port}"
+
+
+async def _notifications(settings: Settings, world: World, notices: Notices, lifecycle: Lifecycle) -> str:
+    """The wallets' listener, for the channels that notify."""
+    if not settings.notifications.listen:
+        return ""
+    notifying = {name: each for name, each in world.channels.items() if isinstance(each, NotifyingChannel)}
+    door_settings = DoorSettings(per_second=settings.notifications.per_second)
+    door = NotificationDoor(notifying, notices, world.clock, door_settings)
+    host, port = split_address(settings.notifications.listen)
+    port = await door.start(host, port)
+    lifecycle.on_close("notifications", door.close)
+    lifecycle.on_finish("notifications", door.stop_accepting, 1.0)
+    return f"{host}:{port}"
 
 
 def _closing(close: Callable[[], None]) -> Callable[[], Awaitable[None]]:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
+from switch.bill_cli import bill_app
 from switch.hsm_cli import hsm_app
 from switch.keys_cli import app as keys_app
+from switch.routes_cli import routes_app
 
 if TYPE_CHECKING:
     from switch.config import Settings
@@ -32,6 +34,8 @@ pki_app = typer.Typer(name="pki", help="Development certificates: an authority, 
 app.add_typer(pki_app, no_args_is_help=True)
 app.add_typer(hsm_app, no_args_is_help=True)
 app.add_typer(keys_app, no_args_is_help=True)
+app.add_typer(bill_app, no_args_is_help=True)
+app.add_typer(routes_app, no_args_is_help=True)
 
 
 class Role(StrEnum):

@@ -34,6 +34,7 @@ from switch.settings_sections import (
     Budgets,
     FollowUps,
     HsmSettings,
+    Notifications,
     Operations,
     OptionalAddress,
     ParticipantId,
@@ -115,6 +116,7 @@ class Settings(BaseSettings):
     transmission: TransmissionWindow = TransmissionWindow()
     risk: Risk = Risk()
     follow_ups: FollowUps = FollowUps()
+    notifications: Notifications = Notifications()
     unionpay: UnionPaySettings = UnionPaySettings()
     alipay: AlipaySettings = AlipaySettings()
     wechat: WeChatSettings = WeChatSettings()

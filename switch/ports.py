@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from enum import IntEnum
-from typing import Any, Protocol
+from enum import IntEnum, StrEnum
+from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
 
 from switch.domain.authorization import Authorization, Credential, FollowOn, Merchant
 from switch.domain.bill import Bill
 from switch.domain.money import Money
 from switch.domain.payment_token import PaymentToken, TokenScheme, TokenState
+from switch.domain.routing_plan import StoredPlan
 from switch.domain.states import Operation, State
 
 # --- channels -------------------------------------------------------------------------------------------------------
@@ -153,6 +154,7 @@ class Notice:
     said: str = ""
 
 
+@runtime_checkable
 class NotifyingChannel(Protocol):
     """A channel whose peer posts notifications over HTTP. Pure: no I/O, and safe to call with anything."""
 
@@ -163,6 +165,18 @@ class NotifyingChannel(Protocol):
 
     def notification_answer(self, accepted: bool) -> tuple[int, str, bytes]:
         """(HTTP status, content type, body) that ends the peer's retries, or makes it come again."""
+
+
+class Hastened(StrEnum):
+    """What a verified notification came to. The values are labels of a metric."""
+
+    REPEATED = "repeated"  # an event that made it due before
+    DUE = "hastened"  # the open inquiry of the payment, or what is open of the refund, is due now
+    IN_FLIGHT = "in_flight"  # our own message has no recorded answer yet: the peer should come again
+    BEING_REVERSED = "being_reversed"
+    FINAL = "final"
+    UNKNOWN = "unknown"  # no such payment, or no such refund of it
+    MISDIRECTED = "misdirected"  # the payment is another channel's, or not the one that the notification names
 
 
 class BillNotReady(Exception):
@@ -177,6 +191,7 @@ class BillRefused(Exception):
         self.cause = cause
 
 
+@runtime_checkable
 class BilledChannel(Protocol):
     """A channel whose daily bill can be fetched."""
 
@@ -184,6 +199,27 @@ class BilledChannel(Protocol):
 
     async def bill(self, day: date) -> Bill:
         """Fetched, verified and read. Raises BillNotReady, BillRefused, or ConnectionError where none can be had."""
+
+
+# --- routing plans --------------------------------------------------------------------------------------------------
+
+
+class RoutingPlans(Protocol):
+    """Routing plans and their BIN tables, as they were loaded: neither is ever changed. Raises StoreUnavailable."""
+
+    async def live_version(self) -> int:
+        """Of the plan that is to be in force; 0: none, the settings' routes are."""
+
+    async def find(self, version: int) -> StoredPlan | None: ...
+
+    async def bin_table_chunks(self, sha256: str) -> tuple[int, int] | None:
+        """(bytes, chunks) of the table with that SHA-256 (hexadecimal); None if it was never loaded."""
+
+    async def bin_table_chunk(self, sha256: str, number: int) -> bytes:
+        """One chunk, from 0; b"" if there is none."""
+
+
+# --- stand-in ------------------------------------------------------------------------------------------------------
 
 
 class StandIn(Protocol):
@@ -272,11 +308,11 @@ class StoreUnavailable(Exception):
 
 @dataclass(slots=True)
 class FollowUp:
-    """Work that must end: a reversal or an inquiry of an authorization, a capture or refund whose outcome is open.
+    """Work that must end: a reversal or an inquiry of an authorization, a capture, refund or increment that is open.
 
-    operation: REVERSAL, INQUIRY, CAPTURE or REFUND. attempts: how often it was sent by a resolver. fence: grows with
-    every claim; a result is accepted only under the fence it was claimed with. follow_on: the capture or refund, which
-    was sent once before under `trace`; None for a reversal and an inquiry.
+    operation: REVERSAL, INQUIRY, CAPTURE, REFUND or INCREMENT. attempts: how often it was sent by a resolver. fence:
+    grows with every claim; a result is accepted only under the fence it was claimed with. follow_on: the capture,
+    refund or increment, which was sent once before under `trace`; None for a reversal and an inquiry.
     """
 
     authorization: Authorization
@@ -322,8 +358,15 @@ class Journal(Protocol):
 
     async def finish_follow_on(self, follow_on: FollowOn, original: Authorization) -> None:
         """Outcome of a follow-on that is SENT: what was reserved for a declined one is given back; VOID and REVERSAL
-        move the original; an UNKNOWN one is the resolver's from now on: a REVERSAL of the original, or the CAPTURE or
-        REFUND again. If it was not SENT any more nothing changes. `follow_on` and `original` then say what is stored.
+        move the original, and an approved INCREMENT raises it; an UNKNOWN one is the resolver's from now on: a REVERSAL
+        of the original, or the CAPTURE, REFUND or INCREMENT again. If it was not SENT any more nothing changes.
+        `follow_on` and `original` then say what is stored.
+        """
+
+    async def hasten(self, notice: Notice, merchant_id: str | None, authorization_id: UUID) -> Hastened:
+        """Make due now what is open of the payment, or of the refund, that the notice is of. Durable on return.
+
+        Who has claimed it already asks again at once, should it learn nothing. merchant_id None: found by the id alone.
         """
 
     async def claim_follow_ups(self, owner: UUID, limit: int, lease_s: float) -> list[FollowUp]:
@@ -345,9 +388,9 @@ class FollowUpResult:
     state: the authorization's new state, or None to try again after `retry_after_s`.
     For an inquiry that ends in UNKNOWN a reversal is opened, due after `retry_after_s`.
     answer fields (approval_code …) are taken from `FollowUp.authorization`, which the resolver has updated.
-    Of a capture or refund it is the follow-on's: APPROVED, or DECLINED, which gives back what was reserved; its answer
-    fields are taken from `FollowUp.follow_on`. DEAD_LETTER leaves it UNKNOWN and open, due after `retry_after_s`, but
-    it no longer holds up what is newer of its payer.
+    Of a capture, refund or increment it is the follow-on's: APPROVED, or DECLINED, which gives back what was
+    reserved; its answer fields are taken from `FollowUp.follow_on`. DEAD_LETTER leaves it UNKNOWN and open, due after
+    `retry_after_s`, but it no longer holds up what is newer of its payer.
     """
 
     state: State | None
@@ -362,8 +405,8 @@ class ProcessLeases(Protocol):
     async def announce(self, owner: UUID, address: str) -> None:
         """Where the process can be dialled, host:port; "" for nowhere (any more)."""
 
-    async def living(self) -> "list[tuple[int, str]]":
-        """(slot, address) of every process that lives and has announced an address, by slot."""
+    async def living(self) -> "list[tuple[UUID, str]]":
+        """(owner, address) of every process that lives and has announced an address, by slot."""
 
     async def beat(self, owner: UUID, oldest_open_time_ms: int) -> bool:
         """Extend the lease; False if it was lost (the process must stop sending)."""

@@ -44,13 +44,7 @@ def _url_with(schemes: tuple[str, ...]) -> AfterValidator:
 
 
 Address = Annotated[str, AfterValidator(_host_and_port)]
-
-
-def _optional_host_and_port(text: str) -> str:
-    return _host_and_port(text) if text else text
-
-
-OptionalAddress = Annotated[str, AfterValidator(_optional_host_and_port)]
+OptionalAddress = Annotated[str, AfterValidator(lambda text: text and _host_and_port(text))]
 InstitutionId = Annotated[str, _shaped(r"\d{8,11}", "must be 8 to 11 digits")]
 HeaderId = Annotated[str, _shaped(r"[0-9A-Za-z]{1,11}", "must be 1 to 11 letters or digits")]
 ParticipantId = Annotated[str, _shaped(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "must be 1 to 64 of A-Z a-z 0-9 . _ -")]
@@ -192,6 +186,20 @@ class FollowUps(Section):
         if value < info.data.get("reversal_backoff_first_ms", value):
             raise ValueError("must not be less than reversal_backoff_first_ms")
         return value
+
+
+class Notifications(Section):
+    """Plain HTTP: a proxy in front speaks TLS with the wallets and passes `/notify/` on."""
+
+    listen: OptionalAddress = Field(
+        default="127.0.0.1:7482", description="HTTP: what wallets report by themselves; empty: switched off"
+    )
+    public_url: HttpUrl = Field(
+        default="", description="base URL under which wallets reach it, told them with each payment; empty: none"
+    )
+    per_second: int = Field(
+        default=200, ge=1, le=10_000, description="notifications read by one process; more are told to come again"
+    )
 
 
 class UnionPaySettings(Section):

@@ -1,14 +1,17 @@
 """Real servers for the tests: one PostgreSQL and one Redis per session, emptied for each test that asks."""
 
 import asyncio
+import logging
 import tempfile
 import time
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
 import pytest
 import redis.asyncio as redis
+import structlog
 
 from switch.store.embedded import EmbeddedPostgres, EmbeddedRedis
 from switch.store.migrate import migrate
@@ -87,3 +90,18 @@ async def redis_url(redis_server: EmbeddedRedis) -> str:
     finally:
         await client.aclose()
     return url
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """`logs.configure` is for a whole process; a test gives everything back."""
+    root, access = logging.getLogger(), logging.getLogger("aiohttp.access")
+    handlers, level, access_level, shown = root.handlers[:], root.level, access.level, warnings.showwarning
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+    logging.captureWarnings(False)
+    warnings.showwarning = shown
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    access.setLevel(access_level)

@@ -39,6 +39,8 @@ RANK = {package: rank for rank, packages in enumerate(ARROWS) for package in pac
 # `app`, what it is configured and started by, and the commands beside it. They may import anything but a simulator.
 WIRING = (
     *("switch.app", "switch.cli", "switch.config", "switch.settings_listing", "switch.settings_sections"),
+    *("switch.bill_cli", "switch.billing", "switch.billing_through"),
+    *("switch.routes_cli", "switch.routes_desk", "switch.routing_wiring"),
     *("switch.hsm_cli", "switch.hsm_wiring", "switch.keys_cli", "switch.key_ceremony", "switch.hidden_input"),
 )
 # They use the switch from outside, and may import anything.
@@ -51,7 +53,14 @@ SIMULATION = "adapters.simulation"
 # The layouts and texts of a channel, by the last part of their names: no I/O, and open to the channel's simulator.
 CODECS = frozenset({"codec", "_codec", "format", "frame", "messages", "mac"})
 SHARED_WITH_SIMULATORS = CODECS - {"mac"}
-PURE = ("switch.domain", "switch.entry", "switch.risk.assess", "switch.payments.decide", "switch.payments.routing")
+ROUTING = (
+    *("_bins", "bins", "cases", "check", "choose", "contracts", "document"),
+    *("examples", "hours", "plan", "success", "table"),
+)
+PURE = (
+    *("switch.domain", "switch.entry", "switch.risk.assess", "switch.payments.decide", "switch.settlement.compare"),
+    *(f"switch.routing.{each}" for each in ROUTING),
+)
 WORLD = frozenset(
     {"asyncio", "socket", "ssl", "select", "selectors", "time", "threading", "subprocess", "logging", "structlog"}
     | {"aiohttp", "asyncpg", "grpc", "redis", "uvloop", "prometheus_client"}

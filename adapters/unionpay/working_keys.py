@@ -21,6 +21,7 @@ PENDING = "?pending"  # after a key's label: the key that was imported and is no
 SIGN_ON, SIGN_OFF, ECHO, KEY_RESET_REQUEST = "001", "002", "301", "101"
 _DOUBLE_LENGTH_MARK = b"NK"
 _SINGLE, _DOUBLE = "0", "6"
+_ATTEMPTS = 5  # to take over a key that other processes take over at the same moment
 _NOT_HERE = bytes(8)
 
 
@@ -162,9 +163,23 @@ class WorkingKeys:
     async def _take_over(self, key: NewKey, request: Fields, response: Fields) -> None:
         """Import, verify the request under the new key, authenticate the response, activate.
 
-        A key that is current already, sent again on another link, is confirmed but not activated a second time: that
+        Another process of the same HSM gets the same key on a link of its own, and may take the pending one away at
+        any of these steps by making it current: then all is done once more. Raises what the last attempt raised.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                await self._try_take_over(key, request, response)
+            except Exception:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+            else:
+                return
+
+    async def _try_take_over(self, key: NewKey, request: Fields, response: Fields) -> None:
+        """A key that is current already, sent again on another link, is confirmed but not activated a second time: that
         would push the one before it out of the HSM while replies under it are still on their way.
         """
+        response.pop(128, None)
         check_value = await self._hsm.import_working_key(key.label, key.usage, self._settings.mmk, key.wrapped)
         claimed = request.get(128)
         if not isinstance(claimed, bytes):
@@ -176,10 +191,10 @@ class WorkingKeys:
         [mac] = await self._hsm.macs([(pending, KEY_RESET, key_reset_text("0810", response))])
         if isinstance(mac, Exception):
             raise mac
-        response[128] = mac
         if self._check_values.get(key.label) != check_value:
             await self._hsm.activate_working_key(key.label)
             self._check_values[key.label] = check_value
+        response[128] = mac
 
     def _note(self, key: NewKey) -> None:
         if key.label == self._settings.mak:

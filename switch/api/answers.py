@@ -14,6 +14,7 @@ _OPERATION_KINDS = {
     Operation.VOID: pb.OPERATION_KIND_VOID,
     Operation.REFUND: pb.OPERATION_KIND_REFUND,
     Operation.REVERSAL: pb.OPERATION_KIND_REVERSAL,
+    Operation.INCREMENT: pb.OPERATION_KIND_INCREMENT,
 }
 # A follow-on that is still being worked on is UNKNOWN to the caller.
 _FOLLOW_ON_DECISIONS = {
@@ -25,7 +26,10 @@ _FOLLOW_ON_DECISIONS = {
 
 
 def authorize_response(record: Authorization) -> pb.AuthorizeResponse:
-    """The answer's fields. Decision, State and EntryMode number their members as the contract does."""
+    """The answer's fields, as they were before any increment.
+
+    Decision, State and EntryMode number their members as the contract does.
+    """
     answer = pb.AuthorizeResponse(
         authorization_id=str(record.id),
         decision=int(record.decision or 0),  # type: ignore[arg-type]
@@ -39,8 +43,9 @@ def authorize_response(record: Authorization) -> pb.AuthorizeResponse:
         stage=record.stage,
         emv_response=record.emv_response,
     )
-    if record.approved_minor:
-        answer.approved.amount_minor = record.approved_minor
+    approved_minor = record.approved_minor - record.incremented_minor
+    if approved_minor:
+        answer.approved.amount_minor = approved_minor
         answer.approved.currency = record.money.currency
     return answer
 
@@ -66,6 +71,7 @@ def authorization(record: Authorization, follow_ons: list[FollowOn], transmissio
         amount=common_pb2.Money(amount_minor=record.money.amount_minor, currency=record.money.currency),
         captured_minor=record.captured_minor,
         refunded_minor=record.refunded_minor,
+        approved_minor=record.approved_minor,
         masked_credential=record.masked_credential,
         route_explanation=record.route_explanation,
         transmission_time_ms=transmission_time_ms,

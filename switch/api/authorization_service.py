@@ -81,6 +81,10 @@ class AuthorizationServicer(pb_grpc.AuthorizationServiceServicer):
         frames.expect()
         self._road.enter(wanted, budget_s).add_done_callback(partial(_answered, frames, item.sequence))
 
+    async def Increment(self, request: pb.IncrementRequest, context: Context) -> pb.IncrementResponse:
+        result = await self._follow_on(request.follow_on, context, Operation.INCREMENT, request.amount)
+        return pb.IncrementResponse(result=result)
+
     async def Capture(self, request: pb.CaptureRequest, context: Context) -> pb.CaptureResponse:
         result = await self._follow_on(request.follow_on, context, Operation.CAPTURE, request.amount)
         return pb.CaptureResponse(result=result)

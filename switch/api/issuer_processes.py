@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID
 
 import structlog
 
@@ -11,13 +12,16 @@ from switch.ports import StoreUnavailable
 log = structlog.get_logger()
 
 
-def process_name(slot: int) -> str:
-    """A process as issuers know it: slots are unique among the living.
+def process_name(owner: UUID) -> str:
+    """A process as issuers know it, by the owner of its lease: one that is started anew is another.
 
-    >>> process_name(3)
-    'switch-3'
+    By its slot it would not do: an issuer that has not noticed yet that a machine is gone would take the process that
+    has the slot now for the one to which it has a stream.
+
+    >>> process_name(UUID(int=10))
+    'switch-00000000000a'
     """
-    return f"switch-{slot}"
+    return f"switch-{owner.hex[-12:]}"
 
 
 class ProcessesWatch:
@@ -25,7 +29,7 @@ class ProcessesWatch:
 
     def __init__(
         self,
-        living: Callable[[], Awaitable[Sequence[tuple[int, str]]]],
+        living: Callable[[], Awaitable[Sequence[tuple[UUID, str]]]],
         tell: Callable[[Sequence[Process]], None],
         interval_s: float,
     ) -> None:
@@ -44,7 +48,7 @@ class ProcessesWatch:
 
     async def look(self) -> None:
         """Read and tell once."""
-        self._tell([(process_name(slot), address) for slot, address in await self._living()])
+        self._tell([(process_name(owner), address) for owner, address in await self._living()])
 
     async def _watch(self) -> None:
         while True:

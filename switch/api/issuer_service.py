@@ -21,6 +21,7 @@ __all__ = ["IssuerServicer", "LinkFault", "LinkLimits"]
 _DEFAULT_CREDIT = 1024
 _MOST_PROCESSES_HELD = 256
 _LIMITS = LinkLimits()
+_DRAINING = LinkFault(grpc.StatusCode.UNAVAILABLE, "draining", "draining")
 
 log = structlog.get_logger()
 
@@ -34,7 +35,8 @@ class IssuerServicer(issuer_pb2_grpc.IssuerServiceServicer):
 
     authenticate: the participant id in the peer's certificate, or ends the call by itself (may be a coroutine
     function). pin_key_check_value: from a key label (`issuer/<id>/zpk`) to its KCV, six hex digits, or a LinkFault (may
-    be one, too). take_notice: "" if a notice was taken, else the cause of its refusal, one word.
+    be one, too). process_name: of this process, as `tell_processes` has it, now. take_notice: "" if a notice was taken,
+    else the cause of its refusal, one word.
     """
 
     def __init__(
@@ -42,7 +44,7 @@ class IssuerServicer(issuer_pb2_grpc.IssuerServiceServicer):
         hub: IssuerHub,
         authenticate: Callable[[Any], str | Awaitable[str]],
         pin_key_check_value: Callable[[str], str | Awaitable[str]],
-        process_name: str,
+        process_name: Callable[[], str],
         limits: LinkLimits = _LIMITS,
         take_notice: TakeNotice = _no_notices,
     ) -> None:
@@ -94,6 +96,8 @@ class IssuerServicer(issuer_pb2_grpc.IssuerServiceServicer):
 
     async def _sign_on(self, issuer_id: str, context: Context) -> Link:
         sign_on = await self._read_sign_on(context)
+        if self._draining:
+            raise _DRAINING
         if sign_on.issuer_id != issuer_id:
             raise LinkFault(grpc.StatusCode.PERMISSION_DENIED, "sign_on.issuer_id: not the certificate's", "foreign")
         if not self._hub.knows(issuer_id):
@@ -104,17 +108,18 @@ class IssuerServicer(issuer_pb2_grpc.IssuerServiceServicer):
             raise malformed(f"sign_on.credit: at most {MOST_CREDIT}", "credit")
         if len(sign_on.switch_processes_held) > _MOST_PROCESSES_HELD:
             raise malformed(f"sign_on.switch_processes_held: at most {_MOST_PROCESSES_HELD}", "processes_held")
-        if self._process_name in sign_on.switch_processes_held:
-            raise LinkFault(grpc.StatusCode.ALREADY_EXISTS, f"this is {self._process_name}", "held_already")
+        name = self._process_name()
+        if name in sign_on.switch_processes_held:
+            raise LinkFault(grpc.StatusCode.ALREADY_EXISTS, f"this is {name}", "held_already")
         found = self._pin_key_check_value(f"issuer/{issuer_id}/zpk")
         check_value = await found if inspect.isawaitable(found) else found
         # From here on nothing is waited for: what is checked still holds when the link is attached.
         if self._draining:
-            raise LinkFault(grpc.StatusCode.UNAVAILABLE, "draining", "draining")
+            raise _DRAINING
         if self._hub.link_count(issuer_id) >= self._limits.links_per_issuer:
             raise LinkFault(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams of this issuer", "too_many")
         signed_on = issuer_pb2.SignedOn(
-            switch_process=self._process_name,
+            switch_process=name,
             pin_key_check_value=check_value,
             processes=processes_of(self._processes),
         )

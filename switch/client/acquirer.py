@@ -154,6 +154,12 @@ class AcquirerClient:
         answer: pb.CaptureResponse = await self._call("Capture", request, timeout_s)
         return answer
 
+    async def increment(self, request: pb.IncrementRequest, timeout_s: float = 5.0) -> pb.IncrementResponse:
+        """Raise a pre-authorization."""
+        identify(request.follow_on)
+        answer: pb.IncrementResponse = await self._call("Increment", request, timeout_s)
+        return answer
+
     async def void(self, request: pb.VoidRequest, timeout_s: float = 5.0) -> pb.VoidResponse:
         identify(request.follow_on)
         answer: pb.VoidResponse = await self._call("Void", request, timeout_s)

@@ -26,7 +26,8 @@ _LEAVE_LIMIT_S = 5.0
 # Of n processes behind one address a dial finds the one that is missing with chance 1/n: after 32 n in vain (which one
 # in 10^13 takes by chance) it is not there, and is looked for again later.
 _MISSES_PER_PROCESS = 32
-_MISSES_PAUSE_S = 5.0
+_MISSES_PAUSE_S = 30.0
+_FAILURES_TO_LOOK_ELSEWHERE = 3
 
 
 class NoticeRefused(Exception):
@@ -55,6 +56,7 @@ class _Dialler:
 
     backoff: Backoff = field(default_factory=lambda: Backoff(first_s=0.05))
     misses: int = 0
+    failures: int = 0
     dialled: bool = False
     attempting: bool = False
     task: "asyncio.Task[None] | None" = None
@@ -195,7 +197,8 @@ class IssuerConnection:
 
     def _reconcile(self) -> None:
         """Dial where a stream is missing, stop dialling where none is, leave who is gone."""
-        missing = self._roster.missing(self._held()) if self._wanted else {}
+        unreachable = [at for at, each in self._diallers.items() if each.failures >= _FAILURES_TO_LOOK_ELSEWHERE]
+        missing = self._roster.missing(self._held(), unreachable) if self._wanted else {}
         for address in missing:
             self._diallers.setdefault(address, _Dialler())
         for address, dialler in list(self._diallers.items()):
@@ -238,14 +241,15 @@ class IssuerConnection:
         channel = open_channel(address, self._credentials, self._server_name)
         stream = issuer_pb2_grpc.IssuerServiceStub(channel).Connect()  # type: ignore[no-untyped-call]
         begun = False
+        credit = self._credit
         try:
             async with asyncio.timeout(_SIGN_ON_LIMIT_S):
-                signed_on = await sign_on(stream, self._issuer_id, self._credit, self._roster.full(self._held()))
-            dialler.misses = 0
+                signed_on = await sign_on(stream, self._issuer_id, credit, self._roster.full(self._held()))
+            dialler.misses = dialler.failures = 0
             # What follows a sign-on needs no pause, another process behind the same address for one.
             dialler.dialled = False
             dialler.backoff.reset()
-            self._begin(address, channel, stream, signed_on)
+            self._begin(address, channel, stream, credit, signed_on)
             begun = True
         except (LinkEnded, TimeoutError, grpc.aio.AioRpcError) as error:
             self._not_signed_on(address, dialler, error)
@@ -256,11 +260,13 @@ class IssuerConnection:
                 await channel.close(None)
 
     def _not_signed_on(self, address: str, dialler: _Dialler, error: Exception) -> None:
+        if isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.ALREADY_EXISTS:
+            dialler.misses += 1
+            return
+        dialler.failures += 1
         if not isinstance(error, grpc.aio.AioRpcError):
             why = str(error) or "no answer to the sign-on"
             log.warning("issuer_link_failed", issuer=self._issuer_id, target=address, why=why)
-        elif error.code() is grpc.StatusCode.ALREADY_EXISTS:
-            dialler.misses += 1
         else:
             log.warning(
                 "issuer_link_failed", issuer=self._issuer_id, target=address, code=error.code().name,
@@ -269,9 +275,9 @@ class IssuerConnection:
 
     # --- one stream -------------------------------------------------------------------------------------------------
 
-    def _begin(self, address: str, channel: Any, stream: Any, signed_on: issuer_pb2.SignedOn) -> None:
+    def _begin(self, address: str, channel: Any, stream: Any, credit: int, signed_on: issuer_pb2.SignedOn) -> None:
         link = SwitchLink(
-            stream, self._handler, self._credit, self._max_frame_answers, self._silence_limit_s, self._bill,
+            stream, self._handler, credit, self._max_frame_answers, self._silence_limit_s, self._bill,
             self._learn,
         )  # fmt: skip
         line = _Line(signed_on.switch_process, address, link, channel, stream)
@@ -281,11 +287,18 @@ class IssuerConnection:
         log.info("issuer_signed_on", issuer=self._issuer_id, target=address, process=signed_on.switch_process)
         self._learn(processes_of(signed_on.processes))
         self.ready.set()
+        if self._credit != credit:  # it was changed while we signed on
+            link.change_credit(self._credit)
         if not self._wanted:
             link.sign_off()
 
     def _learn(self, processes: Mapping[str, str]) -> None:
-        self._roster.learn(processes)
+        if self._roster.learn(processes):
+            # Whoever is waiting before the next attempt has reason to look at once.
+            for dialler in self._diallers.values():
+                dialler.misses = dialler.failures = 0
+                if dialler.task is not None and not dialler.attempting:
+                    dialler.task.cancel()
         self._changed.set()
 
     async def _converse(self, line: _Line) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class Ports:
     switch: int
     operations: int
     operations_grpc: int
+    notifications: int
     unionpay: int
     alipay: int
     wechat: int
@@ -36,7 +37,7 @@ class Ports:
 
     @classmethod
     def free(cls) -> "Ports":
-        sockets = [socket.socket() for _ in range(7)]
+        sockets = [socket.socket() for _ in fields(cls)]
         try:
             for each in sockets:
                 each.bind((HOST, 0))
@@ -231,6 +232,10 @@ drain_grace_ms = 100
 
 [hsm]
 mode = "direct"
+
+[notifications]
+listen = "{HOST}:{ports.notifications}"
+public_url = "http://{HOST}:{ports.notifications}"
 
 [follow_ups]
 inquiry_interval_ms = 500

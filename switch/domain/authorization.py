@@ -77,7 +77,7 @@ class Authorization:
     sealed_credential: the PAN or wallet code, encrypted by the HSM; payer_key: its keyed hash.
     trace: what the channel needs to name this message again (STAN, RRN, out_trade_no …).
     attempt: counts channels asked, from 1; 0 while none was. owner: the switch process that drives it while SENT.
-    Amounts are minor units of `money.currency`.
+    Amounts are minor units of `money.currency`. approved_minor: with the increments, which are incremented_minor of it.
     """
 
     id: UUID
@@ -108,6 +108,7 @@ class Authorization:
     approved_minor: int = 0
     captured_minor: int = 0
     refunded_minor: int = 0
+    incremented_minor: int = 0
     owner: UUID | None = None
     created_time_ms: int = 0
     answered_time_ms: int = 0
@@ -115,9 +116,10 @@ class Authorization:
 
 @dataclass(slots=True)
 class FollowOn:
-    """A later operation on an authorization: capture, void, refund or the acquirer's reversal. One row of the journal.
+    """A later operation on an authorization: increment, capture, void, refund or the acquirer's reversal. One row.
 
-    id is computed like an authorization's. state: SENT, APPROVED, DECLINED or UNKNOWN (being resolved).
+    id is computed like an authorization's. money: of an increment the raise; once approved, what was approved of it.
+    state: SENT, APPROVED, DECLINED or UNKNOWN (being resolved).
     """
 
     id: UUID

@@ -16,6 +16,15 @@ class Operation(IntEnum):
     INCREMENT = 8  # raise a pre-authorization by an amount
     ORDER = 9  # an order that the payer pays by scanning the code which the channel gives for it
 
+    @property
+    def words(self) -> str:
+        """As a reason names it.
+
+        >>> Operation.PRE_AUTHORIZATION.words
+        'pre-authorization'
+        """
+        return self.name.lower().replace("_", "-")
+
 
 class EntryMode(IntEnum):
     """How the payer presented. The numbers are stored: they are never reused."""

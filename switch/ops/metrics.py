@@ -43,7 +43,9 @@ FLUSH_DURATION = DistributionFamily(
 QUEUE_DEPTH = ReadingFamily("payswitch_queue_depth", "Items waiting for a stage's next flush.", ("stage",))
 IN_FLIGHT = ReadingFamily("payswitch_in_flight", "Requests admitted and not yet answered.", ("rpc",))
 FOLLOW_UP_BACKLOG = ReadingFamily(
-    "payswitch_follow_up_backlog", "Reversals, inquiries, captures and refunds that have not ended.", ("operation",)
+    "payswitch_follow_up_backlog",
+    "Reversals, inquiries, captures, refunds, increments and advices that have not ended.",
+    ("operation",),
 )
 LOOP_LAG = DistributionFamily("payswitch_loop_lag_seconds", "How late the event loop woke a timer.", (), LAG_EDGES_S)
 
@@ -56,6 +58,11 @@ REFUSED_ADMISSIONS = Counter(
     "payswitch_refused_admissions_total", "Requests refused before any work was done for them.", ("reason",)
 )
 FOLLOW_UPS = Counter("payswitch_follow_ups_total", "Follow-ups sent, by what they came to.", ("operation", "outcome"))
+NOTIFICATIONS = Counter(
+    "payswitch_notifications_total",
+    "Notifications by what they came to. channel is empty where the request named none of ours.",
+    ("channel", "outcome"),
+)
 DEAD_LETTERS = Counter("payswitch_dead_letters_total", "Follow-ups handed to a person.", ("channel",))
 STAGE_FAILURES = Counter(
     "payswitch_stage_failures_total", "Flushes that came to nothing: the database or the HSM was away.", ("stage",)

@@ -1,4 +1,4 @@
-"""What an acquirer asks later of an authorization: capture, void, refund, reverse.
+"""What an acquirer asks later of an authorization: increment, capture, void, refund, reverse.
 
 The same road, walked by one: find the original, reserve under its lock (the intent), send, record, answer. Only the
 call that stored it sends it; a repeat is answered with what is stored, and what stays unknown is the resolver's
@@ -117,7 +117,7 @@ class FollowOns:
         if channel is None:
             return Unknown(Phase.NOT_SENT, "there is no way to the channel")
         if follow_on.operation not in channel.operations:
-            return Declined("40", "the channel does not offer this")
+            return Declined("40", f"{channel.name} has no {follow_on.operation.words}")
         if message is None or message.authorization.channel != original.channel:
             return Unknown(Phase.NOT_SENT, "the original moved on while this was prepared")
         remaining_s = deadline_s - self._world.clock.monotonic_s()
@@ -139,12 +139,18 @@ class FollowOns:
 
 
 def conclude_follow_on(follow_on: FollowOn, result: ChannelResult, answered_time_ms: int) -> None:
-    """Write a channel's result onto the follow-on. A channel that is still at it has not answered: UNKNOWN."""
+    """Write a channel's result onto the follow-on. A channel that is still at it has not answered: UNKNOWN.
+
+    An increment that was approved in part has that amount from now on.
+    """
     follow_on.answered_time_ms = answered_time_ms
     match result:
         case Approved():
             follow_on.state, follow_on.response_code = State.APPROVED, result.response_code
             follow_on.reason, follow_on.channel_reference = meaning(result.response_code), result.channel_reference
+            if follow_on.operation is Operation.INCREMENT and result.approved_minor is not None:
+                approved_minor = max(0, min(result.approved_minor, follow_on.money.amount_minor))
+                follow_on.money = Money(approved_minor, follow_on.money.currency)
         case Declined():
             follow_on.state, follow_on.response_code = State.DECLINED, result.response_code
             follow_on.reason = result.reason or meaning(result.response_code)

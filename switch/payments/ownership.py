@@ -59,6 +59,13 @@ class Ownership:
         self._address = address
         await self._leases.announce(self.owner, address)
 
+    async def withdraw(self) -> None:
+        """Be dialled no more: the process ends. Without a database the lease runs out by itself."""
+        try:
+            await self.announce("")
+        except StoreUnavailable:
+            log.warning("address_not_withdrawn", process=self._name)
+
     def start(self) -> None:
         self._beating = asyncio.create_task(self._beat_for_ever(), name="ownership")
 

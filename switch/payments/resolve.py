@@ -1,5 +1,5 @@
-"""What the switch could not learn in time, it learns here: reversals, inquiries, captures and refunds until the end
-(invariants 5 and 8).
+"""What the switch could not learn in time, it learns here: reversals, inquiries, captures, refunds and increments, each
+until its end (invariants 5 and 8).
 
 Work is claimed from the journal under a lease and a fence, at most one item per payer at a time and in order; every
 message's identifiers are durable before its first byte, and a repeat carries the same.
@@ -7,6 +7,7 @@ message's identifiers are durable before its first byte, and a repeat carries th
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -46,9 +47,10 @@ class ResolveSettings:
     """Seconds, but for the counts.
 
     concurrency: batches under way at once, so that one silent channel does not hold up the others.
-    backoff: the pause after the n-th silent reversal, capture or refund is first × 2ⁿ, at most `backoff_max_s`; after
-    `max_attempts` the authorization goes to the dead letters and an alert is raised; it is never dropped. A capture or
-    refund stays UNKNOWN with an alert every `max_attempts`, and is repeated every `backoff_max_s`.
+    backoff: the pause after the n-th silent reversal, capture, refund or increment is first × 2ⁿ, at most
+    `backoff_max_s`; after `max_attempts` the authorization goes to the dead letters and an alert is raised; it is never
+    dropped. A capture, refund or increment stays UNKNOWN with an alert every `max_attempts`, and is repeated every
+    `backoff_max_s`.
     """
 
     poll_s: float = 0.5
@@ -71,15 +73,15 @@ class Resolver:
         self._world = world
         self._settings = settings
         self._tasks: list[asyncio.Task[None]] = []
+        self._awake = asyncio.Event()
 
     def start(self) -> None:
         runners = range(self._settings.concurrency)
         self._tasks = [
-            asyncio.create_task(self._run(self.turn, self._settings.poll_s), name=f"resolver.{each}")
-            for each in runners
+            asyncio.create_task(self._run(self.turn, self._until_due), name=f"resolver.{each}") for each in runners
         ]
         self._tasks.append(
-            asyncio.create_task(self._run(self.take_over, self._settings.take_over_s), name="resolver.take_over")
+            asyncio.create_task(self._run(self.take_over, self._until_next_look), name="resolver.take_over")
         )
 
     async def close(self) -> None:
@@ -87,7 +89,20 @@ class Resolver:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _run(self, turn: Callable[[], Awaitable[int]], poll_s: float) -> None:
+    def wake(self) -> None:
+        """Something is due before its time: look at once. Other processes learn of it when they poll."""
+        self._awake.set()
+
+    async def _until_due(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.poll_s):
+                await self._awake.wait()
+        self._awake.clear()
+
+    async def _until_next_look(self) -> None:
+        await asyncio.sleep(self._settings.take_over_s)
+
+    async def _run(self, turn: Callable[[], Awaitable[int]], pause: Callable[[], Awaitable[None]]) -> None:
         while True:
             busy = False
             try:
@@ -96,7 +111,7 @@ class Resolver:
                 log.warning("resolver_waits_for_database", reason=str(error))
             except Exception:
                 log.exception("resolver_turn_failed")
-            await asyncio.sleep(0 if busy else poll_s)
+            await (asyncio.sleep(0) if busy else pause())
 
     async def take_over(self) -> int:
         """Open the reversals of what dead processes left in flight; returns how many."""

@@ -27,6 +27,9 @@ log = structlog.get_logger()
 # Refusals that say "not now" of the advice; any other answer shows that the issuer has it and what it makes of it.
 _NOT_NOW = frozenset({"68", "90", "91", "92", "96", "98"})
 
+# An issuer that is there and never answers: somebody has to look. It is told again all the same.
+_ATTEMPTS_BETWEEN_ALERTS = 100
+
 
 class AdvisedChannel(Protocol):
     """A channel that takes advices; see `OwedAdvice`."""
@@ -111,6 +114,8 @@ class Advices:
         for advice, code, _ in results:
             if code not in ("", "00"):
                 log.error("advice_refused", issuer=advice.issuer_id, message=advice.message_id, code=code)
+            elif not code and (advice.attempts + 1) % _ATTEMPTS_BETWEEN_ALERTS == 0:
+                log.error("advice_unanswered", issuer=advice.issuer_id, message=advice.message_id)
         return len(advices)
 
     async def _send(self, advice: OwedAdvice) -> "asyncio.Future[ChannelResult] | None":

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from switch.domain.authorization import Authorization, FollowOn
+from switch.domain.money import LARGEST_AMOUNT_MINOR
 from switch.domain.states import Operation, State
 
 
@@ -10,11 +11,13 @@ from switch.domain.states import Operation, State
 class InFlight:
     """What other follow-ons of the same original have begun and not finished (SENT or UNKNOWN).
 
-    undoing: a void or reversal is among them. captures_minor: what their captures have reserved.
+    undoing: a void or reversal is among them. captures_minor: what their captures have reserved. increments_minor: by
+    what their increments would raise it.
     """
 
     undoing: bool
     captures_minor: int
+    increments_minor: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,10 @@ OVERTOOK = Verdict(State.APPROVED, "00", "the original has not arrived; it will 
 
 
 def judge(follow_on: FollowOn, original: Authorization, others: InFlight) -> Verdict:
-    """Invariant 9: 0 ≤ captured ≤ approved, refunded ≤ captured, reversed + captured ≤ approved."""
+    """Invariant 9: 0 ≤ captured ≤ approved, refunded ≤ captured, reversed + captured ≤ approved.
+
+    approved includes the increments that the channel approved, never one whose outcome is open.
+    """
     if original.acquirer_id != follow_on.acquirer_id:
         return NO_ORIGINAL
     if follow_on.money.currency != original.money.currency:
@@ -65,6 +71,12 @@ def _judge_amount(follow_on: FollowOn, original: Authorization, others: InFlight
     amount_minor = follow_on.money.amount_minor
     if amount_minor <= 0:
         return refused("13", "amount must be positive")
+    if follow_on.operation is Operation.INCREMENT:
+        if original.operation is not Operation.PRE_AUTHORIZATION:
+            return refused("12", "original is not a pre-authorization")
+        if original.approved_minor + others.increments_minor + amount_minor > LARGEST_AMOUNT_MINOR:
+            return refused("13", f"the whole would be more than {LARGEST_AMOUNT_MINOR}")
+        return Verdict(State.SENT)
     if follow_on.operation is Operation.CAPTURE:
         if original.operation is not Operation.PRE_AUTHORIZATION:
             return refused("12", "original is not a pre-authorization")
@@ -76,6 +88,16 @@ def _judge_amount(follow_on: FollowOn, original: Authorization, others: InFlight
             return refused("64", "more than was captured")
         return Verdict(State.SENT, refunded_delta_minor=amount_minor)
     return refused("12", f"{follow_on.operation.name} is not a follow-on")
+
+
+def raise_by(increment: FollowOn, original: Authorization) -> None:
+    """An increment that just ended raises its original by what was approved of it.
+
+    An original that was undone meanwhile was undone whole, this increment with it.
+    """
+    if increment.state is State.APPROVED and original.state is State.APPROVED:
+        original.approved_minor += increment.money.amount_minor
+        original.incremented_minor += increment.money.amount_minor
 
 
 def _judge_void(follow_on: FollowOn, original: Authorization) -> Verdict:

@@ -1,4 +1,4 @@
-"""Captures, voids, refunds and acquirers' reversals: reserved, then finished, under the original's row lock."""
+"""Increments, captures, voids, refunds and acquirers' reversals: reserved, then finished, under the original's lock."""
 
 from dataclasses import replace
 from uuid import UUID
@@ -7,8 +7,8 @@ import structlog
 
 from switch.domain.authorization import Authorization, FollowOn
 from switch.domain.states import Decision, Operation, State, may_become
-from switch.store.follow_on_rules import NO_ORIGINAL, OVERTOOK, InFlight, Verdict, judge
-from switch.store.follow_ups import NO_FOLLOW_ON, OPEN_FOLLOW_UPS, follow_up_row
+from switch.store.follow_on_rules import NO_ORIGINAL, OVERTOOK, InFlight, Verdict, judge, raise_by
+from switch.store.follow_ups import END_INCREMENTS, NO_FOLLOW_ON, OPEN_FOLLOW_UPS, follow_up_row
 from switch.store.rows import authorization_from, authorization_row, follow_on_from, follow_on_row, trace_text
 from switch.store.sessions import Connection, Retry, Sessions
 
@@ -20,10 +20,11 @@ _FIND = "SELECT * FROM follow_ons WHERE merchant_id = $1 AND id = $2"
 
 _LOCK = "SELECT * FROM follow_ons WHERE merchant_id = $1 AND id = $2 FOR UPDATE"
 
-# Voids (4), reversals (6) and captures (3) that are SENT (1) or UNKNOWN (5).
+# Voids (4), reversals (6), captures (3) and increments (8) that are SENT (1) or UNKNOWN (5).
 _FACTS = """
 SELECT now_ms() AS now_ms, count(*) FILTER (WHERE operation IN (4, 6)) > 0 AS undoing,
-       coalesce(sum(amount_minor) FILTER (WHERE operation = 3), 0)::bigint AS captures_minor
+       coalesce(sum(amount_minor) FILTER (WHERE operation = 3), 0)::bigint AS captures_minor,
+       coalesce(sum(amount_minor) FILTER (WHERE operation = 8), 0)::bigint AS increments_minor
 FROM follow_ons WHERE merchant_id = $1 AND authorization_id = $2 AND state IN (1, 5)
 """
 
@@ -47,19 +48,21 @@ SELECT * FROM unnest($1::authorization_row[]) ON CONFLICT DO NOTHING RETURNING i
 _MOVE_ORIGINAL = """
 UPDATE authorizations
 SET state = $3, decision = $4, response_code = $5, reason = $6, captured_minor = $7, refunded_minor = $8,
-    answered_time_ms = $9
+    answered_time_ms = $9, approved_minor = $10, incremented_minor = $11
 WHERE merchant_id = $1 AND id = $2
 """
 
 # What the resolver was to find out or undo is settled or taken over: its open work (state 1) is done (2).
 _CLOSE_FOLLOW_UPS = """
-UPDATE follow_ups SET state = 2, fence = fence + 1, lease_owner = NULL, lease_until_ms = 0, detail = $4
+UPDATE follow_ups SET state = 2, fence = fence + 1, lease_owner = NULL, lease_until_ms = 0, detail = $4,
+    ended_time_ms = now_ms()
 WHERE merchant_id = $1 AND authorization_id = $2 AND state = 1 AND operation = ANY ($3::smallint[])
 """
 
 _FINISH = """
 UPDATE follow_ons
-SET state = $3, response_code = $4, reason = $5, channel_reference = $6, trace = $7, answered_time_ms = $8
+SET state = $3, response_code = $4, reason = $5, channel_reference = $6, trace = $7, answered_time_ms = $8,
+    amount_minor = $9
 WHERE merchant_id = $1 AND id = $2
 """
 
@@ -91,7 +94,8 @@ class FollowOns:
                 if follow_on.operation is Operation.REVERSAL and tombstone is not None:
                     original, verdict = await _bury(connection, tombstone, facts["now_ms"]), OVERTOOK
             else:
-                verdict = judge(follow_on, original, InFlight(facts["undoing"], facts["captures_minor"]))
+                others = InFlight(facts["undoing"], facts["captures_minor"], facts["increments_minor"])
+                verdict = judge(follow_on, original, others)
             fresh = await _store(connection, follow_on, verdict, facts["now_ms"])
             if original is not None and verdict is not OVERTOOK:
                 await self._reserve(connection, original, verdict, facts["now_ms"])
@@ -131,7 +135,8 @@ class FollowOns:
 
         `follow_on` and `original` are brought up to date: they say what is stored now. DECLINED gives back what was
         reserved. UNKNOWN keeps it, and the resolver takes over: a void or reversal ends as a REVERSAL of the original,
-        a capture or refund is repeated until the channel answers it.
+        a capture, refund or increment is repeated until the channel answers it. An APPROVED increment raises the
+        original in the same transaction.
         """
         if follow_on.state is State.SENT:
             raise ValueError("a follow-on does not finish as SENT")
@@ -151,6 +156,7 @@ class FollowOns:
                 follow_on.channel_reference,
                 trace_text(follow_on.trace),
                 follow_on.answered_time_ms,
+                follow_on.money.amount_minor,
             )
             await self._settle(connection, follow_on, current)
             return current, None
@@ -159,16 +165,20 @@ class FollowOns:
         if settled_before is not None:
             follow_on.state, follow_on.answered_time_ms = settled_before.state, settled_before.answered_time_ms
             follow_on.response_code, follow_on.reason = settled_before.response_code, settled_before.reason
-            follow_on.channel_reference = settled_before.channel_reference
+            follow_on.channel_reference, follow_on.money = settled_before.channel_reference, settled_before.money
         if current is not None:
             original.state = current.state
             original.approved_minor = current.approved_minor
+            original.incremented_minor = current.incremented_minor
             original.captured_minor = current.captured_minor
             original.refunded_minor = current.refunded_minor
 
     async def _settle(self, connection: Connection, follow_on: FollowOn, original: Authorization) -> None:
         following = _ORIGINAL_BECOMES.get(follow_on.operation)
-        if follow_on.state is State.DECLINED and following is None:
+        if follow_on.operation is Operation.INCREMENT and follow_on.state is not State.UNKNOWN:
+            raise_by(follow_on, original)
+            await _save_original(connection, original)
+        elif follow_on.state is State.DECLINED and following is None:
             _give_back(follow_on, original)
             await _save_original(connection, original)
         elif follow_on.state is State.UNKNOWN and following is None:
@@ -182,6 +192,7 @@ class FollowOns:
             original.state, original.captured_minor = following, original.refunded_minor
             await _save_original(connection, original)
             await _close_follow_ups(connection, original, [Operation.INQUIRY, Operation.REVERSAL], following.name)
+            await connection.execute(END_INCREMENTS, [original.merchant_id], [original.id])
 
 
 async def _store(connection: Connection, follow_on: FollowOn, verdict: Verdict, now_ms: int) -> FollowOn:
@@ -230,6 +241,8 @@ async def _save_original(connection: Connection, original: Authorization) -> Non
         original.captured_minor,
         original.refunded_minor,
         original.answered_time_ms,
+        original.approved_minor,
+        original.incremented_minor,
     )
 
 

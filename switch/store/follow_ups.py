@@ -1,6 +1,7 @@
 """The resolver's queue: leased, fenced, parallel over payers and ordered for each (DESIGN 5: invariants 5, 6, 8, 12).
 
-Of an authorization it holds at most one reversal and one inquiry, and every capture and refund whose outcome is open.
+Of an authorization it holds at most one reversal and one inquiry, and every capture, refund and increment whose outcome
+is open.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,8 @@ JOIN authorizations AS a ON a.merchant_id = w.merchant_id AND a.id = w.authoriza
 LEFT JOIN follow_ons AS n ON n.merchant_id = w.merchant_id AND n.id = w.follow_on_id
 ON CONFLICT (merchant_id, authorization_id, operation, follow_on_id) DO UPDATE
 SET state = 1, first_due_time_ms = EXCLUDED.first_due_time_ms, due_time_ms = EXCLUDED.due_time_ms, attempts = 0,
-    lease_owner = NULL, lease_until_ms = 0, fence = f.fence + 1, trace = '{}', detail = ''
+    lease_owner = NULL, lease_until_ms = 0, fence = f.fence + 1, trace = '{}', detail = '', hastened = false,
+    ended_time_ms = 0
 WHERE f.state <> 1
 """
 
@@ -59,7 +61,7 @@ WITH due AS (
     LIMIT $2
     FOR UPDATE OF f SKIP LOCKED)
 UPDATE follow_ups AS f
-SET lease_owner = $1, lease_until_ms = now_ms() + $3, fence = f.fence + 1
+SET lease_owner = $1, lease_until_ms = now_ms() + $3, fence = f.fence + 1, hastened = false
 FROM due JOIN authorizations AS a ON a.merchant_id = due.merchant_id AND a.id = due.authorization_id
 WHERE f.merchant_id = due.merchant_id AND f.authorization_id = due.authorization_id AND f.operation = due.operation
   AND f.follow_on_id = due.follow_on_id
@@ -96,11 +98,13 @@ WHERE f.state = 1 AND f.fence = r.fence
 ORDER BY f.merchant_id, f.authorization_id, f.operation, f.follow_on_id FOR UPDATE OF f
 """
 
-# A dead letter (3) that goes on being tried steps out of its payer's line, so that it holds up nothing newer.
+# Hastened since it was claimed: it may have asked too early, and asks again at once. A dead letter (3) that goes on
+# being tried steps out of its payer's line, so that it holds up nothing newer.
 _RETRY = """
 UPDATE follow_ups AS f
-SET attempts = f.attempts + 1, due_time_ms = now_ms() + r.after_ms, lease_owner = NULL, lease_until_ms = 0,
-    detail = r.detail, payer_key = CASE r.state WHEN 3 THEN '' ELSE f.payer_key END
+SET attempts = f.attempts + 1, due_time_ms = now_ms() + CASE WHEN f.hastened THEN 0 ELSE r.after_ms END,
+    lease_owner = NULL, lease_until_ms = 0, detail = r.detail,
+    payer_key = CASE r.state WHEN 3 THEN '' ELSE f.payer_key END
 FROM unnest($1::follow_up_row[]) AS r
 WHERE f.merchant_id = r.merchant_id AND f.authorization_id = r.authorization_id AND f.operation = r.operation
   AND f.follow_on_id = r.follow_on_id
@@ -108,7 +112,8 @@ WHERE f.merchant_id = r.merchant_id AND f.authorization_id = r.authorization_id 
 
 _CLOSE = """
 UPDATE follow_ups AS f
-SET state = r.state, attempts = f.attempts + 1, lease_owner = NULL, lease_until_ms = 0, detail = r.detail
+SET state = r.state, attempts = f.attempts + 1, lease_owner = NULL, lease_until_ms = 0, detail = r.detail,
+    ended_time_ms = now_ms()
 FROM unnest($1::follow_up_row[]) AS r
 WHERE f.merchant_id = r.merchant_id AND f.authorization_id = r.authorization_id AND f.operation = r.operation
   AND f.follow_on_id = r.follow_on_id
@@ -143,24 +148,43 @@ WHERE o.state = 6 AND n.merchant_id = o.merchant_id AND n.authorization_id = o.i
   AND n.operation IN (4, 6) AND n.state = 5
 """
 
-# A declined (4) capture (3) or refund (5) gives back what it reserved on its original, whose row is locked.
+# What was undone was undone whole, open (5) increments (8) with it: they are not repeated to the channel any more.
+END_INCREMENTS = """
+WITH undone AS (SELECT * FROM unnest($1::text[], $2::uuid[]) AS u (merchant_id, id)),
+ended AS (
+    UPDATE follow_ons AS n
+    SET state = 4, response_code = '22', reason = 'undone with its original', answered_time_ms = now_ms()
+    FROM undone AS u
+    WHERE n.merchant_id = u.merchant_id AND n.authorization_id = u.id AND n.operation = 8 AND n.state = 5)
+UPDATE follow_ups AS f
+SET state = 2, fence = fence + 1, lease_owner = NULL, lease_until_ms = 0, detail = 'undone with its original',
+    ended_time_ms = now_ms()
+FROM undone AS u
+WHERE f.merchant_id = u.merchant_id AND f.authorization_id = u.id AND f.operation = 8 AND f.state = 1
+"""
+
+# A declined (4) capture (3) or refund (5) gives back what it reserved on its original, whose row is locked; an approved
+# (3) increment (8) raises it, unless it was undone meanwhile.
 _SETTLE_FOLLOW_ONS = """
 WITH settled AS (
     UPDATE follow_ons AS n
     SET state = o.state, response_code = o.response_code, reason = o.reason, channel_reference = o.channel_reference,
-        answered_time_ms = o.answered_time_ms
-    FROM unnest($1::follow_on_outcome[]) AS o
+        answered_time_ms = o.answered_time_ms, amount_minor = o.amount_minor
+    FROM unnest($1::follow_on_ending[]) AS o
     WHERE n.merchant_id = o.merchant_id AND n.id = o.id AND n.state = 5
     RETURNING n.merchant_id, n.authorization_id, n.operation, n.amount_minor, n.state),
-given_back AS (
+changes AS (
     SELECT merchant_id, authorization_id,
-           coalesce(sum(amount_minor) FILTER (WHERE operation = 3), 0) AS captured_minor,
-           coalesce(sum(amount_minor) FILTER (WHERE operation = 5), 0) AS refunded_minor
-    FROM settled WHERE state = 4 GROUP BY merchant_id, authorization_id)
+           coalesce(sum(amount_minor) FILTER (WHERE operation = 3 AND state = 4), 0) AS given_back_minor,
+           coalesce(sum(amount_minor) FILTER (WHERE operation = 5 AND state = 4), 0) AS not_refunded_minor,
+           coalesce(sum(amount_minor) FILTER (WHERE operation = 8 AND state = 3), 0) AS raised_minor
+    FROM settled GROUP BY merchant_id, authorization_id)
 UPDATE authorizations AS a
-SET captured_minor = a.captured_minor - g.captured_minor, refunded_minor = a.refunded_minor - g.refunded_minor
-FROM given_back AS g
-WHERE a.merchant_id = g.merchant_id AND a.id = g.authorization_id
+SET captured_minor = a.captured_minor - c.given_back_minor, refunded_minor = a.refunded_minor - c.not_refunded_minor,
+    approved_minor = a.approved_minor + CASE WHEN a.state = 3 THEN c.raised_minor ELSE 0 END,
+    incremented_minor = a.incremented_minor + CASE WHEN a.state = 3 THEN c.raised_minor ELSE 0 END
+FROM changes AS c
+WHERE a.merchant_id = c.merchant_id AND a.id = c.authorization_id
 """
 
 _OPEN_STATES = frozenset({State.SENT, State.AWAITING_PAYER, State.UNKNOWN})
@@ -185,7 +209,7 @@ def _row_of(follow_up: FollowUp, after_s: float = 0.0, *, state: int = OPEN, det
 
 
 def _follow_on_outcome(follow_on: FollowOn) -> Row:
-    """In the order of the SQL type `follow_on_outcome`."""
+    """In the order of the SQL type `follow_on_ending`."""
     return (
         follow_on.merchant_id,
         follow_on.id,
@@ -194,6 +218,7 @@ def _follow_on_outcome(follow_on: FollowOn) -> Row:
         follow_on.reason,
         follow_on.channel_reference,
         follow_on.answered_time_ms,
+        follow_on.money.amount_minor,
     )
 
 
@@ -202,6 +227,7 @@ class _Plan:
     """What a list of results does to the tables."""
 
     moves: list[Row] = field(default_factory=list)
+    undone: list[tuple[str, UUID]] = field(default_factory=list)
     closes: list[Row] = field(default_factory=list)
     retries: list[Row] = field(default_factory=list)
     opens: list[Row] = field(default_factory=list)
@@ -261,6 +287,8 @@ async def _carry_out(connection: Connection, plan: _Plan) -> None:
     if plan.moves:
         await connection.execute(_MOVE, plan.moves)
         await connection.execute(_FINISH_FOLLOW_ONS, plan.moves)
+    if plan.undone:
+        await connection.execute(END_INCREMENTS, *map(list, zip(*plan.undone, strict=True)))
     if plan.settled:
         await connection.execute(_SETTLE_FOLLOW_ONS, plan.settled)
     if plan.closes:
@@ -289,6 +317,8 @@ def _decide(follow_up: FollowUp, result: FollowUpResult, current: State, plan: _
     if allowed:
         row = outcome_row(record, 0)
         plan.moves.append((*row[:3], wanted, *row[4:]))
+        if wanted is State.REVERSED:
+            plan.undone.append((record.merchant_id, record.id))
     closed = DEAD if wanted is State.DEAD_LETTER else DONE
     plan.closes.append(_row_of(follow_up, state=closed, detail=record.reason))
     if inquired_in_vain and not settled:
@@ -296,7 +326,7 @@ def _decide(follow_up: FollowUp, result: FollowUpResult, current: State, plan: _
 
 
 def _decide_follow_on(follow_up: FollowUp, follow_on: FollowOn, result: FollowUpResult, plan: _Plan) -> None:
-    """Adds to `plan` what `result` does to a capture or refund: only the channel's own word ends it."""
+    """Adds to `plan` what `result` does to a capture, refund or increment: only the channel's own word ends it."""
     if result.state in (State.APPROVED, State.DECLINED):
         plan.settled.append(_follow_on_outcome(follow_on))
         plan.closes.append(_row_of(follow_up, state=DONE, detail=follow_on.reason))

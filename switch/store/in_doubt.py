@@ -66,8 +66,8 @@ opened AS (
 SELECT count(*) FROM claimed
 """
 
-# A reversal (6) or void (4) left in flight is finished by a reversal; a capture or refund keeps what it reserved and is
-# repeated until the channel answers it.
+# A reversal (6) or void (4) left in flight is finished by a reversal; a capture or refund keeps what it reserved and,
+# like an increment, is repeated until the channel answers it.
 _CLAIM_FOLLOW_ONS = """
 WITH old AS (
     SELECT merchant_id, id FROM follow_ons

@@ -7,9 +7,10 @@ from uuid import UUID
 
 from switch.domain.authorization import Authorization, FollowOn
 from switch.domain.states import Operation
-from switch.ports import FollowUp, FollowUpResult, StoreUnavailable
+from switch.ports import FollowUp, FollowUpResult, Hastened, Notice, StoreUnavailable
 from switch.store.follow_ons import FollowOns
 from switch.store.follow_ups import FollowUps
+from switch.store.hasten import Hastening
 from switch.store.in_doubt import InDoubt
 from switch.store.rows import Row, attempt_row, authorization_from, authorization_row, follow_on_from, outcome_row
 from switch.store.sessions import Connection, Pool, Sessions
@@ -106,6 +107,7 @@ class PostgresJournal:
         self._sessions = Sessions(pool, acquire_timeout_s)
         self._follow_ons = FollowOns(self._sessions, reversal_after_s)
         self._follow_ups = FollowUps(self._sessions)
+        self._hastening = Hastening(self._sessions)
         self._in_doubt = InDoubt(self._sessions, reversal_after_s)
 
     async def record_intents(self, intents: Sequence[Authorization]) -> list[Authorization | None]:
@@ -178,6 +180,9 @@ class PostgresJournal:
 
     async def finish_follow_on(self, follow_on: FollowOn, original: Authorization) -> None:
         await self._follow_ons.finish(follow_on, original)
+
+    async def hasten(self, notice: Notice, merchant_id: str | None, authorization_id: UUID) -> Hastened:
+        return await self._hastening.hasten(notice, merchant_id, authorization_id)
 
     async def claim_follow_ups(self, owner: UUID, limit: int, lease_s: float) -> list[FollowUp]:
         return await self._follow_ups.claim(owner, limit, lease_s)

@@ -39,7 +39,7 @@ _LEAVE = "UPDATE processes SET lease_until_ms = LEAST(lease_until_ms, now_ms()),
 _ANNOUNCE = "UPDATE processes SET address = $2 WHERE owner = $1"
 
 _LIVING = """
-SELECT slot, address FROM processes
+SELECT owner, address FROM processes
 WHERE slot IS NOT NULL AND lease_until_ms > now_ms() AND address <> '' ORDER BY slot
 """
 
@@ -90,7 +90,7 @@ class PostgresLeases:
         """Where the process can be dialled, host:port; "" for nowhere (any more)."""
         await self._sessions.run(lambda connection: connection.execute(_ANNOUNCE, owner, address))
 
-    async def living(self) -> list[tuple[int, str]]:
-        """(slot, address) of every process that lives and has announced an address, by slot."""
+    async def living(self) -> list[tuple[UUID, str]]:
+        """(owner, address) of every process that lives and has announced an address, by slot."""
         rows = await self._sessions.run(lambda connection: connection.fetch(_LIVING))
-        return [(row["slot"], row["address"]) for row in rows]
+        return [(row["owner"], row["address"]) for row in rows]

@@ -131,6 +131,7 @@ def authorization_from(row: Record) -> Authorization:
         approved_minor=row["approved_minor"],
         captured_minor=row["captured_minor"],
         refunded_minor=row["refunded_minor"],
+        incremented_minor=row["incremented_minor"],
         owner=row["owner"],
         created_time_ms=row["created_time_ms"],
         answered_time_ms=row["answered_time_ms"],

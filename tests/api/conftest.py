@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import grpc.aio
 import pytest
-from town import town
+from town import request_of, town
 
 from benchmarks.terminal import build_tap
 from payswitch.v1 import authorization_pb2 as pb
@@ -16,7 +16,7 @@ from switch.api.authorization_service import AuthorizationServicer
 from switch.api.identity import Doorkeeper
 from switch.payments.follow_on import FollowOns
 
-__all__ = ["town"]
+__all__ = ["request_of", "town"]
 
 PAN = "6225880000000019"
 

@@ -215,3 +215,30 @@ async def test_database_gone_is_unavailable(stub, tap, town):
     town.journal.down = True
     code, _ = await refused(stub.Authorize(tap()))
     assert code is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_an_increment_shows_in_the_authorization_and_not_in_the_answer(stub, tap):
+    """A repeat of the authorization is answered as before (invariant 11)."""
+    request = tap()
+    request.kind = pb.AUTHORIZATION_KIND_PRE_AUTHORIZATION
+    first = await stub.Authorize(request)
+    follow_on = pb.FollowOn(
+        merchant_id="m1", authorization_id=first.authorization_id, idempotency_key=uuid4().hex,
+        transmission_time_ms=time.time_ns() // 1_000_000,
+    )  # fmt: skip
+    wanted = pb.IncrementRequest(follow_on=follow_on, amount=common_pb2.Money(amount_minor=800, currency="CNY"))
+    done = await stub.Increment(wanted)
+    assert (done.result.decision, done.result.amount.amount_minor) == (common_pb2.DECISION_APPROVED, 800)
+    assert await stub.Increment(wanted) == done
+    assert await stub.Authorize(request) == first
+    shown = (await stub.Get(pb.GetRequest(merchant_id="m1", authorization_id=first.authorization_id))).authorization
+    assert (shown.approved_minor, shown.answer, shown.captured_minor) == (2000, first, 0)
+    assert [each.kind for each in shown.operations] == [pb.OPERATION_KIND_INCREMENT]
+
+
+async def test_an_increment_without_an_amount_is_refused(stub):
+    follow_on = pb.FollowOn(
+        merchant_id="m1", authorization_id=str(uuid4()), idempotency_key="k", transmission_time_ms=1
+    )
+    code, details = await refused(stub.Increment(pb.IncrementRequest(follow_on=follow_on)))
+    assert (code, details.split(":")[0]) == (grpc.StatusCode.INVALID_ARGUMENT, "amount.currency")

@@ -131,7 +131,7 @@ class Door:
 async def opened() -> AsyncIterator[Door]:
     door = Door()
     server = grpc.aio.server()
-    servicer = IssuerServicer(door.hub, lambda _: door.who, lambda _: "ABCDEF", "p")
+    servicer = IssuerServicer(door.hub, lambda _: door.who, lambda _: "ABCDEF", lambda: "p")
     issuer_pb2_grpc.add_IssuerServiceServicer_to_server(servicer, server)
     door.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()

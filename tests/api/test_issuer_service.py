@@ -81,7 +81,9 @@ async def open_door() -> AsyncIterator[Door]:
             return identity
 
         check_values = {"issuer/bank/zpk": "08D7B4"}
-        servicer = IssuerServicer(hub, authenticate, check_values.__getitem__, "process-1", LinkLimits(**limits))
+        servicer = IssuerServicer(
+            hub, authenticate, check_values.__getitem__, lambda: "process-1", LinkLimits(**limits)
+        )
         server = grpc.aio.server()
         issuer_pb2_grpc.add_IssuerServiceServicer_to_server(servicer, server)
         port = server.add_insecure_port("127.0.0.1:0")
@@ -265,7 +267,7 @@ async def test_a_dead_peer_is_cut(open_door):
 
 async def test_an_issuer_that_does_not_answer_echoes_is_cut(open_door):
     """It may say other things meanwhile: they show that it is there, not that it follows."""
-    door = await open_door(echo_interval_s=0.03, dead_after_s=0.15)
+    door = await open_door(echo_interval_s=0.05, dead_after_s=1.0)
     stream = await signed_on(door)
     cause = {"issuer": "bank", "cause": "link_no_echo"}
     before = REGISTRY.get_sample_value("payswitch_issuer_refused_total", cause) or 0

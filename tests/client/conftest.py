@@ -73,6 +73,9 @@ class FakeSwitch(authorization_pb2_grpc.AuthorizationServiceServicer):
     async def Capture(self, request: Any, context: Any) -> Any:
         return await self._answer(request, context, pb.CaptureResponse())
 
+    async def Increment(self, request: Any, context: Any) -> Any:
+        return await self._answer(request, context, pb.IncrementResponse())
+
     async def Void(self, request: Any, context: Any) -> Any:
         return await self._answer(request, context, pb.VoidResponse())
 

@@ -260,12 +260,13 @@ async def test_calls_of_their_own(connect, switch):
     assert isinstance(await client.capture(capture), pb.CaptureResponse)
     assert isinstance(await client.refund(refund), pb.RefundResponse)
     assert isinstance(await client.void(pb.VoidRequest(follow_on=follow_on)), pb.VoidResponse)
+    assert isinstance(await client.increment(pb.IncrementRequest(follow_on=follow_on)), pb.IncrementResponse)
     assert isinstance(await client.reverse(pb.ReverseRequest(follow_on=follow_on)), pb.ReverseResponse)
     assert isinstance(await client.get(pb.GetRequest(merchant_id="m1")), pb.GetResponse)
-    keys = [request.follow_on.idempotency_key for request in switch.unary[1:5]]
-    assert len(set(keys)) == 4
+    keys = [request.follow_on.idempotency_key for request in switch.unary[1:6]]
+    assert len(set(keys)) == 5
     assert keys[0] == capture.follow_on.idempotency_key
-    assert all(request.follow_on.transmission_time_ms for request in switch.unary[1:5])
+    assert all(request.follow_on.transmission_time_ms for request in switch.unary[1:6])
 
 
 async def test_watch_yields_every_change(connect, switch):

@@ -34,7 +34,7 @@ async def test_the_example_answers_the_switch(example: dict[str, Any]) -> None:
     hub = IssuerHub()
     channel = IssuerChannel("bank-1", hub)
     server = grpc.aio.server()
-    servicer = IssuerServicer(hub, lambda _: "bank-1", lambda _: "ABCDEF", "switch-0")
+    servicer = IssuerServicer(hub, lambda _: "bank-1", lambda _: "ABCDEF", lambda: "switch-0")
     issuer_pb2_grpc.add_IssuerServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
+from datetime import date
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 import grpc
@@ -16,6 +18,7 @@ from shop import UNIONPAY, Shop, decided, id_of, money, named
 
 from payswitch.v1 import authorization_pb2 as pb
 from payswitch.v1 import authorization_pb2_grpc, issuer_pb2, issuer_pb2_grpc
+from switch.billing_through import bill_through
 from switch.client.acquirer import AcquirerClient
 from switch.client.connection import ClientCredentials, open_channel
 from switch.client.errors import NotPermitted, PaymentError
@@ -301,3 +304,20 @@ async def test_the_operations_pages(shop: Shop) -> None:
         'payswitch_check_ready{check="channel/unionpay"} 1.0',
     ):
         assert wanted in metrics
+
+
+@pytest.mark.parametrize(
+    ("role", "says"), [("operator", "NOT_FOUND"), ("acquirer", "PERMISSION_DENIED"), ("issuer", "PERMISSION_DENIED")]
+)
+async def test_bills_are_for_operators(environment: Environment, role: str, says: str) -> None:
+    with pytest.raises(ConnectionError, match=says):
+        await bill_through(environment.target, environment.credentials(role, "demo"), "none", date(2026, 1, 2))
+
+
+async def test_the_door_for_notifications_asks_who_signed(environment: Environment) -> None:
+    """Nobody did: there is nothing to be found behind any address."""
+    url = f"http://{HOST}:{environment.ports.notifications}/notify"
+    async with aiohttp.ClientSession() as session:
+        for path in ("", "/nobody", f"/alipay/m1/{uuid4()}", f"/wechat/m1/{uuid4()}"):
+            async with session.post(url + path, data=b"trade_status=TRADE_SUCCESS") as response:
+                assert b"success" not in (await response.read()).lower()

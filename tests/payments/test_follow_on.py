@@ -191,6 +191,7 @@ async def test_what_the_channel_does_not_offer_is_40(town, approved, follow_ons)
     town.first.operations = frozenset({Operation.SALE})
     done = await follow_ons.carry_out(follow_on_of(approved, Operation.REFUND, money=Money(1, "CNY")))
     assert (done.state, done.response_code) == (State.DECLINED, "40")
+    assert done.reason == "first has no refund"
     assert len(town.first.sent) == 1
 
 
@@ -218,3 +219,35 @@ async def test_a_void_moves_the_original(town, approved, follow_ons):
 async def test_its_own_transmission_time_is_checked(town, approved, follow_ons):
     with pytest.raises(TransmissionTimeRefused):
         await follow_ons.carry_out(follow_on_of(approved, Operation.VOID, transmission_time_ms=1))
+
+
+@pytest.fixture
+async def held(town, request_of):
+    return await town.road.enter(request_of(operation=Operation.PRE_AUTHORIZATION), 0.2)
+
+
+@pytest.mark.parametrize(("approved_minor", "raised_minor"), [(None, 500), (200, 200), (900, 500)])
+async def test_an_increment_raises_by_what_the_channel_approved(town, held, follow_ons, approved_minor, raised_minor):
+    town.first.script = lambda request: Approved("10" if approved_minor == 200 else "00", approved_minor=approved_minor)
+    done = await follow_ons.carry_out(follow_on_of(held, Operation.INCREMENT, money=Money(500, "CNY")))
+    message = town.first.sent[-1]
+    assert (message.operation, message.money.amount_minor) == (Operation.INCREMENT, 500)
+    assert (done.state, done.money.amount_minor) == (State.APPROVED, raised_minor)
+    row = town.journal.rows[held.merchant_id, held.id]
+    assert (row.approved_minor, row.incremented_minor) == (1200 + raised_minor, raised_minor)
+
+
+async def test_a_silent_increment_is_unknown_and_raises_nothing(town, held, follow_ons):
+    town.first.script = lambda request: None
+    wanted = follow_on_of(held, Operation.INCREMENT, money=Money(500, "CNY"))
+    done = await follow_ons.carry_out(wanted)
+    assert (done.state, done.response_code) == (State.UNKNOWN, "68")
+    assert town.journal.rows[held.merchant_id, held.id].approved_minor == 1200
+    [follow_up] = town.journal.follow_ups
+    assert (follow_up.operation, follow_up.trace) == (Operation.INCREMENT, town.first.sent[-1].trace)
+
+
+async def test_a_channel_without_increments_is_named(town, held, follow_ons):
+    town.first.operations = frozenset(Operation) - {Operation.INCREMENT}
+    done = await follow_ons.carry_out(follow_on_of(held, Operation.INCREMENT, money=Money(500, "CNY")))
+    assert (done.state, done.response_code, done.reason) == (State.DECLINED, "40", "first has no increment")

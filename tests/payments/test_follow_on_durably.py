@@ -18,6 +18,8 @@ from switch.ports import Approved, Declined
 from switch.store.journal import PostgresJournal
 from switch.store.leases import PostgresLeases
 
+PARTS = (Operation.CAPTURE, Operation.REFUND, Operation.INCREMENT)
+
 
 @pytest.fixture
 async def city(town, database):
@@ -43,7 +45,8 @@ def follow_on_of(record, operation, amount_minor=0):
 
 
 async def approved(city, request_of, operation):
-    kind = Operation.PRE_AUTHORIZATION if operation is Operation.CAPTURE else Operation.SALE
+    held = operation in (Operation.CAPTURE, Operation.INCREMENT)
+    kind = Operation.PRE_AUTHORIZATION if held else Operation.SALE
     record = await city.road.enter(request_of(operation=kind), 1.0)
     assert record.state is State.APPROVED
     return record
@@ -62,6 +65,9 @@ async def stored(city, record):
         (Operation.CAPTURE, Declined("51"), State.DECLINED, (0, 0)),
         (Operation.REFUND, Approved(), State.APPROVED, (1200, 500)),
         (Operation.REFUND, Declined("51"), State.DECLINED, (1200, 0)),
+        (Operation.INCREMENT, Approved(), State.APPROVED, (0, 0)),
+        (Operation.INCREMENT, Approved("10", approved_minor=200), State.APPROVED, (0, 0)),
+        (Operation.INCREMENT, Declined("51"), State.DECLINED, (0, 0)),
     ],
 )
 async def test_silence_then_an_answer(city, request_of, operation, answer, ends, amounts):
@@ -76,6 +82,8 @@ async def test_silence_then_an_answer(city, request_of, operation, answer, ends,
     assert await city.resolver.turn() == 0
     now, follow_on = await stored(city, record)
     assert (now.captured_minor, now.refunded_minor, follow_on.state) == (*amounts, ends)
+    raised_minor = follow_on.money.amount_minor if (operation, ends) == (Operation.INCREMENT, State.APPROVED) else 0
+    assert (now.approved_minor, now.incremented_minor) == (1200 + raised_minor, raised_minor)
     assert (await city.follow_ons.carry_out(wanted)).state is ends
     messages = [each for each in city.first.sent if each.operation is operation]
     assert [each.repeat for each in messages] == [0, 1, 2]
@@ -91,13 +99,13 @@ async def test_many_callers_with_the_same_refund_send_once(city, request_of):
     assert (await stored(city, record))[0].refunded_minor == 500
 
 
-@pytest.mark.parametrize("operation", [Operation.CAPTURE, Operation.REFUND, Operation.VOID, Operation.REVERSAL])
+@pytest.mark.parametrize("operation", [*PARTS, Operation.VOID, Operation.REVERSAL])
 async def test_killed_after_sending(city, request_of, operation):
     """The intent is all that is left; another process takes it over after a minute and ends it."""
     record = await approved(city, request_of, operation)
     sent = asyncio.Event()
     city.first.script = lambda request: sent.set()
-    amount_minor = 500 if operation in (Operation.CAPTURE, Operation.REFUND) else 0
+    amount_minor = 500 if operation in PARTS else 0
     caller = asyncio.create_task(city.follow_ons.carry_out(follow_on_of(record, operation, amount_minor)))
     await sent.wait()
     for work in city.follow_ons._working:

@@ -41,7 +41,8 @@ async def test_a_lost_lease_is_joined_anew_under_another_owner():
     assert ownership.owner != before
     assert ownership.may_send()
     assert lost == []
-    assert leases.announced == [(before, "host:1"), (ownership.owner, "host:1")]
+    await ownership.withdraw()
+    assert leases.announced == [(before, "host:1"), (ownership.owner, "host:1"), (ownership.owner, "")]
     await ownership.close()
 
 

@@ -56,7 +56,7 @@ async def test_the_living_that_serve_are_listed(leases: PostgresLeases, database
     await leases.leave(owners[0])
     await let_die(database, owners[1])
     await leases.announce(owners[3], "")
-    assert await leases.living() == [(2, "10.0.0.1:2")]
+    assert await leases.living() == [(owners[2], "10.0.0.1:2")]
 
 
 async def test_no_more_processes_than_slots(leases: PostgresLeases, database: asyncpg.Pool) -> None:

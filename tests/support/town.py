@@ -27,7 +27,6 @@ from switch.domain.sensitive import Pan, PaymentCode
 from switch.domain.states import TRANSITIONS, EntryMode, Operation, State
 from switch.payments.ownership import Ownership
 from switch.payments.road import Road
-from switch.payments.routing import RoutingTable, Rule
 from switch.payments.world import RoadSettings, World
 from switch.ports import (
     Approved,
@@ -40,7 +39,9 @@ from switch.ports import (
     StoreUnavailable,
 )
 from switch.risk.assess import Limits
-from switch.store.follow_on_rules import NO_ORIGINAL, OVERTOOK, InFlight, judge
+from switch.routing.live import LiveRouting, plan_of_settings
+from switch.routing.table import RoutingTable
+from switch.store.follow_on_rules import NO_ORIGINAL, OVERTOOK, InFlight, judge, raise_by
 
 
 class MemoryJournal:
@@ -135,8 +136,11 @@ class MemoryJournal:
             each for each in self.follow_ons.values()
             if each.authorization_id == follow_on.authorization_id and each.state in (State.SENT, State.UNKNOWN)
         ]  # fmt: skip
-        captures = [each.money.amount_minor for each in others if each.operation is Operation.CAPTURE]
-        return InFlight(any(each.operation in (Operation.VOID, Operation.REVERSAL) for each in others), sum(captures))
+        sums = [
+            sum(each.money.amount_minor for each in others if each.operation is operation)
+            for operation in (Operation.CAPTURE, Operation.INCREMENT)
+        ]
+        return InFlight(any(each.operation in (Operation.VOID, Operation.REVERSAL) for each in others), *sums)
 
     def _open(self, record: Authorization, operation: Operation, follow_on: FollowOn | None = None) -> None:
         self.follow_ups = [
@@ -173,6 +177,8 @@ class MemoryJournal:
             row.captured_minor -= follow_on.money.amount_minor
         if follow_on.state is State.DECLINED and follow_on.operation is Operation.REFUND:
             row.refunded_minor -= follow_on.money.amount_minor
+        if follow_on.operation is Operation.INCREMENT:
+            raise_by(follow_on, row)
 
     async def claim_follow_ups(self, owner: UUID, limit: int, lease_s: float) -> list[FollowUp]:
         await self._work()
@@ -345,10 +351,14 @@ async def town() -> Any:
     first, second = ScriptedChannel("first", events), ScriptedChannel("second", events)
     ownership = Ownership(leases, "test", 5.0, lambda: 0, lambda reason: events.append(reason))
     await ownership.join()
-    rules = [Rule("cards", ("first", "second"), pan_prefix="62"), Rule("codes", ("first",), scheme="alipay")]
+    rules = [
+        SimpleNamespace(name="cards", channels=["first", "second"], pan_prefix="62", scheme=None),
+        SimpleNamespace(name="codes", channels=["first"], pan_prefix=None, scheme="alipay"),
+    ]
+    routing = LiveRouting(RoutingTable(plan_of_settings(rules)), time.monotonic)
     world = World(
         journal, MemoryHsm(), {"first": first, "second": second}, MemoryCounters(), WallClock(), ownership,  # type: ignore[arg-type]
-        RoutingTable(rules), Observed(), Limits(),
+        routing, Observed(), Limits(),
     )  # fmt: skip
     settings = RoadSettings()
     road = Road(world, settings)

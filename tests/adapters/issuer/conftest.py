@@ -33,7 +33,9 @@ async def start_switch() -> AsyncIterator[Start]:
             notices.append(notice)
 
         taker = IssuerNotices(lambda _, notice: channel.read_notice(notice), act)
-        servicer = IssuerServicer(hub, lambda context: identity, lambda label: "ABCDEF", "p1", limits, taker.take)
+        servicer = IssuerServicer(
+            hub, lambda context: identity, lambda label: "ABCDEF", lambda: "p1", limits, taker.take
+        )
         server = grpc.aio.server()
         issuer_pb2_grpc.add_IssuerServiceServicer_to_server(servicer, server)
         port = server.add_insecure_port("127.0.0.1:0")

@@ -1,0 +1,1 @@
+"""Settlement: what the channels bill, held against our own records."""
