@@ -67,6 +67,12 @@ from switch.store.partitions import ensure_partitions, keep_partitions
 from switch.store.pool import create_pool
 from switch.store.sessions import Pool
 from switch.store.stand_in import PostgresStandIn
+from switch.store.terminals import PostgresTerminals
+from switch.terminals.desk import Desk
+from switch.terminals.door import TerminalDoor
+from switch.terminals.payments import TerminalPayments
+from switch.terminals.security import TerminalSecurity
+from switch.terminals.settings import DeskSettings, DoorLimits
 
 log = structlog.get_logger()
 
@@ -87,12 +93,13 @@ class SystemClock:
 
 @dataclass(slots=True)
 class Addresses:
-    """Where the process listens, once it does: host:port. notifications: "" if they are switched off."""
+    """Where the process listens, once it does: host:port. notifications, terminals: "" if switched off."""
 
     authorizations: str
     operations: str
     operations_grpc: str
     notifications: str = ""
+    terminals: str = ""
 
 
 async def run(settings: Settings, started: Callable[[Addresses], Awaitable[None]] | None = None) -> int:
@@ -167,8 +174,9 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     readiness = _readiness(pool, counters, access, channels, plans)
     health = HealthStatus(readiness, [AUTHORIZATION_SERVICE, ISSUER_SERVICE])
     doorkeeper = Doorkeeper(pki.participant_of)
+    follow_ons = FollowOns(world, road_settings)
     authorizations = AuthorizationServicer(
-        road, FollowOns(world, road_settings), journal, doorkeeper, settings.budgets.answer_budget_ms / 1000
+        road, follow_ons, journal, doorkeeper, settings.budgets.answer_budget_ms / 1000
     )
     issuers = IssuerServicer(
         hub,
@@ -187,13 +195,14 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     lifecycle.on_announce("address", ownership.withdraw)
     lifecycle.on_announce("issuers", issuers.drain)
     finish_s = settings.budgets.answer_budget_ms / 1000 + settings.operations.drain_finish_ms / 1000
+    terminals = await _terminal_door(settings, lifecycle, finish_s, (road, follow_ons, world, pool))
     lifecycle.on_finish("door", _closing(road.stop_admitting), 1.0)
     lifecycle.on_finish("road", lambda: road.drain(finish_s), finish_s + 1)
     lifecycle.on_finish("grpc", lambda: server.stop(1.0), 3.0)
     notifications = await _notifications(settings, world, notices, lifecycle)
     operations = await _operations(settings, readiness, health, lifecycle)
     host, _ = split_address(settings.listen)
-    return Addresses(f"{host}:{port}", *operations, notifications)
+    return Addresses(f"{host}:{port}", *operations, notifications, terminals)
 
 
 async def _servers(settings: Settings, lifecycle: Lifecycle) -> tuple[str, str]:
@@ -456,6 +465,41 @@ async def _grpc_server(
     port = server.add_secure_port(settings.listen, credentials)
     await server.start()
     return server, port
+
+
+async def _terminal_door(
+    settings: Settings, lifecycle: Lifecycle, finish_s: float, behind: tuple[Road, FollowOns, World, Pool]
+) -> str:
+    """The listener for payment terminals, if there is to be one; returns its address. It is drained before the road."""
+    section, (road, follow_ons, world, pool) = settings.terminals, behind
+    if not section.listen:
+        return ""
+    desk_settings = DeskSettings(
+        budget_s=settings.budgets.answer_budget_ms / 1000,
+        institution=settings.unionpay.acquiring_institution_id,
+        networks=frozenset(section.networks),
+        repeat_window_ms=section.repeat_window_ms,
+        sign_ons=section.sign_ons_per_minute,
+        mac_key_algorithm="DES" if section.mac_key == "single" else "TDES-2KEY",
+    )
+    store = PostgresTerminals(pool)
+    security = TerminalSecurity(world.hsm, desk_settings.mac_key_algorithm)
+    payments = TerminalPayments(road, follow_ons, world.journal, store, security, world.clock, desk_settings)
+    limits = DoorLimits(
+        connections=section.connections,
+        connections_per_address=section.connections_per_address,
+        in_flight=section.in_flight,
+        idle_s=section.idle_ms / 1000,
+        message_s=section.message_ms / 1000,
+        message_bytes=section.largest_message_bytes,
+    )
+    door = TerminalDoor(Desk(payments, security, store, world.clock, desk_settings), limits)
+    host, port = split_address(section.listen)
+    bound = await door.start(host, port)
+    lifecycle.on_finish("terminals", lambda: door.drain(finish_s), finish_s + 1)
+    lifecycle.on_close("terminals", door.close)
+    lifecycle.on_close("terminals' reversals", lambda: payments.close(2.0))
+    return f"{host}:{bound}"
 
 
 async def _operations(

@@ -43,6 +43,7 @@ from switch.settings_sections import (
     Risk,
     RouteRule,
     StandInRule,
+    Terminals,
     Tls,
     TransmissionWindow,
     UnionPaySettings,
@@ -120,6 +121,7 @@ class Settings(BaseSettings):
     unionpay: UnionPaySettings = UnionPaySettings()
     alipay: AlipaySettings = AlipaySettings()
     wechat: WeChatSettings = WeChatSettings()
+    terminals: Terminals = Terminals()
     routes: list[RouteRule] = Field(
         default=DEFAULT_ROUTES, description="by the scheme of a payment code, else by the longest matching prefix"
     )

@@ -10,7 +10,7 @@ from switch import cli
 
 COMMANDS = (
     *("serve", "demo", "simulators", "authorize", "migrate", "check-config"),
-    *("pki", "hsm", "bill", "routes"),
+    *("pki", "hsm", "bill", "routes", "terminals"),
 )
 
 

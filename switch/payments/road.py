@@ -210,7 +210,7 @@ class Road:
             )  # fmt: skip
             if request.pin is not None and isinstance(request.credential, CardCredential):
                 pin, pan = request.pin, request.credential.pan.reveal()
-                source = f"acquirer/{request.acquirer_id}/zpk"
+                source = pin.key or f"acquirer/{request.acquirer_id}/zpk"
                 items.append((source, pin.format, channel.pin_key, channel.pin_format, pin.block, pan))
                 with_pin.append(transaction)
         if items:

@@ -19,7 +19,7 @@ from switch.routing.table import RoutingTable
 
 MOST_CONTRACT_KEYS: Final = 1_000_000
 
-_CARDS_ONLY: Final = frozenset({EntryMode.NFC, EntryMode.PAYER_QR, EntryMode.KEYED})
+_CARDS_ONLY: Final = frozenset({EntryMode.NFC, EntryMode.CHIP, EntryMode.STRIPE, EntryMode.PAYER_QR, EntryMode.KEYED})
 _CODES_ONLY: Final = frozenset({EntryMode.PAYER_CODE})
 
 
