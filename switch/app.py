@@ -210,17 +210,7 @@ def build_channels(settings: Settings, hsm: Hsm, clock: SystemClock, hub: Issuer
             )
         )
     if alipay.gateway_url:
-        channels.append(
-            AlipayChannel(
-                AlipaySettings(
-                    gateway_url=alipay.gateway_url,
-                    app_id=alipay.app_id,
-                    alipay_public_key_pem=_read(settings.alipay_public_key_path).decode(),
-                ),
-                hsm,
-                clock,
-            )
-        )
+        channels.append(AlipayChannel(_alipay_settings(settings), hsm, clock))
     if wechat.base_url:
         channels.append(
             WeChatChannel(
@@ -238,6 +228,27 @@ def build_channels(settings: Settings, hsm: Hsm, clock: SystemClock, hub: Issuer
             )
         )
     return {channel.name: channel for channel in channels}
+
+
+def _alipay_settings(settings: Settings) -> AlipaySettings:
+    """With what the files hold: in certificate mode the three certificates, else Alipay's public key."""
+    alipay = settings.alipay
+    certified = bool(alipay.application_certificate)
+
+    def certificate(file: str) -> str:
+        return _read(Path(file)).decode() if certified else ""
+
+    return AlipaySettings(
+        gateway_url=alipay.gateway_url,
+        app_id=alipay.app_id,
+        alipay_public_key_pem="" if certified else _read(settings.alipay_public_key_path).decode(),
+        application_certificate_pem=certificate(alipay.application_certificate),
+        root_certificates_pem=certificate(alipay.root_certificates),
+        alipay_certificate_pem=certificate(alipay.platform_certificate),
+        content_key=alipay.content_key,
+        notify_url=alipay.notify_url,
+        seller_id=alipay.seller_id,
+    )
 
 
 def _read(path: Path) -> bytes:

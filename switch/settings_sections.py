@@ -50,6 +50,7 @@ HeaderId = Annotated[str, _shaped(r"[0-9A-Za-z]{1,11}", "must be 1 to 11 letters
 ParticipantId = Annotated[str, _shaped(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "must be 1 to 64 of A-Z a-z 0-9 . _ -")]
 HttpUrl = Annotated[str, _shaped(r"(https?://[^\s/?#]+[^\s?#]*)?", "must be empty or http(s)://host… without a query")]
 AppId = Annotated[str, _shaped(r"[0-9A-Za-z]{1,32}", "must be 1 to 32 letters or digits")]
+SellerId = Annotated[str, _shaped(r"(2088\d{12})?", "must be empty or 2088 and 12 digits")]
 MerchantNumber = Annotated[str, _shaped(r"\d{8,10}", "must be 8 to 10 digits")]
 SerialNumber = Annotated[str, _shaped(r"[0-9A-Fa-f]{1,40}", "must be 1 to 40 hex digits")]
 PublicKeyId = Annotated[str, _shaped(r"PUB_KEY_ID_[0-9A-Za-z]+", "must begin with PUB_KEY_ID_")]
@@ -223,6 +224,28 @@ class AlipaySettings(Section):
     public_key: str = Field(
         default="", description="PEM of Alipay's public key; empty: <state_dir>/simulators/alipay.pem"
     )
+    application_certificate: str = Field(
+        default="", description="PEM of our certificate; given: certificate mode, public_key is not read"
+    )
+    root_certificates: str = Field(default="", description="PEM of Alipay's roots, for certificate mode")
+    platform_certificate: str = Field(
+        default="", description="PEM of Alipay's certificate and what signed it; later ones are fetched"
+    )
+    content_key: str = Field(
+        default="", description="HSM label of the AES key of content encryption; empty: contents are not encrypted"
+    )
+    notify_url: HttpUrl = Field(
+        default="", description="where Alipay reaches our door for notifications; empty: it is only asked"
+    )
+    seller_id: SellerId = Field(default="", description="our account, as bills must name it; empty: any")
+
+    @field_validator("platform_certificate")
+    @classmethod
+    def _all_or_none(cls, value: str, info: ValidationInfo) -> str:
+        others = [info.data.get(name, "") for name in ("application_certificate", "root_certificates")]
+        if {bool(value), *map(bool, others)} == {True, False}:
+            raise ValueError("must be given together with application_certificate and root_certificates")
+        return value
 
 
 class WeChatSettings(Section):

@@ -74,6 +74,8 @@ def test_lists_are_json_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
         ("RISK__COUNTERS_DOWN_POLICY", "maybe", "risk.counters_down_policy", "'continue' or 'decline'"),
         ("UNIONPAY__ACQUIRING_INSTITUTION_ID", "12A", "unionpay.acquiring_institution_id", "8 to 11 digits"),
         ("ALIPAY__GATEWAY_URL", "ftp://x", "alipay.gateway_url", "http(s)://"),
+        ("ALIPAY__SELLER_ID", "2088", "alipay.seller_id", "2088 and 12 digits"),
+        ("ALIPAY__PLATFORM_CERTIFICATE", "a.pem", "alipay.platform_certificate", "together with"),
         ("WECHAT__SERIAL", "xyz", "wechat.serial", "hex digits"),
         ("FOLLOW_UPS__REVERSAL_BACKOFF_MAX_MS", "10", "follow_ups.reversal_backoff_max_ms", "not be less than"),
         ("ROUTES", '[{"name": "x", "channels": ["unionpay"]}]', "routes.0", "exactly one of pan_prefix and scheme"),

@@ -6,71 +6,51 @@ verified answer to this very question is an outcome.
 
 import asyncio
 import traceback
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 from uuid import uuid4
 
 import structlog
 from prometheus_client import Counter
 
+from adapters.alipay.billing import fetch_bill
+from adapters.alipay.certificate_watch import CertificateWatch
 from adapters.alipay.circuit import Circuit, probe_delay_s
-from adapters.alipay.codec import (
-    AlipayError,
-    Answer,
-    ForgedAnswer,
-    load_public_key,
-    read_answer,
-    request_parameters,
-    signature_text,
-    signed_text,
-)
-from adapters.alipay.operations import OPERATIONS, OUT_REQUEST_NO, OUT_TRADE_NO, Message, message_for, probe
-from adapters.alipay.transport import NotSent, Transport, Unanswered
+from adapters.alipay.codec import AlipayError, Answer, ForgedAnswer, UnknownCertificate
+from adapters.alipay.gateway import ERRORS, Gateway
+from adapters.alipay.notification import ANSWERS, read_notification
+from adapters.alipay.operations import OPERATIONS, OUT_REQUEST_NO, OUT_TRADE_NO, PAY, Message, Terms, message_for, probe
+from adapters.alipay.settings import AlipaySettings
+from adapters.alipay.transport import NotSent, Unanswered
+from switch.domain.bill import Bill
 from switch.domain.states import Operation
-from switch.ports import ChannelHealth, ChannelRequest, ChannelResult, Clock, Hsm, Phase, Unknown
+from switch.ports import (
+    AwaitingPayer,
+    ChannelHealth,
+    ChannelRequest,
+    ChannelResult,
+    Clock,
+    Hsm,
+    Notice,
+    NotificationRefused,
+    Phase,
+    Unknown,
+)
+
+__all__ = ["AlipayChannel", "AlipaySettings"]
 
 _LATE = Counter("payswitch_alipay_late_results_total", "Results that came after the caller had stopped waiting")
 _UNVERIFIED = Counter("payswitch_alipay_unverified_answers_total", "Answers that could not be believed", ["kind"])
-_ERRORS = Counter("payswitch_alipay_errors_total", "Messages without a readable answer", ["reason"])
+_NOTIFICATIONS = Counter(
+    "payswitch_alipay_notifications_total", "Notifications read, by what became of them", ["outcome"]
+)
 
 _PROBE_TRADE = "payswitch_probe"
+_BEGINNINGS = frozenset({Operation.SALE, Operation.ORDER})
 
 _log = structlog.get_logger()
-
-
-@dataclass(slots=True, frozen=True)
-class AlipaySettings:
-    """gateway_url: http(s) URL of gateway.do, without a query. alipay_public_key_pem: verifies answers.
-
-    max_connections: exchanges at once; a quarter of them is kept for follow-ons, so that silent sales cannot hold up
-    their own cancels. max_in_flight: messages accepted and not ended. timeout_s: how long an answer is waited for,
-    callers or not. timeout_express: when Alipay closes a trade that its payer leaves unpaid. Raises ValueError.
-    """
-
-    gateway_url: str
-    app_id: str
-    alipay_public_key_pem: str
-    signing_key: str = "alipay/app"
-    max_connections: int = 128
-    max_in_flight: int = 4_096
-    connect_timeout_s: float = 2.0
-    timeout_s: float = 5.0
-    failures_to_open: int = 16
-    timeout_express: str = "2m"
-
-    def __post_init__(self) -> None:
-        if not self.gateway_url.startswith(("http://", "https://")) or "?" in self.gateway_url:
-            raise ValueError("gateway_url: must be an http(s) URL without a query")
-        if not self.app_id:
-            raise ValueError("app_id: must not be empty")
-        for name in ("max_connections", "max_in_flight", "connect_timeout_s", "timeout_s", "failures_to_open"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: must be above zero")
-        try:
-            load_public_key(self.alipay_public_key_pem)
-        except ValueError as error:
-            raise ValueError(f"alipay_public_key_pem: {error}") from error
 
 
 @dataclass(slots=True)
@@ -83,7 +63,9 @@ class _Exchange:
 
 
 class AlipayChannel:
-    """Meets `switch.ports.Channel`. Authorization only in the sense of a sale: no pre-authorization, no capture.
+    """Meets `switch.ports.Channel`, `NotifyingChannel` and `BilledChannel`.
+
+    Authorization only in the sense of a sale or an order: no pre-authorization, no capture, no increment.
 
     trace: out_trade_no (the authorization's id in hex); for a refund also out_request_no, kept if the caller has set
     one. An INQUIRY whose trace names an out_request_no asks about that refund. An INQUIRY's Declined("25") is not
@@ -107,11 +89,10 @@ class AlipayChannel:
         self._hsm = hsm
         self._clock = clock
         self._new_request_no = new_request_no
-        self._public_key = load_public_key(settings.alipay_public_key_pem)
-        self._transport = Transport(
-            # One more than the lanes hold: the probe never waits behind payments.
-            settings.gateway_url, settings.max_connections + 1, settings.connect_timeout_s, settings.timeout_s
-        )  # fmt: skip
+        self._terms = Terms(settings.timeout_express, settings.notify_url)
+        self._trust = settings.trust()
+        self._certificates = CertificateWatch(self._trust, clock, settings.certificate_check_s, self._probe)
+        self._gateway = Gateway(settings, hsm, clock, self._trust, self._certificates.want)
         follow_on_lane = max(1, settings.max_connections // 4)
         self._sale_lane = asyncio.Semaphore(max(1, settings.max_connections - follow_on_lane))
         self._follow_on_lane = asyncio.Semaphore(follow_on_lane)
@@ -120,6 +101,7 @@ class AlipayChannel:
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_flight = 0
         self._watch: asyncio.Task[None] | None = None
+        self._refresh: asyncio.Task[None] | None = None
 
     # --- the port ---------------------------------------------------------------------------------------------------
 
@@ -137,7 +119,7 @@ class AlipayChannel:
         for request in requests:
             future: asyncio.Future[ChannelResult] = loop.create_future()
             futures.append(future)
-            message = self._unsendable(len(exchanges)) or message_for(request, self._settings.timeout_express)
+            message = self._unsendable(len(exchanges)) or message_for(request, self._terms)
             if isinstance(message, Message):
                 exchanges.append(_Exchange(request, message, future))
             else:
@@ -158,18 +140,39 @@ class AlipayChannel:
 
     async def start(self) -> None:
         if self._watch is None:
-            self._transport.open()
+            self._gateway.transport.open()
             self._watch = asyncio.create_task(self._keep_watch(), name="alipay-watch")
             self._watch.add_done_callback(_log_death)
+            if self._trust.certified:
+                self._refresh = asyncio.create_task(self._certificates.run(self._gateway), name="alipay-certificates")
+                self._refresh.add_done_callback(_log_death)
 
     async def close(self) -> None:
         """Give up what is in flight: sent messages become Unknown(SENT)."""
-        tasks = [*self._tasks, *([self._watch] if self._watch else [])]
-        self._watch = None
+        tasks = [*self._tasks, *(each for each in (self._watch, self._refresh) if each is not None)]
+        self._watch = self._refresh = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._transport.close()
+        await self._gateway.transport.close()
+
+    # --- what comes by itself, and by day ---------------------------------------------------------------------------
+
+    def read_notification(self, headers: Mapping[str, str], body: bytes) -> Notice:
+        oldest_ms = self._clock.time_ms() - int(self._settings.notification_age_max_s * 1_000)
+        try:
+            notice = read_notification(body, self._trust, self._settings.app_id, oldest_ms)
+        except NotificationRefused as refusal:
+            _NOTIFICATIONS.labels(refusal.cause).inc()
+            raise
+        _NOTIFICATIONS.labels("believed").inc()
+        return notice
+
+    def notification_answer(self, accepted: bool) -> tuple[int, str, bytes]:
+        return ANSWERS[accepted]
+
+    async def bill(self, day: date) -> Bill:
+        return await fetch_bill(self._gateway, self._settings.gateway_url, day, self._settings.seller_id)
 
     # --- the way out ------------------------------------------------------------------------------------------------
 
@@ -183,32 +186,23 @@ class AlipayChannel:
         return None
 
     async def _sign_and_send(self, exchanges: list[_Exchange]) -> None:
-        signed = await self._signed([exchange.message for exchange in exchanges])
+        signed = await self._gateway.signed([exchange.message for exchange in exchanges])
+        ready: list[tuple[_Exchange, dict[str, str]]] = []
         for exchange, parameters in zip(exchanges, signed, strict=True):
             if parameters is None:
                 self._finish(exchange, Unknown(Phase.NOT_SENT, "not_signed"))
             else:
-                self._spawn(self._exchange(exchange, parameters), [exchange])
-
-    async def _signed(self, messages: Sequence[Message]) -> list[dict[str, str] | None]:
-        """The parameters of each message with its signature, None where the HSM gave none. One HSM call."""
-        time_ms = self._clock.time_ms()
-        app_id, key = self._settings.app_id, self._settings.signing_key
-        unsigned = [request_parameters(app_id, each.method, each.biz_content, time_ms) for each in messages]
-        signed: list[dict[str, str] | None] = []
-        signatures = await self._hsm.sign([(key, signed_text(each)) for each in unsigned])
-        for parameters, signature in zip(unsigned, signatures, strict=True):
-            if isinstance(signature, Exception):
-                _log.error("alipay_signing_failed", error=type(signature).__name__)
-                _ERRORS.labels("not_signed").inc()
-                signed.append(None)
-            else:
-                signed.append(parameters | {"sign": signature_text(signature)})
-        return signed
+                ready.append((exchange, parameters))
+        if len(ready) == 1:
+            # At low load: no task of its own.
+            await self._exchange(*ready[0])
+            return
+        for exchange, parameters in ready:
+            self._spawn(self._exchange(exchange, parameters), [exchange])
 
     async def _exchange(self, exchange: _Exchange, parameters: dict[str, str]) -> None:
         request = exchange.request
-        async with self._sale_lane if request.operation is Operation.SALE else self._follow_on_lane:
+        async with self._sale_lane if request.operation in _BEGINNINGS else self._follow_on_lane:
             if exchange.future.done() or self._clock.monotonic_s() >= request.deadline_s:
                 self._finish(exchange, Unknown(Phase.NOT_SENT, "deadline_passed"))
                 return
@@ -220,7 +214,7 @@ class AlipayChannel:
 
     async def _confirm(self, message: Message) -> ChannelResult:
         """Ask what the first answer left open. Whatever becomes of this, the first message was sent."""
-        (parameters,) = await self._signed([message])
+        (parameters,) = await self._gateway.signed([message])
         result = await self._ask(message, parameters) if parameters is not None else message
         if isinstance(result, Message):
             return Unknown(Phase.SENT, "not_confirmed")
@@ -234,6 +228,10 @@ class AlipayChannel:
             return Unknown(Phase.NOT_SENT, str(error))
         except Unanswered as error:
             return Unknown(Phase.SENT, str(error))
+        except UnknownCertificate:
+            # It is being fetched, and nobody waits for it: what was paid is learnt by asking again.
+            _UNVERIFIED.labels("unknown_certificate").inc()
+            return AwaitingPayer() if message.method == PAY else Unknown(Phase.SENT, "unknown_certificate")
         except AlipayError as error:
             kind = "forged" if isinstance(error, ForgedAnswer) else "malformed"
             _UNVERIFIED.labels(kind).inc()
@@ -243,10 +241,13 @@ class AlipayChannel:
     async def _answer(self, message: Message, parameters: dict[str, str]) -> Answer:
         """A verified answer. Raises NotSent, Unanswered or AlipayError; the circuit learns either way."""
         try:
-            answer = read_answer(await self._transport.post(parameters), message.method, self._public_key)
+            answer = await self._gateway.ask(message, parameters)
+        except UnknownCertificate:
+            # Alipay is there, and changes its certificate.
+            raise
         except (NotSent, Unanswered, AlipayError) as error:
             if not isinstance(error, AlipayError):
-                _ERRORS.labels(str(error)).inc()
+                ERRORS.labels(str(error)).inc()
             if self._circuit.failed():
                 _log.warning("alipay_circuit_opened", failures=self._circuit.failures)
                 self._opened.set()
@@ -293,15 +294,17 @@ class AlipayChannel:
         while True:
             attempt = 0
             while not await self._probe():
+                self._circuit.trip()
                 await asyncio.sleep(probe_delay_s(attempt))
                 attempt += 1
             self._opened.clear()
             await self._opened.wait()
 
     async def _probe(self) -> bool:
+        """Whether a verified answer came. What it says, and how it failed, is told to circuit and certificates."""
         message = probe(_PROBE_TRADE)
         try:
-            (parameters,) = await self._signed([message])
+            (parameters,) = await self._gateway.signed([message])
             if parameters is not None:
                 await self._answer(message, parameters)
                 return True
@@ -310,7 +313,6 @@ class AlipayChannel:
         except Exception as error:
             # The watch outlives a failing HSM; the circuit stays open meanwhile.
             _log.error("alipay_probe_failed", kind=type(error).__name__, where=_where(error))
-        self._circuit.trip()
         return False
 
 

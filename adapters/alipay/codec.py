@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 from zoneinfo import ZoneInfo
 
 from cryptography.exceptions import InvalidSignature
@@ -24,7 +24,7 @@ _SHANGHAI = ZoneInfo("Asia/Shanghai")
 _LONGEST_FIELD = 128
 _AMOUNT = re.compile(r"([0-9]{1,11})(?:\.([0-9]{1,2}))?", re.ASCII)
 _HEAD = re.compile(r'[ \t\r\n]*\{[ \t\r\n]*"([a-z0-9_]{1,100})"[ \t\r\n]*:[ \t\r\n]*')
-_CERTIFICATE = r'(?:,[ \t\r\n]*"alipay_cert_sn"[ \t\r\n]*:[ \t\r\n]*"[0-9a-fA-F]{1,64}"[ \t\r\n]*)?'
+_CERTIFICATE = r'(?:,[ \t\r\n]*"alipay_cert_sn"[ \t\r\n]*:[ \t\r\n]*"([0-9a-fA-F]{1,64})"[ \t\r\n]*)?'
 _SIGNED_TAIL = re.compile(
     r"[ \t\r\n]*" + _CERTIFICATE + r',[ \t\r\n]*"sign"[ \t\r\n]*:[ \t\r\n]*"((?:[A-Za-z0-9+/=]|\\/){0,2048})"'
     r"[ \t\r\n]*\}[ \t\r\n]*"
@@ -45,6 +45,27 @@ class ForgedAnswer(AlipayError):
     """It is unsigned, its signature does not verify, or it answers another question."""
 
 
+class UnknownCertificate(AlipayError):
+    """It is signed under a certificate that we do not have yet, `sn`."""
+
+    def __init__(self, sn: str) -> None:
+        super().__init__("the certificate is unknown")
+        self.sn = sn
+
+
+class SignedValue(NamedTuple):
+    """`{"<key>":<value>,"alipay_cert_sn":"…","sign":"…"}`, not yet verified. raw: the value's own bytes.
+
+    value: the object, or the text of an encrypted one. certificate_sn: "" in public-key mode.
+    """
+
+    key: str
+    value: dict[str, Any] | str
+    raw: bytes
+    signature: bytes
+    certificate_sn: str
+
+
 @dataclass(slots=True, frozen=True)
 class Answer:
     """The inner value of a verified answer. `fields` may hold personal data of the payer: never print it."""
@@ -55,22 +76,11 @@ class Answer:
 
     def text(self, name: str) -> str:
         """A short ASCII field, "" if absent. Raises MalformedAnswer for anything else."""
-        return _short_text(self.fields, name)
+        return short_text(self.fields, name)
 
     def amount_minor(self, name: str) -> int:
         """An amount field in fen. Raises MalformedAnswer if it is absent or no amount."""
         return amount_minor(self.text(name))
-
-
-@dataclass(slots=True, frozen=True)
-class Notification:
-    """A verified asynchronous notification. The receiver still checks that `app_id` is its own."""
-
-    app_id: str
-    out_trade_no: str
-    trade_no: str
-    trade_status: str
-    total_amount_minor: int
 
 
 # --- requests -------------------------------------------------------------------------------------------------------
@@ -95,8 +105,10 @@ def shanghai_timestamp(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms // 1000, _SHANGHAI).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def request_parameters(app_id: str, method: str, biz_content: str, time_ms: int) -> dict[str, str]:
-    """The parameters of one request, all but `sign`."""
+def request_parameters(
+    app_id: str, method: str, biz_content: str, time_ms: int, optional: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The parameters of one request, all but `sign`. optional: notify_url, app_cert_sn …, those that have a value."""
     return {
         "app_id": app_id,
         "method": method,
@@ -106,73 +118,12 @@ def request_parameters(app_id: str, method: str, biz_content: str, time_ms: int)
         "timestamp": shanghai_timestamp(time_ms),
         "version": "1.0",
         "biz_content": biz_content,
-    }
+    } | {name: value for name, value in (optional or {}).items() if value}
 
 
-def signature_text(signature: bytes) -> str:
-    """A signature as the `sign` parameter carries it."""
-    return base64.b64encode(signature).decode()
-
-
-def pay_content(
-    out_trade_no: str,
-    auth_code: str,
-    total_amount: str,
-    subject: str,
-    store_id: str = "",
-    terminal_id: str = "",
-    timeout_express: str = "",
-) -> str:
-    """biz_content of alipay.trade.pay, scene bar_code. It carries the payment code: never log it.
-
-    >>> print(pay_content("ab12", "285012345678901234", "0.01", "tea & cake").replace(',"total', ',\\n"total'))
-    {"out_trade_no":"ab12","scene":"bar_code","auth_code":"285012345678901234",
-    "total_amount":"0.01","subject":"tea cake"}
-    """
-    return _content(
-        out_trade_no=out_trade_no,
-        scene="bar_code",
-        auth_code=auth_code,
-        total_amount=total_amount,
-        subject=_plain_subject(subject),
-        store_id=_plain_id(store_id),
-        terminal_id=_plain_id(terminal_id),
-        timeout_express=timeout_express,
-    )
-
-
-def trade_content(out_trade_no: str) -> str:
-    """biz_content of alipay.trade.query and alipay.trade.cancel.
-
-    >>> trade_content("ab12")
-    '{"out_trade_no":"ab12"}'
-    """
-    return _content(out_trade_no=out_trade_no)
-
-
-def refund_content(out_trade_no: str, out_request_no: str, refund_amount: str) -> str:
-    """biz_content of alipay.trade.refund; the pair of numbers names the refund, so a repeat has no second effect."""
-    return _content(out_trade_no=out_trade_no, out_request_no=out_request_no, refund_amount=refund_amount)
-
-
-def refund_query_content(out_trade_no: str, out_request_no: str) -> str:
-    """biz_content of alipay.trade.fastpay.refund.query."""
-    return _content(out_trade_no=out_trade_no, out_request_no=out_request_no)
-
-
-def _content(**fields: str) -> str:
-    present = {name: value for name, value in fields.items() if value}
-    return json.dumps(present, ensure_ascii=False, separators=(",", ":"))
-
-
-def _plain_subject(subject: str) -> str:
-    """Alipay refuses `/`, `=` and `&` in a subject and anything over 256 characters."""
-    return " ".join(re.sub(r"[/=&\x00-\x1f\x7f\ud800-\udfff]", " ", subject).split())[:256]
-
-
-def _plain_id(text: str) -> str:
-    """Left out rather than cut: half an identifier names another shop."""
-    return text if len(text) <= 32 and text.isascii() and text.isprintable() else ""
+def base64_text(data: bytes) -> str:
+    """As a parameter carries a signature or an encrypted content."""
+    return base64.b64encode(data).decode()
 
 
 # --- answers --------------------------------------------------------------------------------------------------------
@@ -202,18 +153,46 @@ def read_answer(body: bytes, method: str, public_key: RSAPublicKey) -> Answer:
 
     Raises MalformedAnswer or ForgedAnswer, and nothing else, whatever the bytes.
     """
-    key, value, raw, signature = split_answer(body)
-    if key not in (response_key(method), ERROR_KEY):
+    signed = split_answer(body)
+    check_answer(signed, method, public_key)
+    return answer_of(signed.value)
+
+
+def check_answer(signed: SignedValue, method: str, public_key: RSAPublicKey) -> None:
+    """Whether it answers `method` and the key has signed it. Raises MalformedAnswer or ForgedAnswer."""
+    if signed.key not in (response_key(method), ERROR_KEY):
         raise MalformedAnswer("it answers another method")
-    _verify(public_key, signature, raw)
-    code = _short_text(value, "code")
+    verify(public_key, signed.signature, signed.raw)
+
+
+def answer_of(value: object) -> Answer:
+    """A verified inner value, in the clear. Raises MalformedAnswer."""
+    if not isinstance(value, dict):
+        raise MalformedAnswer("the value is no object")
+    code = short_text(value, "code")
     if not code:
         raise MalformedAnswer("code is missing")
-    return Answer(code, _short_text(value, "sub_code"), value)
+    return Answer(code, short_text(value, "sub_code"), value)
 
 
-def split_answer(body: bytes) -> tuple[str, dict[str, Any], bytes, bytes]:
-    """(response key, inner value, its raw bytes, signature) of `{"<key>":{…},"sign":"…"}`. Not yet verified.
+def deciphered_value(content: bytes) -> object:
+    """What an encrypted value holds. Raises MalformedAnswer."""
+    try:
+        return _DECODER.decode(content.decode())
+    except (ValueError, RecursionError):
+        raise MalformedAnswer("the deciphered value is not JSON") from None
+
+
+def ciphertext(value: str) -> bytes:
+    """Of an encrypted value. Raises MalformedAnswer."""
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise MalformedAnswer("the encrypted value is not base64") from None
+
+
+def split_answer(body: bytes) -> SignedValue:
+    """The parts of `{"<key>":…,"sign":"…"}`. Not yet verified.
 
     The key comes first and `sign` last. The raw bytes are the peer's own, never serialised again: strict UTF-8 decodes
     and encodes to the same bytes. Raises MalformedAnswer or, where there is no signature, ForgedAnswer.
@@ -231,30 +210,15 @@ def split_answer(body: bytes) -> tuple[str, dict[str, Any], bytes, bytes]:
         value, end = _DECODER.raw_decode(text, head.end())
     except (ValueError, RecursionError):
         raise MalformedAnswer("the value is not JSON") from None
-    if not isinstance(value, dict):
-        raise MalformedAnswer("the value is no object")
+    if not isinstance(value, dict | str):
+        raise MalformedAnswer("the value is neither an object nor a text")
     tail = _SIGNED_TAIL.fullmatch(text, end)
     if tail is None:
         if _UNSIGNED_TAIL.fullmatch(text, end):
             raise ForgedAnswer("unsigned")
         raise MalformedAnswer("no signature where it belongs")
-    return head[1], value, text[head.end() : end].encode(), _signature_bytes(tail[1].replace("\\/", "/"))
-
-
-def verify_notification(form: Mapping[str, str], public_key: RSAPublicKey) -> Notification:
-    """A notification's form (values URL-decoded), verified: all but `sign` and `sign_type`, sorted, joined.
-
-    Raises ForgedAnswer or MalformedAnswer. The receiver answers the body `success`, or the notification comes again.
-    """
-    signature = _signature_bytes(form.get("sign", ""))
-    text = "&".join(f"{name}={form[name]}" for name in sorted(form) if name not in ("sign", "sign_type"))
-    try:
-        signed = text.encode()
-    except UnicodeEncodeError:
-        raise MalformedAnswer("not UTF-8") from None
-    _verify(public_key, signature, signed)
-    named = {name: _short_text(form, name) for name in ("app_id", "out_trade_no", "trade_no", "trade_status")}
-    return Notification(**named, total_amount_minor=amount_minor(_short_text(form, "total_amount")))
+    raw = text[head.end() : end].encode()
+    return SignedValue(head[1], value, raw, signature_bytes(tail[2].replace("\\/", "/")), tail[1] or "")
 
 
 def amount_minor(text: str) -> int:
@@ -269,7 +233,8 @@ def amount_minor(text: str) -> int:
     return int(match[1]) * 100 + int((match[2] or "").ljust(2, "0"))
 
 
-def _verify(public_key: RSAPublicKey, signature: bytes, signed: bytes) -> None:
+def verify(public_key: RSAPublicKey, signature: bytes, signed: bytes) -> None:
+    """RSA2. Raises ForgedAnswer."""
     if not signature:
         raise ForgedAnswer("unsigned")
     try:
@@ -278,14 +243,15 @@ def _verify(public_key: RSAPublicKey, signature: bytes, signed: bytes) -> None:
         raise ForgedAnswer("the signature does not verify") from None
 
 
-def _signature_bytes(text: str) -> bytes:
+def signature_bytes(text: str) -> bytes:
+    """Of the `sign` of a peer. Raises MalformedAnswer."""
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise MalformedAnswer("the signature is not base64") from None
 
 
-def _short_text(fields: Mapping[str, Any], name: str) -> str:
+def short_text(fields: Mapping[str, Any], name: str) -> str:
     """Printable ASCII only: what is kept, logged and compared must not be able to carry anything else."""
     value = fields.get(name, "")
     if not isinstance(value, str) or len(value) > _LONGEST_FIELD or not value.isascii() or not value.isprintable():

@@ -85,3 +85,12 @@ def response_code(code: str, sub_code: str) -> str | None:
     if code in GATEWAY_REFUSALS:
         return SUB_CODES.get(sub_code, GATEWAY_REFUSALS[code])
     return None
+
+
+def is_to_be_asked(code: str, sub_code: str) -> bool:
+    """Whether the answer to a payment says that a query will tell its outcome.
+
+    >>> is_to_be_asked("20000", "isp.unknow-error"), is_to_be_asked("40004", "ACQ.SYSTEM_ERROR"), is_to_be_asked("", "")
+    (True, True, False)
+    """
+    return code == UNKNOWN or sub_code.endswith(_OPEN_ENDINGS)

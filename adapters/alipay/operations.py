@@ -4,12 +4,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import quote
 
 from adapters.alipay import codes
-from adapters.alipay.codec import (
-    Answer,
-    ForgedAnswer,
-    MalformedAnswer,
+from adapters.alipay.codec import Answer, ForgedAnswer, MalformedAnswer
+from adapters.alipay.messages import (
+    order_content,
     pay_content,
     refund_content,
     refund_query_content,
@@ -20,6 +20,7 @@ from switch.domain.states import Operation
 from switch.ports import Approved, AwaitingPayer, ChannelRequest, ChannelResult, Declined, Phase, Unknown
 
 PAY: Final = "alipay.trade.pay"
+PRECREATE: Final = "alipay.trade.precreate"
 QUERY: Final = "alipay.trade.query"
 CANCEL: Final = "alipay.trade.cancel"
 REFUND: Final = "alipay.trade.refund"
@@ -36,22 +37,42 @@ _PAID = frozenset({"TRADE_SUCCESS", "TRADE_FINISHED"})
 class Message:
     """One call of the gateway, and how to read its answer: a result, or the message that must be sent to learn it.
 
-    `read` raises ForgedAnswer or MalformedAnswer where the answer is not to this question.
+    `read` raises ForgedAnswer or MalformedAnswer where the answer is not to this question. notify_url: where Alipay is
+    to tell what becomes of it, "" for nowhere.
     """
 
     method: str
     biz_content: str = field(repr=False)
     read: "Callable[[Answer], ChannelResult | Message]" = field(repr=False)
+    notify_url: str = ""
 
 
-def message_for(request: ChannelRequest, timeout_express: str) -> Message | Declined:
+@dataclass(slots=True, frozen=True)
+class Terms:
+    """What every new payment and order is sent with. notify_url: of our door, "" for no notifications."""
+
+    timeout_express: str
+    notify_url: str = ""
+
+    def notify_url_of(self, request: ChannelRequest) -> str:
+        """The door finds the row by its primary key."""
+        if not self.notify_url:
+            return ""
+        authorization = request.authorization
+        merchant_id = quote(authorization.merchant_id, safe="")
+        return f"{self.notify_url.rstrip('/')}/{merchant_id}/{authorization.id.hex}"
+
+
+def message_for(request: ChannelRequest, terms: Terms) -> Message | Declined:
     """The message of a prepared request; Declined where Alipay could only refuse it, so that nothing is sent."""
     if request.money.currency != "CNY":
         return Declined("40", "currency_not_supported")
-    if request.operation is Operation.SALE:
-        return _pay(request, timeout_express)
-    build = _FOLLOW_ONS.get(request.operation)
-    return build(request) if build else Declined("40", "operation_not_supported")
+    begin, follow_on = _BEGINNINGS.get(request.operation), _FOLLOW_ONS.get(request.operation)
+    if begin is not None:
+        return begin(request, terms)
+    if follow_on is not None:
+        return follow_on(request)
+    return Declined("40", f"alipay has no {request.operation.name.lower()}")
 
 
 def probe(out_trade_no: str) -> Message:
@@ -62,7 +83,7 @@ def probe(out_trade_no: str) -> Message:
 # --- sale -----------------------------------------------------------------------------------------------------------
 
 
-def _pay(request: ChannelRequest, timeout_express: str) -> Message | Declined:
+def _pay(request: ChannelRequest, terms: Terms) -> Message | Declined:
     credential = request.credential
     if not isinstance(credential, CodeCredential) or not _AUTH_CODE.fullmatch(credential.code.reveal()):
         return Declined("14", "no_alipay_payment_code")
@@ -73,9 +94,9 @@ def _pay(request: ChannelRequest, timeout_express: str) -> Message | Declined:
         subject=request.merchant.name or request.merchant.id,
         store_id=request.merchant.id,
         terminal_id=request.authorization.terminal_id,
-        timeout_express=timeout_express,
+        timeout_express=terms.timeout_express,
     )
-    return Message(PAY, content, lambda answer: _read_pay(request, answer))
+    return Message(PAY, content, lambda answer: _read_pay(request, answer), terms.notify_url_of(request))
 
 
 def _read_pay(request: ChannelRequest, answer: Answer) -> ChannelResult:
@@ -83,11 +104,36 @@ def _read_pay(request: ChannelRequest, answer: Answer) -> ChannelResult:
         _same_trade(request, answer)
         return AwaitingPayer(channel_reference=answer.text("trade_no"))
     if answer.code != codes.DONE:
-        return _refusal(request, answer)
+        # Alipay does not know and says: ask. A payment is cancelled only when asking has not helped for a minute.
+        return AwaitingPayer() if codes.is_to_be_asked(answer.code, answer.sub_code) else _refusal(request, answer)
     # The signature does not cover the method: a query's answer put under the key of a payment has a trade_status.
     if answer.text("trade_status"):
         return _by_trade_status(request, answer, request.money.amount_minor)
     return _paid(request, answer, request.money.amount_minor)
+
+
+# --- order ----------------------------------------------------------------------------------------------------------
+
+
+def _order(request: ChannelRequest, terms: Terms) -> Message:
+    content = order_content(
+        out_trade_no=request.trace[OUT_TRADE_NO],
+        total_amount=request.money.decimal_text(),
+        subject=request.merchant.name or request.merchant.id,
+        store_id=request.merchant.id,
+        terminal_id=request.authorization.terminal_id,
+        timeout_express=terms.timeout_express,
+    )
+    return Message(PRECREATE, content, lambda answer: _read_order(request, answer), terms.notify_url_of(request))
+
+
+def _read_order(request: ChannelRequest, answer: Answer) -> ChannelResult:
+    if answer.code != codes.DONE:
+        return _refusal(request, answer)
+    _same_trade(request, answer)
+    if not answer.text("qr_code"):
+        raise MalformedAnswer("qr_code is missing")
+    return AwaitingPayer(code=answer.text("qr_code"))
 
 
 # --- inquiry --------------------------------------------------------------------------------------------------------
@@ -105,6 +151,9 @@ def _read_query(request: ChannelRequest, answer: Answer) -> ChannelResult:
     if answer.code == codes.DONE:
         return _by_trade_status(request, answer, request.authorization.money.amount_minor)
     if answer.sub_code == codes.TRADE_NOT_EXIST:
+        if request.authorization.operation is Operation.ORDER:
+            # An order is no trade until somebody scans it.
+            return AwaitingPayer()
         # Not final for a payment just sent: it may still be on its way. The resolver cancels it to be sure.
         return Declined("25", answer.sub_code)
     # A refused question says nothing about the payment.
@@ -194,7 +243,11 @@ _FOLLOW_ONS: Final[dict[Operation, Callable[[ChannelRequest], Message]]] = {
     Operation.VOID: _cancel,
     Operation.REFUND: _refund,
 }
-OPERATIONS: Final = frozenset({Operation.SALE, *_FOLLOW_ONS})
+_BEGINNINGS: Final[dict[Operation, Callable[[ChannelRequest, Terms], Message | Declined]]] = {
+    Operation.SALE: _pay,
+    Operation.ORDER: _order,
+}
+OPERATIONS: Final = frozenset({*_BEGINNINGS, *_FOLLOW_ONS})
 
 
 def _paid(request: ChannelRequest, answer: Answer, amount_minor: int) -> Approved:

@@ -15,7 +15,7 @@ import structlog
 import uvloop
 from aiohttp import web
 
-from adapters.alipay.simulator import AlipaySimulator
+from adapters.alipay.simulator import AlipayApplication, AlipaySimulator
 from adapters.issuer.simulator import IssuerSimulator
 from adapters.issuer.simulator_ledger import default_accounts as issuer_accounts
 from adapters.simulation import Scenarios, control_routes
@@ -79,7 +79,9 @@ def build(settings: Settings, keys: SharedKeys, host: str) -> Town:
     return Town(
         UnionPaySimulator(SimulatorSettings(keys.unionpay_mmk, host, settings.unionpay.port), cards()),
         AlipaySimulator(
-            settings.alipay.app_id, keys.alipay_app_public_key, host, _port_of(settings.alipay.gateway_url)
+            [AlipayApplication(settings.alipay.app_id, keys.alipay_app_public_key)],
+            host,
+            _port_of(settings.alipay.gateway_url),
         ),
         WeChatSimulator(
             appid=wechat.appid,
@@ -122,8 +124,10 @@ def control_app(town: Town) -> web.Application:
         return put
 
     for name, simulator in town.named().items():
-        app.add_routes(control_routes(name, simulator.scenarios, simulator.book))
+        if name != "alipay":
+            app.add_routes(control_routes(name, simulator.scenarios, simulator.book))
         app.add_routes([web.put(f"/{name}/listening", listening(name))])
+    app.add_routes(town.alipay.control_routes())
     return app
 
 

@@ -1,6 +1,7 @@
 """A strict Alipay gateway for tests and the demo. It shares neither codec nor cryptography with the adapter."""
 
-from adapters.alipay.simulator.accounts import Payer, default_accounts
+from adapters.alipay.simulator.accounts import Payer, client_codes, default_accounts
+from adapters.alipay.simulator.applications import AlipayApplication
 from adapters.alipay.simulator.gateway import AlipaySimulator
 
-__all__ = ["AlipaySimulator", "Payer", "default_accounts"]
+__all__ = ["AlipayApplication", "AlipaySimulator", "Payer", "client_codes", "default_accounts"]

@@ -9,6 +9,7 @@ _MESSAGES: Final = {
     "40001": "Missing Required Arguments",
     "40002": "Invalid Arguments",
     "40004": "Business Failed",
+    "40006": "Insufficient Permissions",
 }
 
 # DE39, the language of scenarios, as Alipay would say it; anything else is PAYMENT_FAIL. "96", "98" and "91" have no

@@ -19,9 +19,12 @@ class GatewayKey:
         self._private = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
 
     @property
+    def public_key(self) -> rsa.RSAPublicKey:
+        return self._private.public_key()
+
+    @property
     def public_key_pem(self) -> str:
-        public = self._private.public_key()
-        return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        return self.public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
     def signature(self, data: bytes) -> str:
         return base64.b64encode(self._private.sign(data, padding.PKCS1v15(), SHA256())).decode()

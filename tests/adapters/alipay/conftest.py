@@ -1,6 +1,7 @@
 """An application key, an HSM that signs with it, a simulator, and a channel that talks to the simulator."""
 
 import asyncio
+import base64
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -9,12 +10,14 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from Cryptodome.Cipher import AES
+from Cryptodome.Util.Padding import pad, unpad
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from adapters.alipay.channel import AlipayChannel, AlipaySettings
-from adapters.alipay.simulator import AlipaySimulator
+from adapters.alipay.simulator import AlipayApplication, AlipaySimulator, Payer, default_accounts
 from switch.domain.authorization import Authorization, CodeCredential, Merchant
 from switch.domain.identity import computed_id
 from switch.domain.money import Money
@@ -23,6 +26,7 @@ from switch.domain.states import EntryMode, Operation
 from switch.ports import ChannelRequest, ChannelResult
 
 APP_ID = "2021000000000001"
+OTHER_APP_ID = "2021000000000002"
 
 
 @dataclass
@@ -33,6 +37,8 @@ class SigningHsm:
     batches: list[int] = field(default_factory=list)
     broken: bool = False
     refuses: bool = False
+    content_key: bytes = bytes(range(16))
+    unable: str = ""
 
     async def sign(self, items: Sequence[tuple[str, bytes]]) -> list[bytes | Exception]:
         self.batches.append(len(items))
@@ -43,6 +49,23 @@ class SigningHsm:
             return [RuntimeError("no such key") for _ in items]
         assert {label for label, _ in items} == {"alipay/app"}
         return [self.key.sign(data, padding.PKCS1v15(), SHA256()) for _, data in items]
+
+    async def run(self, command: str, items: Sequence[tuple[str, str, str, bytes, bytes]]) -> list[bytes | Exception]:
+        """`encipher` and `decipher`, by another library than the simulator's. unable: the command that fails."""
+        if command == self.unable:
+            return [RuntimeError("no such key") for _ in items]
+        results: list[bytes | Exception] = []
+        for label, mode, padding_name, iv, data in items:
+            assert (label, mode, padding_name, iv) == ("alipay/content", "cbc", "pkcs7", bytes(16))
+            cipher = AES.new(self.content_key, AES.MODE_CBC, iv)
+            if command == "encipher":
+                results.append(cipher.encrypt(pad(data, 16)))
+                continue
+            try:
+                results.append(unpad(cipher.decrypt(data), 16))
+            except ValueError as error:
+                results.append(error)
+        return results
 
 
 class LoopClock:
@@ -77,8 +100,21 @@ def hsm(app_key: rsa.RSAPrivateKey) -> SigningHsm:
 
 
 @pytest.fixture
-async def simulator(app_key: rsa.RSAPrivateKey, pem: Callable[[rsa.RSAPrivateKey], str]) -> AsyncIterator[Any]:
-    simulator = AlipaySimulator(APP_ID, pem(app_key))
+def accounts() -> dict[str, Payer]:
+    return default_accounts()
+
+
+@pytest.fixture
+async def simulator(
+    app_key: rsa.RSAPrivateKey,
+    other_key: rsa.RSAPrivateKey,
+    pem: Callable[[rsa.RSAPrivateKey], str],
+    accounts: dict[str, Payer],
+) -> AsyncIterator[Any]:
+    """It knows two applications: the channel's, and one of somebody else."""
+    aes_key = base64.b64encode(bytes(range(16))).decode()
+    applications = [AlipayApplication(APP_ID, pem(app_key), aes_key), AlipayApplication(OTHER_APP_ID, pem(other_key))]
+    simulator = AlipaySimulator(applications, accounts=accounts, notify_pauses_s=(0.05, 0.05, 0.05))
     await simulator.start()
     yield simulator
     await simulator.close()
@@ -101,6 +137,19 @@ async def channels(hsm: SigningHsm) -> AsyncIterator[Callable[..., Any]]:
 
 
 @pytest.fixture
+async def certified(simulator: AlipaySimulator, channels: Callable[..., Any]) -> AlipayChannel:
+    """A channel in certificate mode."""
+    return await channels(
+        simulator.gateway_url,
+        "",
+        application_certificate_pem=simulator.application_certificate_pem(APP_ID),
+        root_certificates_pem=simulator.authority.root_certificates_pem,
+        alipay_certificate_pem=simulator.authority.platform_certificate_pem,
+        timeout_s=1.0,
+    )
+
+
+@pytest.fixture
 async def channel(simulator: AlipaySimulator, channels: Callable[..., Any]) -> AlipayChannel:
     return await channels(simulator.gateway_url, simulator.public_key_pem, timeout_s=1.0)
 
@@ -117,13 +166,14 @@ class Till:
         number = next(self.numbers)
         code = PaymentCode(f"{prefix}{number:0{18 - len(prefix)}d}")
         money = Money(amount_minor, currency)
+        operation = changes.get("operation", Operation.SALE)
         authorization = Authorization(
             id=computed_id("acq", "m1", 1_700_000_000_000, str(number)),
             acquirer_id="acq",
             merchant_id="m1",
             terminal_id="T0000001",
             merchant_category_code="5999",
-            operation=Operation.SALE,
+            operation=operation,
             money=money,
             entry=EntryMode.PAYER_CODE,
             masked_credential=str(code),

@@ -38,6 +38,7 @@ def test_it_meets_the_port(channel: Channel) -> None:
     assert channel.name == "alipay"
     assert channel.operations == {
         Operation.SALE,
+        Operation.ORDER,
         Operation.INQUIRY,
         Operation.REVERSAL,
         Operation.VOID,
@@ -78,10 +79,11 @@ async def test_a_scripted_decline(channel: Any, simulator: Any, till: Any, scrip
 
 
 @pytest.mark.parametrize("code", ["91", "96", "98"])
-async def test_an_alipay_that_does_not_know_is_not_a_decline(channel: Any, till: Any, code: str) -> None:
-    result = await till.ask(channel, till.sale(SCRIPTED + 100 + int(code)))
-    assert isinstance(result, Unknown)
-    assert result.phase is Phase.SENT
+async def test_an_alipay_that_does_not_know_is_asked_again(channel: Any, till: Any, code: str) -> None:
+    sale = till.sale(SCRIPTED + 100 + int(code))
+    assert await till.ask(channel, sale) == AwaitingPayer()
+    result = await till.ask(channel, till.follow_on(sale, Operation.INQUIRY))
+    assert result == Declined("25", "ACQ.TRADE_NOT_EXIST")
 
 
 @pytest.mark.parametrize("amount_minor", [DELAYED, DUPLICATE])
@@ -155,8 +157,8 @@ async def test_a_cancel_that_overtakes_its_payment_closes_it(channel: Any, simul
 
 
 @pytest.mark.parametrize("operation", [Operation.REVERSAL, Operation.VOID])
-async def test_a_cancel_has_one_effect(channel: Any, simulator: Any, till: Any, operation: Operation) -> None:
-    payer = simulator._book._accounts[""]
+async def test_a_cancel_has_one_effect(channel: Any, accounts: Any, till: Any, operation: Operation) -> None:
+    payer = accounts[""]
     balance_minor = payer.balance_minor
     sale = till.sale(500)
     await till.ask(channel, sale)
@@ -168,7 +170,8 @@ async def test_a_cancel_has_one_effect(channel: Any, simulator: Any, till: Any, 
 async def test_a_repeated_sale_is_not_a_decline(channel: Any, simulator: Any, till: Any) -> None:
     sale = till.sale()
     await till.ask(channel, sale)
-    assert await till.ask(channel, sale) == Unknown(Phase.SENT, "ACQ.TRADE_HAS_SUCCESS")
+    assert await till.ask(channel, sale) == AwaitingPayer()
+    assert isinstance(await till.ask(channel, till.follow_on(sale, Operation.INQUIRY)), Approved)
     assert entry(simulator, sale)["payments"] == 1
 
 
@@ -220,6 +223,7 @@ async def test_a_refund_without_an_answer_is_found_by_inquiry_and_by_repeat(
         (Operation.SALE, "USD", {}, "40"),
         (Operation.PRE_AUTHORIZATION, "CNY", {}, "40"),
         (Operation.CAPTURE, "CNY", {}, "40"),
+        (Operation.INCREMENT, "CNY", {}, "40"),
         (Operation.SALE, "CNY", {"credential": None}, "14"),
     ],
 )

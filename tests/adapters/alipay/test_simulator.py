@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import json
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from adapters.alipay.codec import verify_notification
-from adapters.alipay.simulator import AlipaySimulator, Payer
+from adapters.alipay.simulator import AlipayApplication, AlipaySimulator, Payer, client_codes
+from switch.pki import Authority
 
 COMMON = {
     "app_id": "2021000000000001",
@@ -39,11 +41,12 @@ class Caller:
         self.simulator = simulator
         self.key = key
         self.session = session
+        self.common = COMMON
 
     def parameters(self, method: str, biz_content: Any, /, **changes: str | None) -> dict[str, str]:
         """Signed after the changes; None leaves one out."""
         text = biz_content if isinstance(biz_content, str) else json.dumps(biz_content, ensure_ascii=False)
-        wanted: dict[str, str | None] = COMMON | {"method": method, "biz_content": text} | changes
+        wanted: dict[str, str | None] = self.common | {"method": method, "biz_content": text} | changes
         parameters = {name: value for name, value in wanted.items() if value is not None}
         signed = "&".join(f"{name}={parameters[name]}" for name in sorted(parameters) if parameters[name])
         signature = self.key.sign(signed.encode(), padding.PKCS1v15(), SHA256())
@@ -62,6 +65,11 @@ class Caller:
         async with self.session.post(self.simulator.gateway_url, data=parameters) as response:
             assert response.status == 200
             return self.opened(await response.read(), key)
+
+    def as_application(self, app_id: str, key: rsa.RSAPrivateKey) -> "Caller":
+        other = Caller(self.simulator, key, self.session)
+        other.common = self.common | {"app_id": app_id}
+        return other
 
     async def call(self, method: str, biz_content: Any, /, **changes: str | None) -> dict[str, Any]:
         key = method.replace(".", "_") + "_response"
@@ -133,7 +141,8 @@ async def test_an_absolute_form_request_target(caller: Caller) -> None:
         ({"version": None}, "40001", "isv.missing-version"),
         ({"version": "2.0"}, "40002", "isv.invalid-version"),
         ({"format": "XML"}, "40002", "isv.invalid-format"),
-        ({"encrypt_type": "AES"}, "40002", "isv.invalid-encrypt-type"),
+        ({"encrypt_type": "SM4"}, "40002", "isv.invalid-encrypt-type"),
+        ({"encrypt_type": "AES"}, "40002", "isv.decryption-error-unknown"),
         ({"biz_content": None}, "40001", "isv.missing-parameter"),
         ({"biz_content": "{"}, "40002", "isv.invalid-parameter"),
         ({"biz_content": "[]"}, "40002", "isv.invalid-parameter"),
@@ -198,13 +207,14 @@ async def test_one_name_with_two_values_and_a_form_that_is_not_utf8(caller: Call
         {"subject": "x" * 257},
         {"subject": "a/b"},
         {"total_amount": "0.00"},
-        {"total_amount": "1"},
-        {"total_amount": "1.0"},
+        {"total_amount": "1."},
+        {"total_amount": "1.001"},
+        {"total_amount": "1e2"},
+        {"total_amount": True},
         {"total_amount": "01.00"},
         {"total_amount": "-1.00"},
         {"total_amount": "１.00"},
-        {"total_amount": 12.34},
-        {"total_amount": "100000000.01"},
+        {"total_amount": 12.345},
         {"timeout_express": "2 min"},
         {"store_id": "x" * 33},
         {"goods_detail": "tea"},
@@ -216,6 +226,17 @@ async def test_fields_of_a_payment(caller: Caller, change: dict[str, Any]) -> No
     assert said(answer) == ("40004", "ACQ.INVALID_PARAMETER")
     assert next(iter(change)) in answer["sub_msg"]
     assert caller.simulator.book() == []
+
+
+@pytest.mark.parametrize(("amount", "paid"), [(12.34, 1_234), (20, 2_000), ("1", 100), ("1.5", 150)])
+async def test_amounts_as_clients_write_them(caller: Caller, amount: Any, paid: int) -> None:
+    await caller.call("alipay.trade.pay", PAYMENT | {"total_amount": amount})
+    assert [entry["amount_minor"] for entry in caller.simulator.book()] == [paid]
+
+
+async def test_more_than_alipay_takes(caller: Caller) -> None:
+    answer = await caller.call("alipay.trade.pay", PAYMENT | {"total_amount": "100000000.01"})
+    assert said(answer) == ("40004", "ACQ.TOTAL_FEE_EXCEED")
 
 
 @pytest.mark.parametrize("auth_code", ["25" + "0" * 14, "30" + "9" * 22])
@@ -269,7 +290,7 @@ async def test_a_cancel_of_nothing_leaves_a_tombstone(caller: Caller) -> None:
 
 async def test_money_goes_back_once(app_key: rsa.RSAPrivateKey, pem: Callable[[rsa.RSAPrivateKey], str]) -> None:
     payer = Payer("li", balance_minor=1_234)
-    simulator = AlipaySimulator(COMMON["app_id"], pem(app_key), accounts={"28": payer})
+    simulator = AlipaySimulator([AlipayApplication(COMMON["app_id"], pem(app_key))], accounts={"28": payer})
     await simulator.start()
     async with aiohttp.ClientSession() as session:
         caller = Caller(simulator, app_key, session)
@@ -313,14 +334,16 @@ async def test_precreate(caller: Caller) -> None:
     assert (await caller.call("alipay.trade.precreate", order))["qr_code"] == first["qr_code"]
     changed = await caller.call("alipay.trade.precreate", order | {"total_amount": "2.00"})
     assert said(changed) == ("40004", "ACQ.CONTEXT_INCONSISTENT")
-    assert (await caller.call("alipay.trade.query", {"out_trade_no": "order_1"}))["trade_status"] == "WAIT_BUYER_PAY"
+    # Until a payer scans it, it is no trade.
+    answer = await caller.call("alipay.trade.query", {"out_trade_no": "order_1"})
+    assert said(answer) == ("40004", "ACQ.TRADE_NOT_EXIST")
     await caller.call("alipay.trade.cancel", {"out_trade_no": "order_1"})
     assert said(await caller.call("alipay.trade.precreate", order)) == ("40004", "ACQ.TRADE_HAS_CLOSE")
 
 
 async def test_a_trade_that_waits_expires(app_key: rsa.RSAPrivateKey, pem: Callable[[rsa.RSAPrivateKey], str]) -> None:
     clock = [1_700_000_000.0]
-    simulator = AlipaySimulator(COMMON["app_id"], pem(app_key), now_s=lambda: clock[0])
+    simulator = AlipaySimulator([AlipayApplication(COMMON["app_id"], pem(app_key))], now_s=lambda: clock[0])
     await simulator.start()
     async with aiohttp.ClientSession() as session:
         caller = Caller(simulator, app_key, session)
@@ -339,17 +362,94 @@ async def test_a_trade_that_waits_expires(app_key: rsa.RSAPrivateKey, pem: Calla
     await simulator.close()
 
 
-async def test_its_notifications_verify(caller: Caller) -> None:
-    await caller.call("alipay.trade.pay", PAYMENT)
-    key = load_pem_public_key(caller.simulator.public_key_pem.encode())
-    assert isinstance(key, rsa.RSAPublicKey)
-    notification = verify_notification(caller.simulator.notification("order_1"), key)
-    assert (notification.trade_status, notification.total_amount_minor) == ("TRADE_SUCCESS", 1_234)
-
-
 async def test_the_book_shows_no_payment_code(caller: Caller) -> None:
     await caller.call("alipay.trade.pay", PAYMENT)
     async with caller.session.get(f"http://127.0.0.1:{caller.simulator.port}/alipay/book") as response:
         text = await response.text()
     assert "order_1" in text
     assert PAYMENT["auth_code"] not in text
+
+
+async def test_an_application_sees_its_own_trades_alone(caller: Caller, other_key: rsa.RSAPrivateKey) -> None:
+    other = caller.as_application("2021000000000002", other_key)
+    mine = await caller.call("alipay.trade.pay", PAYMENT)
+    for named in ({"out_trade_no": "order_1"}, {"trade_no": mine["trade_no"]}):
+        assert said(await other.call("alipay.trade.query", named)) == ("40004", "ACQ.TRADE_NOT_EXIST")
+        refund = named | {"refund_amount": "12.34", "out_request_no": "r1"}
+        assert said(await other.call("alipay.trade.refund", refund)) == ("40004", "ACQ.TRADE_NOT_EXIST")
+    await other.call("alipay.trade.cancel", {"out_trade_no": "order_1"})
+    theirs = PAYMENT | {"out_trade_no": "order_2", "auth_code": "285012345678901299"}
+    assert (await other.call("alipay.trade.pay", theirs))["trade_no"] != mine["trade_no"]
+    # A code that was shown to one is used up for all.
+    used = PAYMENT | {"out_trade_no": "order_3"}
+    assert said(await other.call("alipay.trade.pay", used)) == ("40004", "ACQ.PAYMENT_AUTH_CODE_INVALID")
+    assert [(each["app_id"], each["out_trade_no"], each["status"]) for each in caller.simulator.book()] == [
+        ("2021000000000001", "order_1", "TRADE_SUCCESS"),
+        ("2021000000000002", "order_1", "TRADE_CLOSED"),
+        ("2021000000000002", "order_2", "TRADE_SUCCESS"),
+    ]
+    with_the_wrong_key = caller.as_application("2021000000000002", caller.key)
+    answer = await with_the_wrong_key.call("alipay.trade.query", {"out_trade_no": "order_2"})
+    assert said(answer) == ("40002", "isv.invalid-signature")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "said_first", "ends"),
+    [
+        ("approve", ("10000", ""), "TRADE_SUCCESS"),
+        ("insufficient_funds", ("40004", "ACQ.BUYER_BALANCE_NOT_ENOUGH"), "REFUSED"),
+        ("user_paying", ("10003", ""), "TRADE_SUCCESS"),
+        ("user_paying_then_declined", ("10003", ""), "TRADE_CLOSED"),
+        ("invalid", ("40004", "ACQ.PAYMENT_AUTH_CODE_INVALID"), "REFUSED"),
+    ],
+)
+async def test_a_clients_code_shows_its_behaviour_every_time(
+    app_key: rsa.RSAPrivateKey,
+    pem: Callable[[rsa.RSAPrivateKey], str],
+    behaviour: str,
+    said_first: tuple[str, str],
+    ends: str,
+) -> None:
+    clock = [1_700_000_000.0]
+    simulator = AlipaySimulator([AlipayApplication(COMMON["app_id"], pem(app_key))], now_s=lambda: clock[0])
+    await simulator.start()
+    async with aiohttp.ClientSession() as session:
+        caller = Caller(simulator, app_key, session)
+        for order, amount in (("order_1", "0.01"), ("order_2", "99.00")):
+            content = PAYMENT | {"auth_code": client_codes()[behaviour], "out_trade_no": order, "total_amount": amount}
+            assert said(await caller.call("alipay.trade.pay", content)) == said_first
+        clock[0] += 3
+        assert [each["status"] for each in simulator.book()] == [ends] * 2
+    await simulator.close()
+
+
+async def test_the_silent_code_pays_and_is_never_answered(caller: Caller) -> None:
+    content = PAYMENT | {"auth_code": client_codes()["silent"]}
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(caller.call("alipay.trade.pay", content), 0.2)
+    assert (await caller.call("alipay.trade.query", {"out_trade_no": "order_1"}))["trade_status"] == "TRADE_SUCCESS"
+
+
+def test_the_clients_codes_are_complete() -> None:
+    names = {"approve", "insufficient_funds", "user_paying", "user_paying_then_declined", "silent", "invalid"}
+    assert client_codes().keys() == names
+
+
+async def test_https_shows_the_same_gateway(
+    app_key: rsa.RSAPrivateKey, pem: Callable[[rsa.RSAPrivateKey], str], tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.server()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(pair.certificate, pair.private_key)
+    client = ssl.create_default_context(cafile=str(authority.ensure()))
+    simulator = AlipaySimulator([AlipayApplication(COMMON["app_id"], pem(app_key))], tls=server)
+    await simulator.start()
+    async with aiohttp.ClientSession() as session:
+        caller = Caller(simulator, app_key, session)
+        parameters = caller.parameters("alipay.trade.pay", PAYMENT)
+        url = f"https://127.0.0.1:{simulator.tls_port}/gateway.do"
+        async with session.post(url, data=parameters, ssl=client) as response:
+            assert said(caller.opened(await response.read(), PAY_KEY)) == ("10000", "")
+        assert (await caller.call("alipay.trade.query", {"out_trade_no": "order_1"}))["code"] == "10000"
+    await simulator.close()
