@@ -246,7 +246,7 @@ def _alipay_settings(settings: Settings) -> AlipaySettings:
         root_certificates_pem=certificate(alipay.root_certificates),
         alipay_certificate_pem=certificate(alipay.platform_certificate),
         content_key=alipay.content_key,
-        notify_url=alipay.notify_url,
+        notify_url=alipay.notify_url or settings.notify_url_of("alipay"),
         seller_id=alipay.seller_id,
     )
 

@@ -147,6 +147,11 @@ class Settings(BaseSettings):
         given = self.wechat.platform_public_key
         return Path(given) if given else self.state_dir / "simulators" / "wechat.pem"
 
+    def notify_url_of(self, channel: str) -> str:
+        """What a wallet is told with each payment; the channel adds the merchant's and the authorization's ids."""
+        base = self.notifications.public_url.rstrip("/")
+        return f"{base}/notify/{channel}" if base and self.notifications.listen else ""
+
     def channel_names(self) -> list[str]:
         """The channels that are switched on, as routes name them."""
         named = {"unionpay": self.unionpay.host, "alipay": self.alipay.gateway_url, "wechat": self.wechat.base_url}

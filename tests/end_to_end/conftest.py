@@ -47,6 +47,14 @@ async def hsm_apart() -> AsyncIterator[Environment]:
         yield each
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def seldom_asking() -> AsyncIterator[Environment]:
+    """The module's own: it inquires once in ten minutes, so that what is known sooner was notified."""
+    often = {"PAYSWITCH_FOLLOW_UPS__INQUIRY_INTERVAL_MS": "600000", "PAYSWITCH_FOLLOW_UPS__PAYER_TIMEOUT_MS": "900000"}
+    async for each in _environment(often):
+        yield each
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def shop(environment: Environment) -> AsyncIterator[Shop]:
     async with environment.client() as client:
