@@ -20,7 +20,8 @@ from adapters.issuer.channel import IssuerChannel
 from adapters.issuer.hub import IssuerHub
 from adapters.unionpay.channel import UnionPayChannel
 from adapters.unionpay.settings import UnionPaySettings
-from adapters.wechat.channel import WeChatChannel, WeChatSettings
+from adapters.wechat.channel import WeChatChannel
+from adapters.wechat.settings import WeChatSettings
 from hsm.errors import HsmError, HsmUnavailable
 from payswitch.v1 import authorization_pb2, authorization_pb2_grpc, issuer_pb2, issuer_pb2_grpc, operations_pb2_grpc
 from switch import pki
@@ -212,21 +213,7 @@ def build_channels(settings: Settings, hsm: Hsm, clock: SystemClock, hub: Issuer
     if alipay.gateway_url:
         channels.append(AlipayChannel(_alipay_settings(settings), hsm, clock))
     if wechat.base_url:
-        channels.append(
-            WeChatChannel(
-                WeChatSettings(
-                    base_url=wechat.base_url,
-                    appid=wechat.appid,
-                    mchid=wechat.mchid,
-                    merchant_serial_no=wechat.serial,
-                    platform_public_key_pem=_read(settings.wechat_public_key_path).decode(),
-                    platform_public_key_id=wechat.platform_public_key_id,
-                    reversal_after_s=wechat.reversal_after_ms / 1000,
-                ),
-                hsm,
-                clock,
-            )
-        )
+        channels.append(WeChatChannel(_wechat_settings(settings), hsm, clock))
     return {channel.name: channel for channel in channels}
 
 
@@ -248,6 +235,30 @@ def _alipay_settings(settings: Settings) -> AlipaySettings:
         content_key=alipay.content_key,
         notify_url=alipay.notify_url or settings.notify_url_of("alipay"),
         seller_id=alipay.seller_id,
+    )
+
+
+def _wechat_settings(settings: Settings) -> WeChatSettings:
+    """With what the files hold. A merchant of API v2 needs its key alone; certificates replace the public key."""
+    wechat, apiv3 = settings.wechat, settings.wechat_apiv3_key_path
+    root = _read(Path(wechat.platform_root)).decode() if wechat.platform_root else ""
+    public = not root and not wechat.v2_key_file
+    return WeChatSettings(
+        base_url=wechat.base_url,
+        appid=wechat.appid,
+        mchid=wechat.mchid,
+        merchant_serial_no=wechat.serial,
+        platform_public_key_pem=_read(settings.wechat_public_key_path).decode() if public else "",
+        platform_public_key_id=wechat.platform_public_key_id if public else "",
+        platform_root_pem=root,
+        # A key of 32 random bytes may end like a line; an editor's newline comes on top.
+        apiv3_key=_read(apiv3)[:32] if apiv3 is not None else b"",
+        v2_key=_read(Path(wechat.v2_key_file)).decode().strip() if wechat.v2_key_file else "",
+        client_certificate=wechat.client_certificate,
+        client_private_key=wechat.client_private_key,
+        notify_url=wechat.notify_url or settings.notify_url_of("wechat"),
+        reversal_after_s=wechat.reversal_after_ms / 1000,
+        fund_flow_check=wechat.fund_flow_check,
     )
 
 

@@ -152,6 +152,14 @@ class Settings(BaseSettings):
         base = self.notifications.public_url.rstrip("/")
         return f"{base}/notify/{channel}" if base and self.notifications.listen else ""
 
+    @property
+    def wechat_apiv3_key_path(self) -> Path | None:
+        """None where there is no key: notifications and platform certificates cannot be opened then."""
+        if self.wechat.apiv3_key_file:
+            return Path(self.wechat.apiv3_key_file)
+        default = self.state_dir / "simulators" / "wechat_apiv3.key"
+        return default if default.exists() else None
+
     def channel_names(self) -> list[str]:
         """The channels that are switched on, as routes name them."""
         named = {"unionpay": self.unionpay.host, "alipay": self.alipay.gateway_url, "wechat": self.wechat.base_url}

@@ -265,6 +265,38 @@ class WeChatSettings(Section):
     reversal_after_ms: int = Field(
         default=15_000, ge=0, description="the platform refuses a reverse sooner after the payment"
     )
+    platform_root: str = Field(
+        default="", description="PEM of the root of platform certificates; given: certificate mode, no public key"
+    )
+    apiv3_key_file: str = Field(
+        default="", description="file of the 32-byte APIv3 key; empty: <state_dir>/simulators/wechat_apiv3.key if there"
+    )
+    v2_key_file: str = Field(
+        default="", description="file of the 32-character key of API v2; given: payments go over v2, nothing over v3"
+    )
+    client_certificate: str = Field(default="", description="PEM of our API certificate, for reversals over API v2")
+    client_private_key: str = Field(default="", description="PEM of its key")
+    notify_url: HttpUrl = Field(
+        default="",
+        description="where WeChat Pay reaches our door for notifications; empty: no orders, only asked",
+    )
+    fund_flow_check: bool = Field(
+        default=False, description="refuse a day's trade bill that disagrees with its fund-flow bill"
+    )
+
+    @field_validator("client_private_key")
+    @classmethod
+    def _belongs_to_the_certificate(cls, value: str, info: ValidationInfo) -> str:
+        if bool(value) != bool(info.data.get("client_certificate", value)):
+            raise ValueError("must be given together with wechat.client_certificate")
+        return value
+
+    @field_validator("v2_key_file")
+    @classmethod
+    def _is_one_api(cls, value: str, info: ValidationInfo) -> str:
+        if value and info.data.get("platform_root"):
+            raise ValueError("must be empty where platform_root is given: a merchant is of API v2 or v3")
+        return value
 
 
 class RouteRule(Section):

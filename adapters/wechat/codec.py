@@ -1,11 +1,10 @@
-"""WeChat Pay API v3 messages: what is signed, what is sent, what is read. Bytes in, values out; no I/O, no clock.
+"""What API v3 signs and encrypts, both ways. Bytes in, values out; no I/O, no clock. See `calls` and `answers`.
 
 Source: PROTOCOLS, section "WeChat Pay API v3"; https://pay.weixin.qq.com/doc/v3/merchant/4012365342 (signatures).
 """
 
 import base64
 import binascii
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,13 +21,8 @@ SCHEME = "WECHATPAY2-SHA256-RSA2048"
 RESOURCE_ALGORITHM = "AEAD_AES_256_GCM"
 LARGEST_SKEW_S = 300
 
-_OUT_TRADE_NO = re.compile(r"[0-9A-Za-z_\-*]{1,32}")
-_OUT_REFUND_NO = re.compile(r"[0-9A-Za-z_\-|*@]{1,64}")
-_AUTH_CODE = re.compile(r"1[0-5][0-9]{16}")
-_CODE_TEXT = re.compile(r"[A-Z0-9_]{1,64}")
+_PADDING, _HASH = padding.PKCS1v15(), SHA256()
 _TIMESTAMP = re.compile(r"[0-9]{1,12}")
-_DESCRIPTION_CHARS = 127
-_DEVICE_ID_CHARS = 32
 
 
 class WeChatError(Exception):
@@ -48,7 +42,14 @@ class InvalidAnswer(WeChatError):
 
 
 class UnverifiedAnswer(WeChatError):
-    """The answer's signature is missing, stale, of an unknown key, or wrong: nothing in it may be believed."""
+    """The signature is missing, stale, of an unknown key, or wrong: nothing that it covers may be believed.
+
+    cause: one word for the metrics: stripped, malformed, expired, unknown_key, forged.
+    """
+
+    def __init__(self, cause: str, text: str) -> None:
+        super().__init__(text)
+        self.cause = cause
 
 
 class InvalidResource(WeChatError):
@@ -110,43 +111,57 @@ def answer_signature(headers: Mapping[str, str]) -> AnswerSignature:
         encoded = lowered["wechatpay-signature"]
         key_id = lowered["wechatpay-serial"]
     except KeyError as missing:
-        raise UnverifiedAnswer(f"header {missing.args[0]} is missing") from None
+        raise UnverifiedAnswer("stripped", f"header {missing.args[0]} is missing") from None
     if lowered.get("wechatpay-signature-type", SCHEME) != SCHEME:
-        raise UnverifiedAnswer("wechatpay-signature-type is not ours")
+        raise UnverifiedAnswer("malformed", "wechatpay-signature-type is not ours")
     if not _TIMESTAMP.fullmatch(timestamp):
-        raise UnverifiedAnswer("wechatpay-timestamp is not a Unix time")
+        raise UnverifiedAnswer("malformed", "wechatpay-timestamp is not a Unix time")
     try:
         signature = base64.b64decode(encoded, validate=True)
     except ValueError:  # binascii.Error is one; so is a character beyond ASCII
-        raise UnverifiedAnswer("wechatpay-signature is not base64") from None
+        raise UnverifiedAnswer("malformed", "wechatpay-signature is not base64") from None
     return AnswerSignature(timestamp, nonce, signature, key_id)
 
 
-class PlatformKey:
-    """WeChat Pay's public key, loaded once. Raises ValueError for a PEM that is not an RSA key."""
+class PlatformKeys:
+    """The platform's keys by their ids: the public key's, and the serial numbers of platform certificates.
 
-    __slots__ = ("_key", "key_id")
+    public_key_pem, public_key_id: "" where the platform is known by certificates only.
+    Raises ValueError for a PEM that is not an RSA key.
+    """
 
-    def __init__(self, pem: str, key_id: str) -> None:
-        key = load_pem_public_key(pem.encode())
-        if not isinstance(key, rsa.RSAPublicKey):
-            raise ValueError("the platform's public key is not an RSA key")
-        self._key = key
-        self.key_id = key_id
+    __slots__ = ("_certificates", "_public")
+
+    def __init__(self, public_key_pem: str = "", public_key_id: str = "") -> None:
+        self._public: dict[str, rsa.RSAPublicKey] = {}
+        self._certificates: dict[str, rsa.RSAPublicKey] = {}
+        if public_key_pem:
+            key = load_pem_public_key(public_key_pem.encode())
+            if not isinstance(key, rsa.RSAPublicKey):
+                raise ValueError("the platform's public key is not an RSA key")
+            self._public[public_key_id] = key
+
+    def replace_certificates(self, keys: Mapping[str, rsa.RSAPublicKey]) -> None:
+        """keys: by serial number, upper-case hex. All of them are believed, until they are replaced in turn."""
+        self._certificates = dict(keys)
+
+    def knows(self, key_id: str) -> bool:
+        return key_id in self._public or key_id.upper() in self._certificates
 
     def verify(self, headers: Mapping[str, str], body: bytes, now_s: float) -> None:
-        """Raise UnverifiedAnswer unless `body` was signed by this key within ±300 s of `now_s` (Unix seconds)."""
+        """Raise UnverifiedAnswer unless `body` was signed by one of these keys within ±300 s of `now_s` (Unix time)."""
         given = answer_signature(headers)
-        if given.key_id != self.key_id:
-            raise UnverifiedAnswer("wechatpay-serial names another key")
+        key = self._public.get(given.key_id) or self._certificates.get(given.key_id.upper())
+        if key is None:
+            raise UnverifiedAnswer("unknown_key", "wechatpay-serial names another key")
         if abs(int(given.timestamp) - now_s) > LARGEST_SKEW_S:
-            raise UnverifiedAnswer("wechatpay-timestamp is too far from now")
+            raise UnverifiedAnswer("expired", "wechatpay-timestamp is too far from now")
         try:
             text = answer_text(given.timestamp, given.nonce, body)
-            self._key.verify(given.signature, text, padding.PKCS1v15(), SHA256())
+            key.verify(given.signature, text, _PADDING, _HASH)
         except (_RsaMismatch, UnicodeEncodeError):
             # a header with bytes beyond ASCII arrives with surrogates, which nobody can have signed
-            raise UnverifiedAnswer("the signature does not match") from None
+            raise UnverifiedAnswer("forged", "the signature does not match") from None
 
 
 # --- encrypted resources --------------------------------------------------------------------------------------------
@@ -172,206 +187,3 @@ def decrypt_resource(resource: Mapping[str, Any], apiv3_key: bytes) -> bytes:
         raise InvalidResource(f"not an encrypted resource: {type(error).__name__}") from None
     except InvalidTag:
         raise InvalidResource("the resource was not encrypted under this key") from None
-
-
-# --- requests -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True, frozen=True)
-class Call:
-    """One HTTP request before it is signed. target: raw path with query. body: b"" for GET; it may hold a code."""
-
-    method: str
-    target: str
-    body: bytes = field(default=b"", repr=False)
-
-
-@dataclass(slots=True, frozen=True)
-class Scene:
-    """Where the payer stands. device_ip: dotted address of the terminal, or of this switch."""
-
-    store_id: str
-    device_id: str
-    device_ip: str
-
-
-def codepay(
-    appid: str, mchid: str, out_trade_no: str, auth_code: str, amount_fen: int, description: str, scene: Scene
-) -> Call:
-    """POST /v3/pay/transactions/codepay. auth_code: 18 digits, prefix 10–15. Raises InvalidField."""
-    if not _AUTH_CODE.fullmatch(auth_code):
-        raise InvalidAuthCode("payer.auth_code must be 18 digits with a prefix of 10 to 15")
-    if amount_fen < 1:
-        raise InvalidField("amount.total must be positive")
-    scene_info: dict[str, Any] = {"device_ip": scene.device_ip, "store_info": {"out_id": scene.store_id}}
-    if scene.device_id:
-        scene_info["device_id"] = scene.device_id[:_DEVICE_ID_CHARS]
-    content = {
-        "appid": appid,
-        "mchid": mchid,
-        "description": description[:_DESCRIPTION_CHARS],
-        "out_trade_no": _checked(_OUT_TRADE_NO, out_trade_no, "out_trade_no"),
-        "payer": {"auth_code": auth_code},
-        "amount": {"total": amount_fen, "currency": "CNY"},
-        "scene_info": scene_info,
-    }
-    return Call("POST", "/v3/pay/transactions/codepay", _json(content))
-
-
-def query_order(mchid: str, out_trade_no: str) -> Call:
-    """
-    >>> query_order("1230000109", "A_1").target
-    '/v3/pay/transactions/out-trade-no/A_1?mchid=1230000109'
-    """
-    number = _checked(_OUT_TRADE_NO, out_trade_no, "out_trade_no")
-    return Call("GET", f"/v3/pay/transactions/out-trade-no/{number}?mchid={mchid}")
-
-
-def reverse(appid: str, mchid: str, out_trade_no: str) -> Call:
-    """POST …/reverse: a paid order is given back, an unpaid one is closed for ever."""
-    number = _checked(_OUT_TRADE_NO, out_trade_no, "out_trade_no")
-    content = _json({"appid": appid, "mchid": mchid})
-    return Call("POST", f"/v3/pay/transactions/out-trade-no/{number}/reverse", content)
-
-
-def refund(out_trade_no: str, out_refund_no: str, refund_fen: int, total_fen: int) -> Call:
-    """POST /v3/refund/domestic/refunds: `refund_fen` of an order of `total_fen`; one effect per out_refund_no."""
-    if not 1 <= refund_fen <= total_fen:
-        raise InvalidField("amount.refund must be positive and at most amount.total")
-    content = {
-        "out_trade_no": _checked(_OUT_TRADE_NO, out_trade_no, "out_trade_no"),
-        "out_refund_no": _checked(_OUT_REFUND_NO, out_refund_no, "out_refund_no"),
-        "amount": {"refund": refund_fen, "total": total_fen, "currency": "CNY"},
-    }
-    return Call("POST", "/v3/refund/domestic/refunds", _json(content))
-
-
-def query_refund(out_refund_no: str) -> Call:
-    number = _checked(_OUT_REFUND_NO, out_refund_no, "out_refund_no").replace("|", "%7C")
-    return Call("GET", f"/v3/refund/domestic/refunds/{number}")
-
-
-def _checked(pattern: re.Pattern[str], value: str, name: str) -> str:
-    if not pattern.fullmatch(value):
-        raise InvalidField(f"{name} must match {pattern.pattern}")
-    return value
-
-
-def _json(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-# --- answers --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True, frozen=True)
-class Trade:
-    """An order as the platform tells it. While the payer types a password everything but `state` may be empty.
-
-    total_fen: the order's amount, None if it was not told.
-    """
-
-    state: str
-    out_trade_no: str = ""
-    transaction_id: str = ""
-    mchid: str = ""
-    total_fen: int | None = None
-    currency: str = ""
-
-
-@dataclass(slots=True, frozen=True)
-class Refund:
-    """A refund as the platform tells it. status: SUCCESS, CLOSED, PROCESSING or ABNORMAL."""
-
-    status: str
-    out_refund_no: str
-    refund_id: str
-    out_trade_no: str
-    refund_fen: int
-
-
-def trade_of(body: bytes) -> Trade:
-    """Read the answer of codepay or of an order query. Raises InvalidAnswer.
-
-    >>> trade_of(b'{"trade_state":"USERPAYING"}').state
-    'USERPAYING'
-    """
-    content = _object(body)
-    amount = content.get("amount")
-    total: int | None = None
-    currency = ""
-    if amount is not None:
-        if not isinstance(amount, dict):
-            raise InvalidAnswer("amount is not an object")
-        total = _integer(amount, "total")
-        currency = _text(amount, "currency", required=False)
-    return Trade(
-        state=_code(content, "trade_state"),
-        out_trade_no=_text(content, "out_trade_no", required=False),
-        transaction_id=_text(content, "transaction_id", required=False),
-        mchid=_text(content, "mchid", required=False),
-        total_fen=total,
-        currency=currency,
-    )
-
-
-def refund_of(body: bytes) -> Refund:
-    """Read the answer of a refund or of its query. Raises InvalidAnswer."""
-    content = _object(body)
-    amount = content.get("amount")
-    if not isinstance(amount, dict):
-        raise InvalidAnswer("amount is not an object")
-    return Refund(
-        status=_code(content, "status"),
-        out_refund_no=_text(content, "out_refund_no"),
-        refund_id=_text(content, "refund_id"),
-        out_trade_no=_text(content, "out_trade_no"),
-        refund_fen=_integer(amount, "refund"),
-    )
-
-
-def reversed_out_trade_no(body: bytes) -> str:
-    """The order that a reversal's answer names; "" for the empty body of a 204. Raises InvalidAnswer."""
-    return _text(_object(body), "out_trade_no") if body else ""
-
-
-def error_code(body: bytes) -> str:
-    """The `code` of an error answer. Raises InvalidAnswer; `message` is prose and is not read.
-
-    >>> error_code('{"code":"NOT_ENOUGH","message":"用户余额不足"}'.encode())
-    'NOT_ENOUGH'
-    """
-    return _code(_object(body), "code")
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):  # ValueError: not JSON, not UTF-8, or a number of absurd length
-        raise InvalidAnswer("the body is not JSON") from None
-    if not isinstance(content, dict):
-        raise InvalidAnswer("the body is not a JSON object")
-    return content
-
-
-def _text(content: Mapping[str, Any], name: str, *, required: bool = True) -> str:
-    value = content.get(name)
-    if value is None and not required:
-        return ""
-    if not isinstance(value, str) or len(value) > 64:
-        raise InvalidAnswer(f"{name} is not a short text")
-    return value
-
-
-def _code(content: Mapping[str, Any], name: str) -> str:
-    value = content.get(name)
-    if not isinstance(value, str) or not _CODE_TEXT.fullmatch(value):
-        raise InvalidAnswer(f"{name} is not a code")
-    return value
-
-
-def _integer(content: Mapping[str, Any], name: str) -> int:
-    value = content.get(name)
-    if type(value) is not int or value < 0:  # bool is an int to isinstance
-        raise InvalidAnswer(f"{name} is not an amount")
-    return value

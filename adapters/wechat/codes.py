@@ -7,7 +7,8 @@ reversal says nothing of the payment, so there it is Unknown too, and the follow
 
 from dataclasses import dataclass
 
-from adapters.wechat import codec
+from adapters.wechat import answers
+from adapters.wechat.codec import InvalidAnswer
 from switch.domain.states import Operation
 from switch.ports import Approved, AwaitingPayer, ChannelResult, Declined, Phase, Unknown
 
@@ -34,6 +35,7 @@ _REFUSALS = {
     "ORDERNOTEXIST": "25",
     "ORDERREVERSED": "12",
     "PARAMERROR": "30",
+    "REFUNDNOTEXIST": "25",
     "REQUESTBLOCKED": "34",
     "RESOURCENOTEXISTS": "25",
     "RULELIMIT": "61",
@@ -61,29 +63,34 @@ class Asked:
 
 
 def result_of(asked: Asked, status: int, body: bytes) -> ChannelResult:
-    """The meaning of an answer whose signature was verified (an answer from 500 on needs none: it says nothing)."""
+    """The meaning of an answer whose signature was verified (an answer from 500 on needs none: it says nothing).
+
+    Not for the undoing of an order, which takes several calls: see `undo`.
+    """
     try:
         if status in (200, 202, 204):
             return _success(asked, status, body)
         if 400 <= status < 500:
-            return _error(asked, status, codec.error_code(body))
-    except codec.InvalidAnswer as error:
+            return refused(asked, status, answers.error_code(body))
+    except InvalidAnswer as error:
         return Unknown(Phase.SENT, f"HTTP {status}: {error}")
     return Unknown(Phase.SENT, f"HTTP {status}")
 
 
 def _success(asked: Asked, status: int, body: bytes) -> ChannelResult:
     if asked.out_refund_no:
-        return _refund(asked, codec.refund_of(body))
+        return refund_result(asked, answers.refund_of(body))
+    if asked.operation is Operation.ORDER:
+        return AwaitingPayer(code=answers.code_url_of(body))
     if asked.operation in (Operation.REVERSAL, Operation.VOID):
-        named = codec.reversed_out_trade_no(body)
+        named = answers.reversed_out_trade_no(body)
         if named == asked.out_trade_no or (status == 204 and not named):
             return Approved()
         return Unknown(Phase.SENT, "the answer names another order")
-    return _trade(asked, codec.trade_of(body))
+    return trade_result(asked, answers.trade_of(body))
 
 
-def _trade(asked: Asked, trade: codec.Trade) -> ChannelResult:
+def trade_result(asked: Asked, trade: answers.Trade) -> ChannelResult:
     told = (trade.out_trade_no or asked.out_trade_no, trade.mchid or asked.mchid)
     if told != (asked.out_trade_no, asked.mchid):
         return Unknown(Phase.SENT, "the answer names another order")
@@ -100,20 +107,22 @@ def _trade(asked: Asked, trade: codec.Trade) -> ChannelResult:
     return Unknown(Phase.SENT, f"trade_state {trade.state}")
 
 
-def _refund(asked: Asked, refund: codec.Refund) -> ChannelResult:
-    """PROCESSING is an approval: the platform has taken the refund on. ABNORMAL waits for a person."""
+def refund_result(asked: Asked, refund: answers.Refund) -> ChannelResult:
+    """PROCESSING is no outcome yet: whoever asked asks again, by the same number. ABNORMAL waits for a person."""
     told = (refund.out_refund_no, refund.out_trade_no)
     if told != (asked.out_refund_no, asked.out_trade_no) or asked.refund_fen not in (0, refund.refund_fen):
         return Unknown(Phase.SENT, "the answer names another refund")
-    if refund.status in ("SUCCESS", "PROCESSING"):
+    if refund.status == "SUCCESS":
         return Approved(channel_reference=refund.refund_id)
+    if refund.status == "PROCESSING":
+        return AwaitingPayer(refund.refund_id)
     if refund.status == "CLOSED":
         return Declined("05", "CLOSED", refund.refund_id)
     return Unknown(Phase.SENT, f"refund status {refund.status}")
 
 
-def _error(asked: Asked, status: int, code: str) -> ChannelResult:
-    """A verified 4xx.
+def refused(asked: Asked, status: int, code: str) -> ChannelResult:
+    """The platform's refusal, with its code: a verified 4xx.
 
     429: the gateway turned the request away before it was processed, so it counts as not sent.
     401 SIGN_ERROR: our own fault, nothing was processed. It is believed (96) because this answer is itself signed; an

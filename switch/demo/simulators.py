@@ -21,7 +21,7 @@ from adapters.issuer.simulator_ledger import default_accounts as issuer_accounts
 from adapters.simulation import Scenarios, control_routes
 from adapters.unionpay.simulator import Account, SimulatorSettings, UnionPaySimulator
 from adapters.unionpay.simulator import default_accounts as unionpay_accounts
-from adapters.wechat.simulator import WeChatSimulator
+from adapters.wechat.simulator import WeChatMerchant, WeChatSimulator
 from benchmarks.terminal import load_account
 from hsm.token import write_atomically
 from switch.client.connection import ClientCredentials
@@ -84,15 +84,17 @@ def build(settings: Settings, keys: SharedKeys, host: str) -> Town:
             _port_of(settings.alipay.gateway_url),
         ),
         WeChatSimulator(
-            appid=wechat.appid,
-            mchid=wechat.mchid,
-            merchant_serial_no=wechat.serial,
-            merchant_public_key_pem=keys.wechat_merchant_public_key,
-            apiv3_key=keys.apiv3_key,
+            [
+                WeChatMerchant(
+                    wechat.appid, wechat.mchid, wechat.serial, keys.wechat_merchant_public_key, keys.apiv3_key
+                )
+            ],
             public_key_id=wechat.platform_public_key_id,
             host=host,
             port=_port_of(wechat.base_url),
             reversal_after_s=wechat.reversal_after_ms / 1000,
+            refund_settles_after_s=0.0,
+            bills_at_once=True,
         ),
         IssuerSimulator(settings.listen, ISSUER, keys.issuer_zpk, credentials=credentials),
     )
@@ -128,6 +130,7 @@ def control_app(town: Town) -> web.Application:
             app.add_routes(control_routes(name, simulator.scenarios, simulator.book))
         app.add_routes([web.put(f"/{name}/listening", listening(name))])
     app.add_routes(town.alipay.control_routes())
+    app.add_routes(town.wechat.control_routes("wechat"))
     return app
 
 
@@ -135,7 +138,7 @@ async def run(settings: Settings, host: str, control_port: int) -> int:
     """Serve until a signal comes or the parent is gone."""
     keys = provide(settings.state_dir, settings.token_dir)
     town = build(settings, keys, host)
-    _publish(settings, town)
+    _publish(settings, town, keys)
     runner = web.AppRunner(control_app(town), access_log=None, handle_signals=False)
     ended = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
@@ -157,11 +160,13 @@ async def run(settings: Settings, host: str, control_port: int) -> int:
     return 0
 
 
-def _publish(settings: Settings, town: Town) -> None:
-    """Their public keys, where the switch's settings look for them."""
+def _publish(settings: Settings, town: Town, keys: SharedKeys) -> None:
+    """Their public keys, and what they encrypt under, where the switch's settings look for them."""
     for path, pem in (
         (settings.alipay_public_key_path, town.alipay.public_key_pem),
         (settings.wechat_public_key_path, town.wechat.public_key_pem),
+        (settings.state_dir / "simulators" / "wechat_root.pem", town.wechat.root_certificate_pem),
+        (settings.state_dir / "simulators" / "wechat_apiv3.key", keys.apiv3_key),
     ):
         Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(Path(path), pem if isinstance(pem, bytes) else pem.encode())

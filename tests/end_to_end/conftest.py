@@ -49,9 +49,9 @@ async def hsm_apart() -> AsyncIterator[Environment]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def seldom_asking() -> AsyncIterator[Environment]:
-    """The module's own: it inquires once in ten minutes, so that what is known sooner was notified."""
-    often = {"PAYSWITCH_FOLLOW_UPS__INQUIRY_INTERVAL_MS": "600000", "PAYSWITCH_FOLLOW_UPS__PAYER_TIMEOUT_MS": "900000"}
-    async for each in _environment(often):
+    """The module's own: it asks again once in ten minutes, so that what is known sooner was notified."""
+    names = ("INQUIRY_INTERVAL", "PAYER_TIMEOUT", "REVERSAL_BACKOFF_FIRST", "REVERSAL_BACKOFF_MAX")
+    async for each in _environment({f"PAYSWITCH_FOLLOW_UPS__{name}_MS": "600000" for name in names}):
         yield each
 
 

@@ -1,11 +1,13 @@
 """The wallets' own notifications through the whole product: known long before the next inquiry would be due."""
 
+import asyncio
 import time
 
 import aiohttp
 import pytest
-from shop import ALIPAY, PAID, Booked, Shop, Way, decided, state_name
+from shop import ALIPAY, PAID, WECHAT, Booked, Shop, Way, decided, money, named, state_name
 
+from payswitch.v1 import authorization_pb2 as pb
 from switch.demo.environment import HOST, Environment
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -30,7 +32,7 @@ async def test_a_payer_who_confirms_is_known_at_once(seldom_asking: Environment,
         shop = Shop(seldom_asking, client)
         await shop.connected()
         request = shop.order(way)
-        await shop.scripted(way, request, "user_paying", delay_ms=1_000)
+        await shop.scripted(way, request, "user_paying", delay_ms=2_000)
         assert decided(await shop.ask(request)) == ("awaiting_payer", "09")
         begun_s = time.monotonic()
         assert await shop.settled(request) == "approved"
@@ -38,6 +40,29 @@ async def test_a_payer_who_confirms_is_known_at_once(seldom_asking: Environment,
         assert await shop.booked(way, request) == [Booked(PAID, request.amount.amount_minor)]
         assert state_name(await shop.shown(request)) == "approved"
     assert (await outcomes(seldom_asking, way.channel))["hastened"] == 1
+
+
+async def test_a_refund_that_is_done_later_is_known_at_once(seldom_asking: Environment) -> None:
+    """WeChat Pay takes it, works on it, and tells when it is done."""
+    async with seldom_asking.client() as client, aiohttp.ClientSession() as session:
+        shop = Shop(seldom_asking, client)
+        await shop.connected()
+        request = await shop.pay(WECHAT)
+        settling = {"status": "SUCCESS", "settles_after_ms": 4_000}
+        async with session.post(f"{seldom_asking.control_url}/wechat/refund_outcomes", json=settling) as response:
+            assert response.status == 201
+        wanted = pb.RefundRequest(follow_on=named(request), amount=money(300))
+        assert decided((await shop.until_answered(lambda: client.refund(wanted))).result) == ("unknown", "68")
+        async with asyncio.timeout(INTERVAL_S / 10):
+            while True:
+                [refund] = (await shop.shown(request)).operations
+                if decided(refund.result) != ("unknown", "68"):
+                    break
+                await asyncio.sleep(0.05)
+        assert decided(refund.result) == ("approved", "00")
+        assert await shop.booked(WECHAT, request) == [Booked(PAID, request.amount.amount_minor, 300)]
+    # Final, should this machine have been so slow that the first repeat found it done.
+    assert set(await outcomes(seldom_asking, "wechat")) <= {"hastened", "final"}
 
 
 async def test_a_forged_one_changes_nothing(seldom_asking: Environment) -> None:

@@ -4,7 +4,9 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from adapters.wechat.simulator.book import Order, RefundEntry
+from adapters.wechat.simulator.book import Book
+from adapters.wechat.simulator.merchants import WeChatMerchant
+from adapters.wechat.simulator.orders import Order, RefundEntry
 
 _ZONE = ZoneInfo("Asia/Shanghai")
 _DESCRIPTIONS = {
@@ -18,10 +20,10 @@ _DESCRIPTIONS = {
 }
 
 
-def order_content(order: Order, appid: str, mchid: str) -> dict[str, Any]:
+def order_content(order: Order, merchant: WeChatMerchant) -> dict[str, Any]:
     content: dict[str, Any] = {
-        "appid": appid,
-        "mchid": mchid,
+        "appid": merchant.appid,
+        "mchid": merchant.mchid,
         "out_trade_no": order.out_trade_no,
         "trade_type": order.trade_type,
         "trade_state": order.state,
@@ -42,8 +44,8 @@ def order_content(order: Order, appid: str, mchid: str) -> dict[str, Any]:
     return content
 
 
-def refund_content(refund: RefundEntry, now_ms: int) -> dict[str, Any]:
-    status, order = refund.status(now_ms), refund.order
+def refund_content(refund: RefundEntry) -> dict[str, Any]:
+    status, order = refund.status, refund.order
     content: dict[str, Any] = {
         "refund_id": refund.refund_id,
         "out_refund_no": refund.out_refund_no,
@@ -53,7 +55,7 @@ def refund_content(refund: RefundEntry, now_ms: int) -> dict[str, Any]:
         "user_received_account": "支付用户零钱",
         "create_time": _time(refund.created_ms),
         "status": status,
-        "funds_account": "AVAILABLE",
+        "funds_account": "UNSETTLED",
         "amount": {
             "total": order.total_fen,
             "refund": refund.refund_fen,
@@ -70,6 +72,66 @@ def refund_content(refund: RefundEntry, now_ms: int) -> dict[str, Any]:
     return content
 
 
+def book_entries(book: Book, now_ms: int) -> list[dict[str, Any]]:
+    """Payments, then refunds, each oldest first. Payment codes are not in it."""
+    payments: list[dict[str, Any]] = [
+        {
+            "kind": "payment",
+            "mchid": book.merchant.mchid,
+            "out_trade_no": each.out_trade_no,
+            "transaction_id": each.transaction_id,
+            "trade_type": each.trade_type,
+            "trade_state": each.state,
+            "amount_minor": each.total_fen,
+            "refunded_minor": each.refunded_fen,
+            "error": each.refusal.code if each.refusal else "",
+            "tombstone": not each.digest,
+        }
+        for each in book.orders(now_ms)
+    ]
+    refunds: list[dict[str, Any]] = [
+        {
+            "kind": "refund",
+            "mchid": book.merchant.mchid,
+            "out_refund_no": each.out_refund_no,
+            "out_trade_no": each.order.out_trade_no,
+            "refund_id": each.refund_id,
+            "status": each.status,
+            "amount_minor": each.refund_fen,
+        }
+        for each in book.refunds(now_ms)
+    ]
+    return payments + refunds
+
+
 def _time(time_ms: int) -> str:
     """RFC 3339 in China's time, as the platform writes it."""
     return datetime.fromtimestamp(time_ms // 1000, _ZONE).isoformat()
+
+
+def payment_event_content(order: Order, merchant: WeChatMerchant) -> dict[str, Any]:
+    """What the `resource` of a TRANSACTION.SUCCESS holds: the order as a query tells it."""
+    return order_content(order, merchant)
+
+
+def refund_event_content(refund: RefundEntry, merchant: WeChatMerchant) -> dict[str, Any]:
+    """What the `resource` of a REFUND.* holds: shorter than the answer of a query, and with other names."""
+    order = refund.order
+    content: dict[str, Any] = {
+        "mchid": merchant.mchid,
+        "out_trade_no": order.out_trade_no,
+        "transaction_id": order.transaction_id,
+        "out_refund_no": refund.out_refund_no,
+        "refund_id": refund.refund_id,
+        "refund_status": refund.status,
+        "user_received_account": "支付用户零钱",
+        "amount": {
+            "total": order.total_fen,
+            "refund": refund.refund_fen,
+            "payer_total": order.total_fen,
+            "payer_refund": refund.refund_fen,
+        },
+    }
+    if refund.status == "SUCCESS":
+        content["success_time"] = _time(refund.settles_ms)
+    return content

@@ -48,7 +48,8 @@ Rule = Text | Whole | Flag | Fields | Items
 
 OUT_TRADE_NO = r"[0-9A-Za-z_\-*]+"
 OUT_REFUND_NO = r"[0-9A-Za-z_\-|*@]+"
-_URL = r"https://[^?\s]+"
+# With a scheme and no query. Whether the platform refuses plain HTTP is not verified.
+_URL = r"https?://[^?\s]+"
 _CURRENCY = "CNY"
 
 
@@ -73,6 +74,7 @@ _ORDER: dict[str, Rule] = _MERCHANT | {
                     {
                         "merchant_goods_id": Text(32),
                         "wxpay_goods_id": _optional(32),
+                        "wechatpay_goods_id": _optional(32),
                         "goods_name": _optional(256),
                         "quantity": Whole(1),
                         "unit_price": Whole(0),
@@ -100,15 +102,34 @@ CODEPAY = Fields(
         ),
     }
 )
-NATIVE = Fields(
-    _ORDER
+_STORE = Fields(
+    {"id": Text(32), "name": _optional(256), "area_code": _optional(32), "address": _optional(512)}, required=False
+)
+_SCENE: dict[str, Rule] = {"payer_client_ip": Text(45), "device_id": _optional(32), "store_info": _STORE}
+_PREPAID: dict[str, Rule] = _ORDER | {
+    "notify_url": Text(255, _URL),
+    "time_expire": Text(64, r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+\-]\d\d:\d\d", required=False),
+    "scene_info": Fields(_SCENE, required=False),
+}
+NATIVE = APP = Fields(_PREPAID)
+JSAPI = Fields(_PREPAID | {"payer": Fields({"openid": Text(128)})})
+H5 = Fields(
+    _PREPAID
     | {
-        "notify_url": Text(255, _URL),
-        "time_expire": Text(64, r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+\-]\d\d:\d\d", required=False),
         "scene_info": Fields(
-            {"payer_client_ip": Text(45), "device_id": _optional(32)},
-            required=False,
-        ),
+            _SCENE
+            | {
+                "h5_info": Fields(
+                    {
+                        "type": Text(32),
+                        "app_name": _optional(64),
+                        "app_url": _optional(128),
+                        "bundle_id": _optional(128),
+                        "package_name": _optional(128),
+                    }
+                )
+            }
+        )
     }
 )
 REVERSE = Fields(_MERCHANT)
@@ -121,9 +142,39 @@ REFUND = Fields(
         "reason": _optional(80),
         "notify_url": Text(256, _URL, required=False),
         "funds_account": Text(32, "AVAILABLE|UNSETTLED", required=False),
-        "amount": Fields({"refund": Whole(1), "total": Whole(1), "currency": Text(16, _CURRENCY)}),
+        "amount": Fields(
+            {
+                "refund": Whole(1),
+                "total": Whole(1),
+                "currency": Text(16, _CURRENCY),
+                "from": Items(Fields({"account": Text(32, "AVAILABLE|UNAVAILABLE"), "amount": Whole(1)})),
+            }
+        ),
+        "goods_detail": Items(
+            Fields(
+                {
+                    "merchant_goods_id": Text(32),
+                    "wechatpay_goods_id": _optional(32),
+                    "goods_name": _optional(256),
+                    "unit_price": Whole(0),
+                    "refund_amount": Whole(0),
+                    "refund_quantity": Whole(1),
+                }
+            )
+        ),
     },
     one_of=("transaction_id", "out_trade_no"),
+)
+
+
+ABNORMAL_REFUND = Fields(
+    {
+        "out_refund_no": Text(64, OUT_REFUND_NO),
+        "type": Text(32, "USER_BANK_CARD|MERCHANT_BANK_CARD"),
+        "bank_type": _optional(16),
+        "bank_account": _optional(1024),
+        "real_name": _optional(1024),
+    }
 )
 
 

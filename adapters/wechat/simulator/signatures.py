@@ -1,16 +1,16 @@
-"""Both directions of WECHATPAY2-SHA256-RSA2048, as the platform does them."""
+"""Who asks: WECHATPAY2-SHA256-RSA2048 of a request, as the platform checks it."""
 
 import base64
 import re
-import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from adapters.wechat.simulator.errors import bad_signature
+from adapters.wechat.simulator.merchants import WeChatMerchant
 
 _SCHEME = "WECHATPAY2-SHA256-RSA2048"
 _PARAMETER = re.compile(r'\s*([a-z_]+)="([^"]*)"\s*')
@@ -19,27 +19,25 @@ _SKEW_S = 300
 
 
 class MerchantGate:
-    """Lets in only what the merchant signed, lately and for the first time."""
+    """Lets in only what one of the merchants signed, lately and for the first time."""
 
-    def __init__(self, mchid: str, serial_no: str, public_key_pem: str, time_s: Callable[[], float]) -> None:
-        key = load_pem_public_key(public_key_pem.encode())
-        if not isinstance(key, rsa.RSAPublicKey):
-            raise ValueError("the merchant's public key is not an RSA key")
-        self._key = key
-        self._mchid = mchid
-        self._serial_no = serial_no.lower()
+    def __init__(self, merchants: Sequence[WeChatMerchant], time_s: Callable[[], float]) -> None:
+        self._known = {each.mchid: (each, _public_key(each)) for each in merchants}
+        if len(self._known) != len(merchants):
+            raise ValueError("two merchants have the same mchid")
         self._time_s = time_s
         # Two generations, each longer than a signature lives: a bound on what has to be remembered.
-        self._nonces: set[str] = set()
-        self._older_nonces: set[str] = set()
+        self._nonces: set[tuple[str, str]] = set()
+        self._older_nonces: set[tuple[str, str]] = set()
         self._generation_ends_s = time_s() + 2 * _SKEW_S
 
-    def check(self, authorization: str, method: str, target: str, body: bytes) -> None:
-        """Raises Refusal (401 SIGN_ERROR). target: the raw path with its query, as on the request line."""
+    def check(self, authorization: str, method: str, target: str, body: bytes) -> WeChatMerchant:
+        """Who asks. Raises Refusal (401 SIGN_ERROR). target: the raw path with its query, as on the request line."""
         given = _parameters(authorization)
-        if given["mchid"] != self._mchid:
+        if given["mchid"] not in self._known:
             raise bad_signature("the mchid is not known")
-        if given["serial_no"].lower() != self._serial_no:
+        merchant, key = self._known[given["mchid"]]
+        if given["serial_no"].lower() != merchant.serial_no.lower():
             raise bad_signature("the certificate's serial number is not the merchant's")
         if not re.fullmatch(r"[0-9]{1,12}", given["timestamp"]):
             raise bad_signature("the timestamp is not a Unix time")
@@ -51,12 +49,13 @@ class MerchantGate:
         text = b"".join(line.encode() + b"\n" for line in lines) + body + b"\n"
         try:
             signature = base64.b64decode(given["signature"], validate=True)
-            self._key.verify(signature, text, padding.PKCS1v15(), hashes.SHA256())
+            key.verify(signature, text, padding.PKCS1v15(), hashes.SHA256())
         except (ValueError, InvalidSignature):
             raise bad_signature("the signature does not match") from None
-        self._remember(given["nonce_str"])
+        self._remember((merchant.mchid, given["nonce_str"]))
+        return merchant
 
-    def _remember(self, nonce: str) -> None:
+    def _remember(self, nonce: tuple[str, str]) -> None:
         now_s = self._time_s()
         if now_s >= self._generation_ends_s:
             self._nonces, self._older_nonces = set(), self._nonces
@@ -64,6 +63,13 @@ class MerchantGate:
         if nonce in self._nonces or nonce in self._older_nonces:
             raise bad_signature("the nonce was used before")
         self._nonces.add(nonce)
+
+
+def _public_key(merchant: WeChatMerchant) -> rsa.RSAPublicKey:
+    key = load_pem_public_key(merchant.public_key_pem.encode())
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise ValueError("the merchant's public key is not an RSA key")
+    return key
 
 
 def _parameters(authorization: str) -> dict[str, str]:
@@ -79,30 +85,3 @@ def _parameters(authorization: str) -> dict[str, str]:
     if set(found) != _NAMES:
         raise bad_signature("the Authorization header lacks a parameter or has one too many")
     return found
-
-
-class PlatformSigner:
-    """The platform's own key, new with every simulator. key_id: a random one if empty."""
-
-    def __init__(self, time_s: Callable[[], float], key_id: str = "") -> None:
-        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self._time_s = time_s
-        self.key_id = key_id or f"PUB_KEY_ID_{secrets.randbelow(10**28):028d}"
-
-    @property
-    def public_key_pem(self) -> str:
-        public = self._key.public_key()
-        return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-
-    def headers(self, body: bytes, *, forged: bool = False) -> dict[str, str]:
-        """The Wechatpay-* headers for `body`; forged: a signature of something else."""
-        timestamp, nonce = str(int(self._time_s())), secrets.token_hex(16)
-        text = f"{timestamp}\n{nonce}\n".encode() + body + (b"." if forged else b"\n")
-        signature = self._key.sign(text, padding.PKCS1v15(), hashes.SHA256())
-        return {
-            "Wechatpay-Timestamp": timestamp,
-            "Wechatpay-Nonce": nonce,
-            "Wechatpay-Signature": base64.b64encode(signature).decode(),
-            "Wechatpay-Serial": self.key_id,
-            "Wechatpay-Signature-Type": _SCHEME,
-        }

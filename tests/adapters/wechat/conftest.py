@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from adapters.wechat.channel import WeChatChannel, WeChatSettings
-from adapters.wechat.simulator import WeChatSimulator
+from adapters.wechat.channel import WeChatChannel
+from adapters.wechat.settings import WeChatSettings
+from adapters.wechat.simulator import WeChatMerchant, WeChatSimulator
 from switch.domain.authorization import Authorization, CodeCredential, Merchant
 from switch.domain.money import Money
 from switch.domain.sensitive import PaymentCode
@@ -80,6 +81,12 @@ class Till:
             deadline_s=asyncio.get_running_loop().time() + deadline_s,
         )
 
+    def order(self, amount_minor: int = 1_000) -> ChannelRequest:
+        """An order that the payer will scan."""
+        request = self.sale(amount_minor)
+        request.authorization.operation = Operation.ORDER
+        return replace(request, operation=Operation.ORDER, credential=None)
+
     def follow(self, original: ChannelRequest, operation: Operation, amount_minor: int | None = None) -> ChannelRequest:
         original.authorization.trace = original.trace
         money = original.money if amount_minor is None else Money(amount_minor, "CNY")
@@ -104,25 +111,30 @@ def merchant_public_pem(merchant_key: rsa.RSAPrivateKey) -> str:
     return merchant_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
+@pytest.fixture(scope="session")
+def merchant(merchant_public_pem: str) -> WeChatMerchant:
+    return WeChatMerchant(
+        appid="wxd678efh567hg6787",
+        mchid="1230000109",
+        serial_no="3775B6A45ACD588826D15E583A95F5DD",
+        public_key_pem=merchant_public_pem,
+        apiv3_key=b"0123456789abcdef0123456789abcdef",
+        v2_key="ABCDEFGHIJKLMNOPQRSTUVWXYZ012345",
+    )
+
+
 @pytest.fixture
 def hsm(merchant_key: rsa.RSAPrivateKey) -> SigningHsm:
     return SigningHsm(merchant_key)
 
 
 @pytest.fixture
-async def simulator_for(merchant_public_pem: str) -> AsyncIterator[Callable[..., Any]]:
+async def simulator_for(merchant: WeChatMerchant) -> AsyncIterator[Callable[..., Any]]:
     """Makes listening simulators and closes them."""
     simulators: list[WeChatSimulator] = []
 
     async def make(**changes: Any) -> WeChatSimulator:
-        named: dict[str, Any] = {
-            "appid": "wxd678efh567hg6787",
-            "mchid": "1230000109",
-            "merchant_serial_no": "3775B6A45ACD588826D15E583A95F5DD",
-            "merchant_public_key_pem": merchant_public_pem,
-            "apiv3_key": b"0123456789abcdef0123456789abcdef",
-            "reversal_after_s": 0.0,
-        }
+        named: dict[str, Any] = {"merchants": [merchant], "reversal_after_s": 0.0, "refund_settles_after_s": 60.0}
         simulator = WeChatSimulator(**(named | changes))
         await simulator.start()
         simulators.append(simulator)
@@ -149,10 +161,34 @@ def settings_for() -> Callable[..., WeChatSettings]:
             merchant_serial_no="3775b6a45acd588826d15e583a95f5dd",  # the platform compares it without case
             platform_public_key_pem=simulator.public_key_pem,
             platform_public_key_id=simulator.public_key_id,
+            apiv3_key=b"0123456789abcdef0123456789abcdef",
+            notify_url="http://127.0.0.1:9/notify/wechat",
         )
         return replace(settings, **changes)
 
     return settings
+
+
+@pytest.fixture
+def v2_settings() -> dict[str, Any]:
+    """What makes a merchant one of API v2."""
+    return {
+        "v2_key": "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345",
+        "platform_public_key_pem": "",
+        "platform_public_key_id": "",
+        "apiv3_key": b"",
+    }
+
+
+@pytest.fixture
+def certificate_settings() -> Callable[[WeChatSimulator], dict[str, Any]]:
+    """What makes a merchant one that knows the platform by its certificates."""
+
+    def changes(simulator: WeChatSimulator) -> dict[str, Any]:
+        root = simulator.root_certificate_pem
+        return {"platform_public_key_pem": "", "platform_public_key_id": "", "platform_root_pem": root}
+
+    return changes
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.wechat import codec
+from adapters.wechat import answers, calls, codec
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "wechat.json").read_text())
-SCENE = codec.Scene("shop-1", "T0000001", "127.0.0.1")
+SCENE = calls.Scene("shop-1", "T0000001", "127.0.0.1")
 _DIGEST_INFO = bytes.fromhex("3031300d060960864801650304020105000420")  # RFC 8017 9.2, SHA-256
 
 
@@ -67,7 +67,7 @@ def platform() -> Any:
             "Wechatpay-Signature-Type": "WECHATPAY2-SHA256-RSA2048",
         }
 
-    return codec.PlatformKey(pem, "PUB_KEY_ID_1"), headers
+    return codec.PlatformKeys(pem, "PUB_KEY_ID_1"), headers
 
 
 @pytest.mark.parametrize("body", [b"", b'{"a":1}', "支付".encode(), b"\xff"])
@@ -123,7 +123,7 @@ def test_a_platform_key_must_be_rsa() -> None:
     public = ec.generate_private_key(ec.SECP256R1()).public_key()
     pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     with pytest.raises(ValueError, match="RSA"):
-        codec.PlatformKey(pem, "PUB_KEY_ID_1")
+        codec.PlatformKeys(pem, "PUB_KEY_ID_1")
 
 
 _HEADER_NAMES = st.sampled_from(
@@ -176,7 +176,7 @@ def test_a_resource_under_another_key() -> None:
 
 
 def test_a_codepay_body() -> None:
-    call = codec.codepay("wx1", "1230000109", "no-1", "130061098828009406", 1, "店" * 200, SCENE)
+    call = calls.codepay("wx1", "1230000109", "no-1", "130061098828009406", 1, "店" * 200, SCENE)
     assert (call.method, call.target) == ("POST", "/v3/pay/transactions/codepay")
     assert json.loads(call.body) == {
         "appid": "wx1",
@@ -197,12 +197,12 @@ def test_a_codepay_body() -> None:
 @pytest.mark.parametrize("code", ["", "13006109882800940", "1300610988280094060", "160061098828009406", "１" * 18])
 def test_a_code_of_another_wallet(code: str) -> None:
     with pytest.raises(codec.InvalidAuthCode):
-        codec.codepay("wx1", "123", "no-1", code, 1, "x", SCENE)
+        calls.codepay("wx1", "123", "no-1", code, 1, "x", SCENE)
 
 
 @pytest.mark.parametrize("number", ["", "a" * 33, "a b", "a/b", "a?b", "é", "a\n"])
 def test_a_number_that_would_break_the_path(number: str) -> None:
-    for build in (lambda: codec.query_order("123", number), lambda: codec.reverse("wx1", "123", number)):
+    for build in (lambda: calls.query_order("123", number), lambda: calls.reverse("wx1", "123", number)):
         with pytest.raises(codec.InvalidField):
             build()
 
@@ -210,16 +210,16 @@ def test_a_number_that_would_break_the_path(number: str) -> None:
 @pytest.mark.parametrize(("part_fen", "total_fen"), [(0, 1), (-1, 1), (2, 1)])
 def test_a_refund_of_a_wrong_amount(part_fen: int, total_fen: int) -> None:
     with pytest.raises(codec.InvalidField):
-        codec.refund("no-1", "re-1", part_fen, total_fen)
+        calls.refund("no-1", "re-1", part_fen, total_fen)
 
 
 def test_a_refund_number_is_escaped_in_the_path() -> None:
-    assert codec.query_refund("a|b@*").target == "/v3/refund/domestic/refunds/a%7Cb@*"
+    assert calls.query_refund("a|b@*").target == "/v3/refund/domestic/refunds/a%7Cb@*"
 
 
 # --- bodies ---------------------------------------------------------------------------------------------------------
 
-_READERS = [codec.trade_of, codec.refund_of, codec.error_code]
+_READERS = [answers.trade_of, answers.refund_of, answers.error_code]
 
 
 @pytest.mark.parametrize("read", _READERS)
@@ -246,7 +246,7 @@ def test_bodies_that_are_none(read: Any, body: bytes) -> None:
 )
 def test_trades_of_a_wrong_shape(content: dict[str, Any]) -> None:
     with pytest.raises(codec.InvalidAnswer):
-        codec.trade_of(json.dumps(content).encode())
+        answers.trade_of(json.dumps(content).encode())
 
 
 _JSON = st.recursive(
@@ -259,6 +259,6 @@ _FIELD_NAMES = st.sampled_from(["trade_state", "amount", "out_trade_no", "status
 
 @given(st.binary(max_size=200) | st.dictionaries(_FIELD_NAMES, _JSON).map(lambda each: json.dumps(each).encode()))
 def test_readers_refuse_or_return_but_never_fail(body: bytes) -> None:
-    for read in (*_READERS, codec.reversed_out_trade_no):
+    for read in (*_READERS, answers.reversed_out_trade_no):
         with contextlib.suppress(codec.InvalidAnswer):  # the one error that is allowed
             read(body)

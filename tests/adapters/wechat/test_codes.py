@@ -120,7 +120,7 @@ def test_reversals() -> None:
     ("status", "result"),
     [
         ("SUCCESS", Approved(channel_reference="50")),
-        ("PROCESSING", Approved(channel_reference="50")),
+        ("PROCESSING", AwaitingPayer("50")),
         ("CLOSED", Declined("05", "CLOSED", "50")),
         ("ABNORMAL", Unknown(Phase.SENT, "refund status ABNORMAL")),
     ],

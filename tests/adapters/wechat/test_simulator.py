@@ -1,21 +1,26 @@
 """The simulator asked directly, by a client that is written out here."""
 
+import asyncio
 import base64
 import json
 import secrets
+import ssl
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from yarl import URL
 
-from adapters.wechat import codec
-from adapters.wechat.simulator import Payer
+from adapters.wechat import answers, codec
+from adapters.wechat.simulator import Payer, WeChatMerchant, WeChatSimulator, client_codes
+from switch.pki import Authority
 
 CODEPAY = "/v3/pay/transactions/codepay"
 REFUNDS = "/v3/refund/domestic/refunds"
@@ -28,13 +33,16 @@ class Client:
         self.session = session
         self.simulator = simulator
         self.key = key
+        self.identity = {"mchid": "1230000109", "serial_no": "3775B6A45ACD588826D15E583A95F5DD"}
+        self.origin = f"http://127.0.0.1:{simulator.port}"
+        self.expected_serial = ""
+        self.platform_key: Any = None
 
     def parameters(self, method: str, target: str, body: bytes, **given: str) -> dict[str, str]:
         fields = {
-            "mchid": "1230000109",
             "nonce_str": secrets.token_hex(16),
             "timestamp": str(int(time.time())),
-            "serial_no": "3775B6A45ACD588826D15E583A95F5DD",
+            **self.identity,
         } | given
         text = f"{method}\n{target}\n{fields['timestamp']}\n{fields['nonce_str']}\n".encode() + body + b"\n"
         signature = base64.b64encode(self.key.sign(text, padding.PKCS1v15(), SHA256())).decode()
@@ -44,20 +52,21 @@ class Client:
         self, method: str, target: str, body: bytes, parameters: dict[str, str] | None, **headers: str
     ) -> tuple[int, Any]:
         sent = {"Accept": "application/json", "Content-Type": "application/json"}
+        sent["Wechatpay-Serial"] = self.simulator.public_key_id
         if parameters is not None:
             listed = ",".join(f'{name}="{value}"' for name, value in parameters.items())
             sent["Authorization"] = f"WECHATPAY2-SHA256-RSA2048 {listed}"
-        url = URL(f"http://127.0.0.1:{self.simulator.port}{target}", encoded=True)
+        url = URL(f"{self.origin}{target}", encoded=True)
         async with self.session.request(method, url, data=body, headers=sent | headers) as response:
             answer = await response.read()
             self.check(response.headers, answer)
             return response.status, json.loads(answer) if answer else None
 
     def check(self, headers: Any, body: bytes) -> None:
-        assert headers["Wechatpay-Serial"] == self.simulator.public_key_id
+        assert headers["Wechatpay-Serial"] == (self.expected_serial or self.simulator.public_key_id)
         assert headers["Request-ID"]
         text = f"{headers['Wechatpay-Timestamp']}\n{headers['Wechatpay-Nonce']}\n".encode() + body + b"\n"
-        key = load_pem_public_key(self.simulator.public_key_pem.encode())
+        key = self.platform_key or load_pem_public_key(self.simulator.public_key_pem.encode())
         assert isinstance(key, rsa.RSAPublicKey)
         key.verify(base64.b64decode(headers["Wechatpay-Signature"]), text, padding.PKCS1v15(), SHA256())
 
@@ -169,12 +178,42 @@ async def test_a_nonce_is_remembered_as_long_as_its_signature_lives(simulator_fo
 
 @pytest.mark.parametrize(
     "headers",
-    [{"Accept": "text/html"}, {"Content-Type": "text/plain"}, {"Wechatpay-Serial": "PUB_KEY_ID_0"}, {"User-Agent": ""}],
+    [{"Accept": "text/html"}, {"Content-Type": "text/plain"}, {"User-Agent": ""}],
 )
 async def test_headers(client: Client, headers: dict[str, str]) -> None:
     body = json.dumps(payment()).encode()
     status, content = await client.send("POST", CODEPAY, body, client.parameters("POST", CODEPAY, body), **headers)
     assert (status, content["code"]) == (400, "PARAM_ERROR")
+
+
+# --- who answers ----------------------------------------------------------------------------------------------------
+
+
+async def test_an_answer_is_signed_by_what_the_request_names(client: Client) -> None:
+    """The public key if its id is named, else the platform certificate."""
+    simulator = client.simulator
+    certificate = x509.load_pem_x509_certificate(simulator.certificate_pem.encode())
+    assert simulator.certificate_serial_no == f"{certificate.serial_number:X}"
+    target = "/v3/pay/transactions/out-trade-no/no-1?mchid=1230000109"
+    for asked, expected in (
+        ({"Wechatpay-Serial": simulator.certificate_serial_no}, simulator.certificate_serial_no),
+        ({"Wechatpay-Serial": simulator.public_key_id}, simulator.public_key_id),
+        ({"Wechatpay-Serial": ""}, simulator.certificate_serial_no),
+    ):
+        client.expected_serial = expected
+        client.platform_key = certificate.public_key() if expected == simulator.certificate_serial_no else None
+        assert (await client.send("GET", target, b"", client.parameters("GET", target, b""), **asked))[0] == 404
+
+
+async def test_an_unknown_platform_key_is_refused(client: Client) -> None:
+    client.expected_serial = client.simulator.certificate_serial_no
+    certificate = x509.load_pem_x509_certificate(client.simulator.certificate_pem.encode())
+    client.platform_key = certificate.public_key()
+    target = "/v3/pay/transactions/out-trade-no/no-1?mchid=1230000109"
+    for serial in ("PUB_KEY_ID_0", "00"):
+        parameters = client.parameters("GET", target, b"")
+        status, content = await client.send("GET", target, b"", parameters, **{"Wechatpay-Serial": serial})
+        assert (status, content["code"]) == (400, "PARAM_ERROR")
 
 
 # --- what is asked --------------------------------------------------------------------------------------------------
@@ -232,7 +271,7 @@ async def test_the_wrong_merchant_or_app_in_the_body(client: Client) -> None:
 
 
 async def test_an_unknown_call(client: Client) -> None:
-    assert (await client.call("POST", "/v3/pay/transactions/jsapi", {}))[0] == 404
+    assert (await client.call("POST", "/v3/pay/transactions/facepay", {}))[0] == 404
     assert (await client.call("GET", CODEPAY))[0] == 405
 
 
@@ -346,10 +385,10 @@ async def test_a_notification_is_signed_and_opens_under_the_apiv3_key(client: Cl
     order = payment()
     await client.call("POST", CODEPAY, order)
     headers, body = client.simulator.payment_notification(order["out_trade_no"])
-    key = codec.PlatformKey(client.simulator.public_key_pem, client.simulator.public_key_id)
+    key = codec.PlatformKeys(client.simulator.public_key_pem, client.simulator.public_key_id)
     key.verify(headers, body, time.time())
     resource = json.loads(body)["resource"]
-    trade = codec.trade_of(codec.decrypt_resource(resource, b"0123456789abcdef0123456789abcdef"))
+    trade = answers.trade_of(codec.decrypt_resource(resource, b"0123456789abcdef0123456789abcdef"))
     assert (trade.state, trade.out_trade_no, trade.total_fen) == ("SUCCESS", order["out_trade_no"], 1_000)
 
 
@@ -362,3 +401,72 @@ async def test_the_control_endpoint(client: Client) -> None:
     assert (await client.call("POST", CODEPAY, payment()))[0] == 200
     async with client.session.get(f"{control}/book") as response:
         assert [each["trade_state"] for each in await response.json()] == ["PAYERROR", "SUCCESS"]
+
+
+# --- several merchants ----------------------------------------------------------------------------------------------
+
+
+async def test_orders_belong_to_their_merchant(simulator_for: Any, merchant: Any, merchant_key: Any) -> None:
+    """The same number at two merchants is two orders, and neither finds the other's."""
+    other_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = other_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    other = WeChatMerchant("wxother", "1230000110", "77AA", pem, b"k" * 32)
+    simulator = await simulator_for(merchants=[merchant, other])
+    async with aiohttp.ClientSession() as session:
+        first = Client(session, simulator, merchant_key)
+        order = payment()
+        _, paid = await first.call("POST", CODEPAY, order)
+        second = Client(session, simulator, other_key)
+        second.identity = {"mchid": "1230000110", "serial_no": "77aa"}
+        query = f"/v3/pay/transactions/out-trade-no/{order['out_trade_no']}?mchid=1230000110"
+        assert (await second.call("GET", query))[1]["code"] == "ORDER_NOT_EXIST"
+        assert (await second.call("POST", CODEPAY, order))[1]["code"] == "APPID_MCHID_NOT_MATCH"
+        theirs = payment(appid="wxother", mchid="1230000110", out_trade_no=order["out_trade_no"])
+        status, also_paid = await second.call("POST", CODEPAY, theirs)
+        assert (status, also_paid["mchid"]) == (200, "1230000110")
+        assert also_paid["transaction_id"] != paid["transaction_id"]
+    assert [each["mchid"] for each in simulator.book()] == ["1230000109", "1230000110"]
+
+
+def test_two_merchants_of_one_number_are_refused(merchant: WeChatMerchant) -> None:
+    with pytest.raises(ValueError, match="same mchid"):
+        WeChatSimulator([merchant, merchant])
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "status", "said"),
+    [
+        ("approve", 200, "SUCCESS"),
+        ("insufficient_funds", 403, "NOT_ENOUGH"),
+        ("user_paying", 200, "USERPAYING"),
+        ("user_paying_then_declined", 200, "USERPAYING"),
+        ("invalid", 400, "AUTH_CODE_INVALID"),
+    ],
+)
+async def test_a_clients_code_shows_its_behaviour_every_time(
+    client: Client, behaviour: str, status: int, said: str
+) -> None:
+    for _ in range(2):
+        answer = await client.call("POST", CODEPAY, payment(payer={"auth_code": client_codes()[behaviour]}))
+        assert (answer[0], answer[1].get("trade_state") or answer[1]["code"]) == (status, said)
+
+
+async def test_the_silent_code_is_booked_and_never_answered(client: Client) -> None:
+    order = payment(payer={"auth_code": client_codes()["silent"]})
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(client.call("POST", CODEPAY, order), 0.2)
+    query = f"/v3/pay/transactions/out-trade-no/{order['out_trade_no']}?mchid=1230000109"
+    assert (await client.call("GET", query))[1]["trade_state"] == "SUCCESS"
+
+
+async def test_https_beside_http(simulator_for: Any, merchant_key: Any, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.server()
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    served.load_cert_chain(pair.certificate, pair.private_key)
+    simulator = await simulator_for(tls=served)
+    trusting = ssl.create_default_context(cafile=str(authority.ensure()))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting)) as session:
+        client = Client(session, simulator, merchant_key)
+        client.origin = f"https://127.0.0.1:{simulator.tls_port}"
+        assert (await client.call("POST", CODEPAY, payment()))[1]["trade_state"] == "SUCCESS"
