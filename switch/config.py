@@ -160,6 +160,11 @@ class Settings(BaseSettings):
         default = self.state_dir / "simulators" / "wechat_apiv3.key"
         return default if default.exists() else None
 
+    @property
+    def unionpay_bills_path(self) -> Path:
+        given, institution = self.unionpay.bills_dir, self.unionpay.forwarding_institution_id
+        return Path(given) if given else self.state_dir / "simulators" / "unionpay" / institution
+
     def channel_names(self) -> list[str]:
         """The channels that are switched on, as routes name them."""
         named = {"unionpay": self.unionpay.host, "alipay": self.alipay.gateway_url, "wechat": self.wechat.base_url}

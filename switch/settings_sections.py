@@ -209,9 +209,19 @@ class UnionPaySettings(Section):
     port: int = Field(default=7583, ge=1, le=65535, description="the network's port")
     acquiring_institution_id: InstitutionId = Field(default="01020344", description="DE32")
     forwarding_institution_id: InstitutionId = Field(default="01020344", description="DE33")
-    source_id: HeaderId = Field(default="01020344", description="our id in the message header")
+    source_id: HeaderId | Literal[""] = Field(default="", description="our id in the message header; empty: DE33's")
     destination_id: HeaderId = Field(default="00010344", description="the network's id in the message header")
     links: int = Field(default=2, ge=1, le=64, description="persistent connections of one process")
+    entry_mode_code: str = Field(default="03", pattern=r"^\d{2}$", description="DE22 of a QR or payment code")
+    code_field: Literal[48, 59] = Field(default=59, description="the field in which a payment code travels")
+    reversal_reason: str = Field(default="4021", pattern=r"^\d{4}$", description="DE60.1 of a reversal")
+    terminal_type: str = Field(default="03", pattern=r"^\d{2}$", description="DE60.2.5: 03 is a POS")
+    captures_by_advice: bool = Field(default=False, description="a completion is told (0220) instead of asked (0200)")
+    key_life_s: int = Field(default=86_400, ge=0, description="working keys are renewed after this; 0: never by us")
+    bills_dir: str = Field(
+        default="", description="where settlement files arrive; empty: <state_dir>/simulators/unionpay/<DE33>"
+    )
+    bill_totals: bool = Field(default=True, description="settlement files end in a line of totals")
 
 
 class AlipaySettings(Section):

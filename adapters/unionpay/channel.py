@@ -3,42 +3,35 @@
 import asyncio
 import random
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
+from datetime import date
 
 import structlog
 
 from adapters.unionpay import metrics
 from adapters.unionpay._codec import Header
-from adapters.unionpay.format import Fields, MalformedMessage
+from adapters.unionpay.bills import fetch_bill
+from adapters.unionpay.format import Fields
 from adapters.unionpay.identifiers import Identifiers
 from adapters.unionpay.link import Link, LinkEvents, Reply, resolve
 from adapters.unionpay.mac import FINANCIAL, financial_text
-from adapters.unionpay.messages import REPLY_MTI, NotExpressible, financial_fields
-from adapters.unionpay.replies import MAC_ERROR, SIGN_ON_AGAIN, Expected, interpret, response_code
+from adapters.unionpay.network_requests import NetworkRequests
+from adapters.unionpay.outgoing import Outgoing, express, refuse, register
+from adapters.unionpay.replies import MAC_ERROR, SIGN_ON_AGAIN, interpret, response_code
 from adapters.unionpay.session import Session
 from adapters.unionpay.settings import UnionPaySettings
 from adapters.unionpay.working_keys import WorkingKeys
+from switch.domain.bill import Bill
 from switch.domain.states import Operation
-from switch.ports import ChannelHealth, ChannelRequest, ChannelResult, Clock, Hsm, Phase, Unknown
+from switch.ports import ChannelHealth, ChannelRequest, ChannelResult, Clock, Declined, Hsm, Phase, Unknown
 
 log = structlog.get_logger()
 
 _Future = asyncio.Future[ChannelResult]
 
 
-@dataclass(slots=True)
-class _Outgoing:
-    """A request said in this dialect; text: what its MAC covers."""
-
-    request: ChannelRequest
-    mti: str
-    fields: Fields = field(repr=False)
-    text: bytes = field(repr=False)
-    future: _Future
-
-
 class UnionPayChannel:
-    """Meets `switch.ports.Channel`; there is no INQUIRY in this dialect, an open outcome is reversed.
+    """Meets `switch.ports.Channel` and `BilledChannel`. The dialect has no inquiry of a payment (an open outcome is
+    reversed), no increment and no order: these are declined with 40, by name.
 
     `trace` holds stan, transmission (DE7), rrn, local_time, local_date. Create it inside the running loop.
     """
@@ -68,6 +61,7 @@ class UnionPayChannel:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn = 0
+        self._network_requests = NetworkRequests(settings)
         events = LinkEvents(replies=self._on_replies, network_request=self._on_network_request)
         randomness = randomness or random.Random()
         self._sessions = [
@@ -88,22 +82,34 @@ class UnionPayChannel:
 
     def send(self, requests: Sequence[ChannelRequest]) -> list[_Future]:
         futures: list[_Future] = [self._loop.create_future() for _ in requests]
+        batch = []
+        for request, future in zip(requests, futures, strict=True):
+            if request.operation in self.operations:
+                batch.append((request, future))
+            else:
+                future.set_result(Declined("40", f"{self.name} has no {request.operation.name.lower()}"))
         link, obstacle = self._choose_link()
-        if link is None:
-            metrics.NOT_SENT.labels(obstacle).inc(len(futures))
-            for future in futures:
-                future.set_result(Unknown(Phase.NOT_SENT, obstacle))
-        else:
-            self._spawn(self._transmit(link, list(zip(requests, futures, strict=True))))
+        if link is not None and batch:
+            self._spawn(self._transmit(link, batch))
+            return futures
+        metrics.NOT_SENT.labels(obstacle).inc(len(batch))
+        for _, future in batch:
+            future.set_result(Unknown(Phase.NOT_SENT, obstacle))
         return futures
 
     def health(self) -> ChannelHealth:
         link, obstacle = self._choose_link()
         ready = sum(1 for each in self._sessions if each.link is not None and each.link.ready)
         detail = f"{ready} of {len(self._sessions)} links ready"
+        if self._network_requests.in_cutover:
+            detail += ", cutover under way"
         if link is None:
             detail += f": {obstacle} ({self._sessions[0].trouble})"
         return ChannelHealth(ready=link is not None, detail=detail)
+
+    async def bill(self, day: date) -> Bill:
+        """That day's settlement files. Raises BillNotReady, BillRefused, ConnectionError."""
+        return await fetch_bill(self.name, self._settings, day)
 
     async def start(self) -> None:
         for session in self._sessions:
@@ -131,78 +137,54 @@ class UnionPayChannel:
     # --- out --------------------------------------------------------------------------------------------------------
 
     def _choose_link(self) -> tuple[Link | None, str]:
-        """The next link in turn that may be written to, or why there is none."""
-        obstacle = "link_down"
-        for step in range(len(self._sessions)):
-            link = self._sessions[(self._turn + step) % len(self._sessions)].link
+        """Of the links that may be written to the one with the least pending, in turn; or why there is none."""
+        obstacle, chosen, fewest, count = "link_down", None, 0, len(self._sessions)
+        for step in range(count):
+            link = self._sessions[(self._turn + step) % count].link
             if link is None:
                 continue
-            obstacle = link.obstacle
-            if not obstacle:
-                self._turn = (self._turn + step + 1) % len(self._sessions)
-                return link, ""
-        return None, obstacle
+            if link.obstacle:
+                obstacle = link.obstacle
+            elif chosen is None or link.pending < fewest:
+                chosen, fewest = link, link.pending
+        self._turn = (self._turn + 1) % count
+        return chosen, "" if chosen is not None else obstacle
 
     async def _transmit(self, link: Link, batch: list[tuple[ChannelRequest, _Future]]) -> None:
         try:
-            await self._write(link, self._express(batch))
+            await self._write(link, express(batch, self._settings, self._keys.pin_control))
         except BaseException:  # cancelled or a bug: the one write comes last, so nothing has left
             for _, future in batch:
                 resolve(future, Unknown(Phase.NOT_SENT, "not_written"))
             raise
 
-    async def _write(self, link: Link, outgoing: list[_Outgoing]) -> None:
+    async def _write(self, link: Link, outgoing: list[Outgoing]) -> None:
         try:
             items = [(self._settings.mak, FINANCIAL, each.text) for each in outgoing]
             macs = await self._hsm.macs(items) if items else []
         except Exception as error:  # the HSM is gone: nothing left this process
             log.error("unionpay_macs_failed", error=type(error).__name__)
-            _refuse(outgoing, "hsm_unavailable")
+            refuse(outgoing, "hsm_unavailable")
             return
-        if link.obstacle:
-            _refuse(outgoing, link.obstacle)
-            return
+        if link.obstacle:  # it died meanwhile; nothing has left, so another one may take all of it
+            other, obstacle = self._choose_link()
+            if other is None:
+                refuse(outgoing, obstacle)
+                return
+            metrics.MOVED.inc(len(outgoing))
+            link = other
         frames: list[bytes] = []
         for message, mac in zip(outgoing, macs, strict=True):
             if isinstance(mac, Exception):
                 log.error("unionpay_mac_failed", error=type(mac).__name__)
-                _refuse([message], "no_mac")
+                refuse([message], "no_mac")
                 continue
             message.fields[128] = mac
-            frame = self._register(link, message)
+            frame = register(link, message)
             if frame is not None:
                 frames.append(frame)
         if frames:
             link.write(b"".join(frames))
-
-    def _express(self, batch: list[tuple[ChannelRequest, _Future]]) -> list[_Outgoing]:
-        """The fields of each request somebody still waits for."""
-        outgoing: list[_Outgoing] = []
-        for request, future in batch:
-            if future.done():
-                continue
-            try:
-                mti, fields = financial_fields(request, self._settings, self._keys.pin_control)
-                outgoing.append(_Outgoing(request, mti, fields, financial_text(mti, fields), future))
-            except (NotExpressible, MalformedMessage) as error:
-                metrics.NOT_SENT.labels("not_expressible").inc()
-                resolve(future, Unknown(Phase.NOT_SENT, str(error)))
-        return outgoing
-
-    def _register(self, link: Link, message: _Outgoing) -> bytes | None:
-        request, future = message.request, message.future
-        expected = Expected(
-            request.operation, REPLY_MTI[message.mti], request.trace["transmission"], request.money.amount_minor
-        )
-        try:
-            frame = link.register(message.mti, message.fields, expected, future)
-        except MalformedMessage as error:
-            metrics.NOT_SENT.labels("not_expressible").inc()
-            resolve(future, Unknown(Phase.NOT_SENT, str(error)))
-            return None
-        if frame is None:
-            _refuse([message], "duplicate_name")
-        return frame
 
     # --- in ---------------------------------------------------------------------------------------------------------
 
@@ -221,7 +203,7 @@ class UnionPayChannel:
             for reply in replies:
                 resolve(reply.waiting.future, Unknown(Phase.SENT, "the reply is not authentic"))
         if refused:
-            metrics.REPLIES.labels("bad_mac").inc(len(refused))
+            metrics.REFUSED.labels("bad_mac").inc(len(refused))
             log.warning("unionpay_bad_mac", replies=len(refused))
         codes = {response_code(reply.fields) for reply in replies}
         if refused or MAC_ERROR in codes:
@@ -245,27 +227,24 @@ class UnionPayChannel:
                 resolve(reply.waiting.future, Unknown(Phase.SENT, "the reply's MAC could not be verified"))
             return []
         refused = []
-        interpreted = 0
+        undecided = 0
         for reply, verdict in zip(replies, verdicts, strict=True):
             if verdict is not None:
                 refused.append(reply)
                 continue
-            resolve(reply.waiting.future, interpret(reply.waiting.expected, reply.fields))
-            interpreted += 1
-        metrics.REPLIES.labels("settled").inc(interpreted)
+            result = interpret(reply.waiting.expected, reply.fields)
+            undecided += isinstance(result, Unknown)
+            resolve(reply.waiting.future, result)
+        metrics.REPLIES.labels("undecided").inc(undecided)
+        metrics.REPLIES.labels("settled").inc(len(replies) - len(refused) - undecided)
         return refused
 
     def _on_network_request(self, link: Link, header: Header, mti: str, fields: Fields) -> None:
         if mti == "0800":
+            metrics.NETWORK_REQUESTS.labels("key_reset").inc()
             self._spawn(self._keys.answer(link, header, fields))
-            return
-        response: Fields = {number: fields[number] for number in (7, 11, 70, 100) if number in fields}
-        response[33] = self._settings.forwarder
-        response[39] = "00"
-        try:
-            link.respond(header, mti, response)
-        except ConnectionError:
-            log.warning("unionpay_network_request_unanswered")
+        else:
+            self._network_requests.answer(link, header, mti, fields)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = self._loop.create_task(work)
@@ -280,12 +259,6 @@ class UnionPayChannel:
 def _mac_of(fields: Fields) -> bytes:
     mac = fields.get(128, b"")
     return mac if isinstance(mac, bytes) else b""
-
-
-def _refuse(outgoing: list[_Outgoing], cause: str) -> None:
-    metrics.NOT_SENT.labels(cause).inc(len(outgoing))
-    for each in outgoing:
-        resolve(each.future, Unknown(Phase.NOT_SENT, cause))
 
 
 def _log_death(task: "asyncio.Task[None]") -> None:

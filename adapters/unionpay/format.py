@@ -1,6 +1,7 @@
-"""The message format as data: what `_codec` reads and writes, field by field.
+"""The formats as data: the messages that `_codec` reads and writes, field by field, and the daily settlement file.
 
-Source: the CUPS inter-institution dialect (Q/CUP 006.2), agreed with the captured messages in the vectors.
+Source of the messages: the CUPS inter-institution dialect (Q/CUP 006.2), agreed with the captured messages in the
+vectors. The settlement file is in the style of the network's; no source for its columns was found: all of it is [U].
 """
 
 from dataclasses import dataclass
@@ -113,4 +114,58 @@ FIELDS: dict[int, FieldFormat] = {
     122: FieldFormat(_ANS, 100, 3),
     123: FieldFormat(_ANS, 100, 3),
     128: FieldFormat(_B, 8),  # MAC
+}
+
+
+# --- the settlement file: [U] -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Of a line: digits with zeros before them, or text with spaces after it. One space stands between columns."""
+
+    name: str
+    width: int
+    digits: bool = False
+
+
+SETTLEMENT_FILE = "IND{day:%y%m%d}{batch:02d}ACOM"  # an acquirer's transactions of one day; a day may have batches
+SETTLEMENT_LINE: tuple[Column, ...] = (
+    Column("acquirer", 11),  # DE32
+    Column("forwarder", 11),  # DE33
+    Column("stan", 6, digits=True),  # DE11
+    Column("transmission", 10, digits=True),  # DE7
+    Column("pan", 19),  # masked
+    Column("amount_minor", 12, digits=True),
+    Column("currency", 3, digits=True),
+    Column("mti", 4, digits=True),
+    Column("processing", 6, digits=True),  # DE3; of a reversal, its original's
+    Column("terminal", 8),
+    Column("merchant", 15),
+    Column("rrn", 12),
+    Column("approval", 6),
+    Column("fee_side", 1),  # D: the network keeps it; C: it gives it back
+    Column("fee_minor", 11, digits=True),
+    Column("original_transmission", 10, digits=True),  # zeros: it names none
+    Column("original_stan", 6, digits=True),
+    Column("booked", 14, digits=True),  # YYYYMMDDhhmmss in Shanghai
+)
+SETTLEMENT_TOTALS: tuple[Column, ...] = (  # the last line
+    Column("mark", 5),
+    Column("day", 8, digits=True),  # YYYYMMDD
+    Column("forwarder", 11),
+    Column("lines", 9, digits=True),
+    Column("paid_minor", 16, digits=True),
+    Column("returned_minor", 16, digits=True),
+    Column("sha256", 64),  # of everything before this line, in hex
+)
+TOTALS_MARK = "TOTAL"
+# (first three digits of the MTI, first two of DE3) -> whether money goes to the merchant, and how it is called.
+SETTLEMENT_KINDS: dict[tuple[str, str], str] = {
+    ("020", "00"): "payment",
+    ("022", "00"): "payment",  # completion by advice
+    ("020", "20"): "reversal",  # void
+    ("022", "20"): "refund",
+    ("042", "00"): "reversal",
+    ("042", "20"): "payment",  # a void or refund was reversed
 }

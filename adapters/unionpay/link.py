@@ -19,8 +19,10 @@ from switch.ports import ChannelResult, Phase, Unknown
 log = structlog.get_logger()
 
 _ACCEPTED_IN_HEADER = "00000"
-_NETWORK_REQUESTS = frozenset({"0800", "0820"})
+_NETWORK_REQUESTS = frozenset({"0800", "0820", "0620"})
 _NETWORK_REPLIES = frozenset({"0810", "0830"})
+_FINANCIAL_REPLIES = frozenset(REPLY_MTI.values()) - _NETWORK_REPLIES
+_REJECT_CODE = slice(41, 46)  # of the header
 
 
 @dataclass(slots=True)
@@ -61,15 +63,21 @@ class Link(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._framer = Framer()
         self._garbage_counted = 0
-        self._header = Header(settings.network, settings.forwarder)
+        self._header = Header(settings.network, settings.source or settings.forwarder)
         self._transport: asyncio.Transport | None = None
         self._paused = False
         self._waiting: dict[tuple[str, str], Waiting] = {}
+        self._answered: dict[tuple[str, str], None] = {}  # the last ones: a second reply to them is a duplicate
         self._asked: dict[tuple[str, str], asyncio.Future[Fields]] = {}
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self.ready = False
         self.last_received_s = self._loop.time()
         self.last_sent_s = self.last_received_s
+
+    @property
+    def pending(self) -> int:
+        """How many messages still wait for their reply."""
+        return len(self._waiting)
 
     @property
     def obstacle(self) -> str:
@@ -172,6 +180,7 @@ class Link(asyncio.Protocol):
                 log.warning("unionpay_link_dropped", reason="garbage without end")
                 self.abort()
                 break
+            metrics.REFUSED.labels("garbage").inc()
             log.warning("unionpay_garbage", reason=str(self._framer.error))
             messages += self._framer.resynchronise()
         metrics.GARBAGE_BYTES.inc(self._framer.skipped_ever - self._garbage_counted)
@@ -195,40 +204,58 @@ class Link(asyncio.Protocol):
         try:
             header, mti, fields = decode(message)
         except MalformedMessage as error:
-            metrics.MALFORMED.inc()
-            log.warning("unionpay_malformed", field=error.field, reason=error.reason)
+            self._unreadable(message, error)
             return
         if header.reject_code != _ACCEPTED_IN_HEADER:
             self._rejected(header, fields)
         elif mti in _NETWORK_REQUESTS:
             self._events.network_request(self, header, mti, fields)
         elif mti in _NETWORK_REPLIES:
-            asked = self._asked.get((str(fields.get(11)), str(fields.get(70))))
-            if asked is not None and not asked.done():
-                asked.set_result(fields)
-        else:
+            self._asked_reply(fields)
+        elif mti in _FINANCIAL_REPLIES:
             self._match(mti, fields, replies)
+        else:
+            metrics.REFUSED.labels("unknown_mti").inc()
+
+    def _unreadable(self, message: bytes, error: MalformedMessage) -> None:
+        sent_back = error.field is not None and message[_REJECT_CODE] != _ACCEPTED_IN_HEADER.encode()
+        cause = "header" if error.field is None else "mti" if error.field == 0 else "field"
+        metrics.REFUSED.labels("rejected" if sent_back else f"malformed_{cause}").inc()
+        log.warning("unionpay_malformed", field=error.field, reason=error.reason, sent_back=sent_back)
+
+    def _asked_reply(self, fields: Fields) -> None:
+        asked = self._asked.get((str(fields.get(11)), str(fields.get(70))))
+        if asked is None or asked.done():
+            metrics.REFUSED.labels("unasked").inc()
+        else:
+            asked.set_result(fields)
 
     def _match(self, mti: str, fields: Fields, replies: list[Reply]) -> None:
+        """A reply that is not in every name its message's leaves that message waiting."""
         name = (str(fields.get(11)), str(fields.get(37)))
         waiting = self._waiting.get(name)
-        if (
-            waiting is None
-            or waiting.expected.mti != mti
-            or waiting.expected.transmission != fields.get(7)
-            or fields.get(32) != self._settings.acquirer
-        ):
-            metrics.REPLIES.labels("unmatched").inc()
-            return
-        del self._waiting[name]
-        if waiting.future.done():
-            metrics.REPLIES.labels("late").inc()
-            return
-        replies.append(Reply(waiting, mti, fields))
+        if waiting is None:
+            metrics.REFUSED.labels("duplicate" if name in self._answered else "unmatched").inc()
+        elif waiting.expected.mti != mti:
+            metrics.REFUSED.labels("wrong_mti").inc()
+        elif waiting.expected.transmission != fields.get(7) or fields.get(32) != self._settings.acquirer:
+            metrics.REFUSED.labels("foreign").inc()
+        else:
+            del self._waiting[name]
+            self._remember(name)
+            if waiting.future.done():
+                metrics.REPLIES.labels("late").inc()
+            else:
+                replies.append(Reply(waiting, mti, fields))
+
+    def _remember(self, name: tuple[str, str]) -> None:
+        self._answered[name] = None
+        if len(self._answered) > self._settings.pending_limit:
+            del self._answered[next(iter(self._answered))]
 
     def _rejected(self, header: Header, fields: Fields) -> None:
         """The network sends a message back that it could not read, its reason in the header."""
-        metrics.REPLIES.labels("rejected").inc()
+        metrics.REFUSED.labels("rejected").inc()
         log.warning("unionpay_rejected", reject_code=header.reject_code)
         waiting = self._waiting.pop((str(fields.get(11)), str(fields.get(37))), None)
         if waiting is not None:

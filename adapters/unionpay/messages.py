@@ -6,14 +6,15 @@ DE3 and DE25 by operation follow CUPS practice; what no source or capture confir
 from functools import lru_cache
 
 from adapters.unionpay.format import FIELDS, Fields, Kind
+from adapters.unionpay.presentation import presentation_fields
 from adapters.unionpay.settings import UnionPaySettings
 from switch.domain.authorization import CardCredential, CodeCredential
-from switch.domain.states import EntryMode, Operation
+from switch.domain.states import Operation
 from switch.ports import ChannelRequest
 
 REPLY_MTI = {
     "0100": "0110", "0101": "0110", "0200": "0210", "0201": "0210", "0220": "0230", "0221": "0230",
-    "0420": "0430", "0421": "0430", "0800": "0810", "0820": "0830",
+    "0420": "0430", "0421": "0430", "0620": "0630", "0800": "0810", "0820": "0830",
 }  # fmt: skip
 
 # Operation -> (MTI, DE3, DE25). DE25 06 says "pre-authorization".
@@ -23,11 +24,11 @@ _MESSAGES: dict[Operation, tuple[str, str, str]] = {
     Operation.CAPTURE: ("0200", "000000", "06"),
     Operation.REFUND: ("0220", "200000", "00"),
 }
+_CAPTURE_BY_ADVICE = ("0220", "000000", "06")  # the completion was made offline: the network is only told
 _VOID_OF_SALE = ("0200", "200000", "00")  # [U]
 _VOID_OF_PRE_AUTHORIZATION = ("0100", "200000", "06")  # [U]
 _VOID_OF_CAPTURE = ("0200", "200000", "06")  # [U] names the pre-authorization, as the capture did
 _REVERSAL_MTI = "0420"
-_CODE_ENTRIES = frozenset({EntryMode.PAYER_CODE, EntryMode.PAYER_QR, EntryMode.MERCHANT_QR})
 
 # ISO 3166-1 alpha-2 -> alpha-3, for the country in DE43; others keep alpha-2 and a space.
 _ALPHA_3 = {
@@ -45,10 +46,12 @@ class NotExpressible(ValueError):
     """The request cannot be said in this dialect. The text names what is missing and holds no card data."""
 
 
-def message_kind(request: ChannelRequest) -> tuple[str, str, str]:
+def message_kind(request: ChannelRequest, captures_by_advice: bool = False) -> tuple[str, str, str]:
     """(MTI, DE3, DE25) of a request. A repeat changes the MTI's last digit to 1 (0421; for the others [U])."""
     operation = request.operation
-    if operation is Operation.VOID:
+    if operation is Operation.CAPTURE and captures_by_advice:
+        kind = _CAPTURE_BY_ADVICE
+    elif operation is Operation.VOID:
         kind = _void_kind(request)
     elif operation is Operation.REVERSAL:
         _, processing, condition = _MESSAGES[request.authorization.operation]
@@ -74,7 +77,7 @@ def financial_fields(
     pin_control: DE53 beside a PIN block; 2: the block holds the PAN, 6: the key is double length.
     Raises NotExpressible.
     """
-    mti, processing, condition = message_kind(request)
+    mti, processing, condition = message_kind(request, settings.captures_by_advice)
     authorization, merchant, trace = request.authorization, request.merchant, request.trace
     if not trace.keys() >= _NAME:
         raise NotExpressible("the message has no name: it was not prepared")
@@ -90,7 +93,6 @@ def financial_fields(
         13: trace["local_date"],
         18: merchant.category_code,
         19: settings.country,
-        22: _entry_mode(request, settings),
         25: condition,
         32: settings.acquirer,
         33: settings.forwarder,
@@ -99,13 +101,9 @@ def financial_fields(
         42: merchant_number,
         43: name,
         49: request.money.currency_numeric,
-        60: _point_of_service(request, settings),
     }
+    fields |= presentation_fields(request, settings, pin_control)
     _put_credential(fields, request, settings)
-    if request.pin_block:
-        fields[26] = settings.longest_pin
-        fields[52] = request.pin_block
-        fields[53] = pin_control
     if request.operation not in (Operation.SALE, Operation.PRE_AUTHORIZATION):
         _put_original(fields, request, settings)
     return mti, fields
@@ -141,42 +139,12 @@ def _put_credential(fields: Fields, request: ChannelRequest, settings: UnionPayS
             fields[23] = credential.sequence_number
         if credential.track2 is not None:
             fields[35] = credential.track2.reveal()
-        if credential.emv:
-            fields[55] = credential.emv
     elif isinstance(credential, CodeCredential) and credential.scheme == "unionpay":
         code = credential.code.reveal()
         binary = FIELDS[settings.code_field].kind is Kind.B
         fields[settings.code_field] = code.encode("ascii", "replace") if binary else code
     else:
         raise NotExpressible("no card and no UnionPay code")
-
-
-def _has_chip_data(request: ChannelRequest) -> bool:
-    return isinstance(request.credential, CardCredential) and bool(request.credential.emv)
-
-
-def _entry_mode(request: ChannelRequest, settings: UnionPaySettings) -> str:
-    """DE22: 07 contactless, 01 manual, 03 a code [U]; then 1 with PIN, 2 without.
-
-    Bluetooth is a transport: what it handed over decides.
-    """
-    entry = request.authorization.entry
-    if entry in _CODE_ENTRIES or (entry is EntryMode.BLUETOOTH and isinstance(request.credential, CodeCredential)):
-        mode = settings.entry_mode_code
-    elif entry is EntryMode.NFC or _has_chip_data(request):
-        mode = "07"
-    else:
-        mode = "01"
-    return mode + ("1" if request.pin_block else "2")
-
-
-def _point_of_service(request: ChannelRequest, settings: UnionPaySettings) -> str:
-    """DE60: reason (4); account owner 0, terminal reads contactless 6, chip 0 or none 0, reserved, terminal type; rest.
-
-    The captures show these widths for an ATM; the values of a contactless POS are [U].
-    """
-    reason = settings.reversal_reason if request.operation is Operation.REVERSAL else "0000"
-    return f"{reason}0600{settings.terminal_type}0000"
 
 
 @lru_cache(maxsize=8192)

@@ -113,6 +113,8 @@ class Session:
                 self._sign_on_again.clear()
                 await self._sign_on(link)
             await self._check_life(link)
+            if not link.closed.done():
+                await self._keys.renew(link)
         raise ConnectionError("link lost")
 
     async def _check_life(self, link: Link) -> None:

@@ -21,6 +21,7 @@ PENDING = "?pending"  # after a key's label: the key that was imported and is no
 SIGN_ON, SIGN_OFF, ECHO, KEY_RESET_REQUEST = "001", "002", "301", "101"
 _DOUBLE_LENGTH_MARK = b"NK"
 _SINGLE, _DOUBLE = "0", "6"
+_ATTEMPTS = 5  # to take over a key that other processes take over at the same moment
 _NOT_HERE = bytes(8)
 
 
@@ -74,6 +75,7 @@ class WorkingKeys:
         self._renewed: set[str] = set()
         self._all_renewed = asyncio.Event()
         self._last_asked_s = float("-inf")
+        self._last_reset_s = self._loop.time()
         self._links_ready = 0
         self.generation = 0
         self.pin_control = "2600000000000000"
@@ -112,6 +114,15 @@ class WorkingKeys:
         [result] = await self._hsm.macs([(self._settings.mak, FINANCIAL, b"0820")])
         return not isinstance(result, Exception)
 
+    async def renew(self, link: Link) -> None:
+        """Ask for new keys when the present ones are as old as the settings allow.
+
+        Each slot a little later than the one before: one process asks, and its reset reaches the others.
+        """
+        life_s = self._settings.key_life_s * (1 + self._settings.slot / 1000)
+        if life_s and self._loop.time() - self._last_reset_s >= life_s:
+            await self.ask(link)
+
     async def ask(self, link: Link, *, at_once: bool = False) -> None:
         """Ask the network for new keys, not more often than the settings allow. Never raises for the network."""
         now_s = self._loop.time()
@@ -138,6 +149,7 @@ class WorkingKeys:
                 await self._take_over(key, fields, response)
             except Exception as error:  # whatever it was, the old key stays and the network is told
                 metrics.KEY_RESETS.labels(label or "unknown", "refused").inc()
+                metrics.REFUSED.labels("key_reset").inc()
                 log.warning("unionpay_key_reset_refused", key=label, error=type(error).__name__)
                 response[39] = MAC_ERROR
                 response.pop(128, None)
@@ -151,9 +163,23 @@ class WorkingKeys:
     async def _take_over(self, key: NewKey, request: Fields, response: Fields) -> None:
         """Import, verify the request under the new key, authenticate the response, activate.
 
-        A key that is current already, sent again on another link, is confirmed but not activated a second time: that
+        Another process of the same HSM gets the same key on a link of its own, and may take the pending one away at
+        any of these steps by making it current: then all is done once more. Raises what the last attempt raised.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                await self._try_take_over(key, request, response)
+            except Exception:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+            else:
+                return
+
+    async def _try_take_over(self, key: NewKey, request: Fields, response: Fields) -> None:
+        """A key that is current already, sent again on another link, is confirmed but not activated a second time: that
         would push the one before it out of the HSM while replies under it are still on their way.
         """
+        response.pop(128, None)
         check_value = await self._hsm.import_working_key(key.label, key.usage, self._settings.mmk, key.wrapped)
         claimed = request.get(128)
         if not isinstance(claimed, bytes):
@@ -165,14 +191,15 @@ class WorkingKeys:
         [mac] = await self._hsm.macs([(pending, KEY_RESET, key_reset_text("0810", response))])
         if isinstance(mac, Exception):
             raise mac
-        response[128] = mac
         if self._check_values.get(key.label) != check_value:
             await self._hsm.activate_working_key(key.label)
             self._check_values[key.label] = check_value
+        response[128] = mac
 
     def _note(self, key: NewKey) -> None:
         if key.label == self._settings.mak:
             self.generation += 1
+            self._last_reset_s = self._loop.time()
         else:
             self.pin_control = f"2{_DOUBLE if len(key.wrapped) == 16 else _SINGLE}".ljust(16, "0")
         self._renewed.add(key.label)

@@ -19,7 +19,7 @@ from adapters.alipay.simulator import AlipayApplication, AlipaySimulator
 from adapters.issuer.simulator import IssuerSimulator
 from adapters.issuer.simulator_ledger import default_accounts as issuer_accounts
 from adapters.simulation import Scenarios, control_routes
-from adapters.unionpay.simulator import Account, SimulatorSettings, UnionPaySimulator
+from adapters.unionpay.simulator import Account, SimulatorSettings, UnionPaySimulator, client_accounts
 from adapters.unionpay.simulator import default_accounts as unionpay_accounts
 from adapters.wechat.simulator import WeChatMerchant, WeChatSimulator
 from benchmarks.terminal import load_account
@@ -77,7 +77,16 @@ def build(settings: Settings, keys: SharedKeys, host: str) -> Town:
     )
     wechat = settings.wechat
     return Town(
-        UnionPaySimulator(SimulatorSettings(keys.unionpay_mmk, host, settings.unionpay.port), cards()),
+        UnionPaySimulator(
+            SimulatorSettings(
+                {settings.unionpay.forwarding_institution_id: keys.unionpay_mmk},
+                host,
+                settings.unionpay.port,
+                settings.unionpay.destination_id,
+                bills_dir=settings.state_dir / "simulators" / "unionpay",
+            ),
+            cards(),
+        ),
         AlipaySimulator(
             [AlipayApplication(settings.alipay.app_id, keys.alipay_app_public_key)],
             host,
@@ -104,7 +113,7 @@ def cards() -> list[Account]:
     """UnionPay knows the direct issuer's cards too: that is what makes another way to them."""
     shared = [Account(each.pan.reveal(), each.expiry_yymm, each.pin, each.balance_minor) for each in issuer_accounts()]
     load = (Account(*load_account(index), balance_minor=10**11) for index in range(LOAD_ACCOUNTS))
-    return [*unionpay_accounts(), *shared, *load]
+    return [*unionpay_accounts(), *client_accounts(), *shared, *load]
 
 
 def _port_of(url: str) -> int:
@@ -129,6 +138,7 @@ def control_app(town: Town) -> web.Application:
         if name != "alipay":
             app.add_routes(control_routes(name, simulator.scenarios, simulator.book))
         app.add_routes([web.put(f"/{name}/listening", listening(name))])
+    app.add_routes(town.unionpay.control_routes())
     app.add_routes(town.alipay.control_routes())
     app.add_routes(town.wechat.control_routes("wechat"))
     return app

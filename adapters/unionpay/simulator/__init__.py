@@ -4,9 +4,17 @@ It shares the codec and the framer with the adapter (captured messages stand bes
 MACs, PIN blocks and key wrapping are its own, on `cryptography`.
 """
 
-from adapters.unionpay.simulator.accounts import Account, DefaultAccounts, default_accounts, generate_accounts
+from adapters.unionpay.simulator.accounts import (
+    Account,
+    DefaultAccounts,
+    client_accounts,
+    client_pans,
+    default_accounts,
+    generate_accounts,
+)
 from adapters.unionpay.simulator.book import Entry
-from adapters.unionpay.simulator.server import SimulatorSettings, UnionPaySimulator
+from adapters.unionpay.simulator.server import UnionPaySimulator
+from adapters.unionpay.simulator.settings import SimulatorSettings
 
 __all__ = [
     "Account",
@@ -14,6 +22,8 @@ __all__ = [
     "Entry",
     "SimulatorSettings",
     "UnionPaySimulator",
+    "client_accounts",
+    "client_pans",
     "default_accounts",
     "generate_accounts",
 ]

@@ -1,14 +1,20 @@
-"""The issuers behind the network: accounts with test card numbers."""
+"""The issuers behind the network: accounts with test card numbers, some of which always behave in one way."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from adapters.simulation import Behaviour
 
 PIN_TRIES = 3
 
 
 @dataclass(slots=True)
 class Account:
-    """expiry_yymm: four digits. pin: 4 to 12 digits. payment_code: a numeric QR code that pays from it, or ""."""
+    """expiry_yymm: four digits. pin: 4 to 12 digits. payment_code: a numeric QR code that pays from it, or "".
+
+    refusal: DE39 of every payment from it, or "". limit_minor: of one payment (61), or None.
+    behaviour: what becomes of every payment from it for which neither the amount nor the control endpoint asks.
+    """
 
     pan: str = field(repr=False)
     expiry_yymm: str
@@ -16,6 +22,9 @@ class Account:
     balance_minor: int
     payment_code: str = field(default="", repr=False)
     pin_tries_left: int = PIN_TRIES
+    refusal: str = ""
+    limit_minor: int | None = None
+    behaviour: Behaviour = Behaviour.NORMAL
     pan_masked: str = ""
 
     def __post_init__(self) -> None:
@@ -50,6 +59,26 @@ def default_accounts() -> DefaultAccounts:
         expired=Account(with_check_digit("622588000000003"), "2001", "123456", plenty_minor),
         long=Account(with_check_digit("622588000000000004"), "3012", "123456", plenty_minor, "6212345678901234567"),
     )
+
+
+def client_accounts() -> list[Account]:
+    """Of independent clients: each of `client_pans` but the invalid one has an account. New ones each time."""
+    plenty_minor = 10**13
+    pans = client_pans()
+    return [
+        Account(pans["approve"], "3012", "123456", plenty_minor),
+        Account(pans["insufficient_funds"], "3012", "123456", 0),
+        Account(pans["silent"], "3012", "123456", plenty_minor, behaviour=Behaviour.SILENT),
+    ]
+
+
+def client_pans() -> dict[str, str]:
+    """What a card shows -> its PAN: always the same, at any ordinary amount. All expire in 3012 with PIN 123456.
+
+    silent: processed and booked, never answered. invalid: nobody's card.
+    """
+    behaviours = ("approve", "insufficient_funds", "silent", "invalid")
+    return {name: with_check_digit(f"622588100000{index:03d}") for index, name in enumerate(behaviours, 1)}
 
 
 def generate_accounts(count: int, balance_minor: int = 10**11) -> list[Account]:

@@ -14,17 +14,26 @@ PAYMENTS = frozenset({SALE, PRE_AUTHORIZATION})
 
 @dataclass(slots=True)
 class Entry:
-    """One message that was processed.
+    """One message that was processed for a member, named by its institution id.
 
     key: DE11, DE7, DE32 and DE33, as DE90 names it. code: what was answered. amount_minor: asked for;
-    approved_minor: granted. original: the entry a later operation names. taken: captures that a void of them took back.
+    approved_minor: granted. moved: it was approved and did something. settlement_day: ISO date, of the bill it stands
+    in. original: the entry a later operation names. taken: captures that a void of them took back.
     """
 
     key: str
     mti: str
     kind: str
+    member: str
     stan: str
+    transmission: str
+    acquirer: str
+    settlement_day: str
+    time_ms: int
     rrn: str
+    processing: str
+    terminal: str
+    merchant: str
     pan_masked: str
     amount_minor: int
     state: str = DECLINED
@@ -33,6 +42,7 @@ class Entry:
     captured_minor: int = 0
     refunded_minor: int = 0
     approval_code: str = ""
+    moved: bool = False
     account: Account | None = field(default=None, repr=False)
     original: "Entry | None" = field(default=None, repr=False)
     captures: "list[Entry] | None" = field(default=None, repr=False)
@@ -112,6 +122,7 @@ def reverse(entry: Entry, original: Entry) -> str:
         return "22"
     _UNDO[original.kind](original)
     original.state = REVERSED
+    entry.moved = True
     return "00"
 
 
@@ -184,6 +195,11 @@ class Book:
             del self._entries[next(iter(self._entries))]
         if len(self._references) > self._limit:
             del self._references[next(iter(self._references))]
+
+    def of(self, member: str, settlement_day: str) -> list[Entry]:
+        """That member's entries of that day, oldest first."""
+        everything = self._entries.values()
+        return [each for each in everything if each.member == member and each.settlement_day == settlement_day]
 
     def listing(self) -> list[dict[str, Any]]:
         return [entry.listing() for entry in self._entries.values()]

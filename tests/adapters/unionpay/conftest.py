@@ -159,8 +159,8 @@ def hsm(mmk: bytes) -> FakeHsm:
 
 
 @pytest.fixture
-async def network(mmk: bytes) -> AsyncIterator[UnionPaySimulator]:
-    simulator = UnionPaySimulator(SimulatorSettings(mmk=mmk))
+async def network(settings: UnionPaySettings, mmk: bytes) -> AsyncIterator[UnionPaySimulator]:
+    simulator = UnionPaySimulator(SimulatorSettings({settings.forwarder: mmk}))
     await simulator.start()
     yield simulator
     await simulator.close()

@@ -25,6 +25,10 @@ def fate(name: str) -> float:
     return metrics.REPLIES.labels(name)._value.get()
 
 
+def refused(cause: str) -> float:
+    return metrics.REFUSED.labels(cause)._value.get()
+
+
 async def test_sale(network: Any, exchange: Any, make_request: Any, rich: Account) -> None:
     before_minor = rich.balance_minor
     request = make_request(rich, 1_234)
@@ -70,7 +74,7 @@ class _declined:  # noqa: N801 - reads as a value
 
 
 async def test_declines(network: Any, exchange: Any, make_request: Any, rich: Account) -> None:
-    _, poor, expired, _ = network.accounts.values()
+    _, poor, expired, *_ = network.accounts.values()
     assert await exchange(make_request(poor, 101)) == _declined("51")
     assert await exchange(make_request(expired)) == _declined("54")
     assert await exchange(make_request(CardCredential(Pan(rich.pan), "2911"))) == _declined("54")
@@ -141,10 +145,10 @@ async def test_no_reply_ever(start_channel: Any, exchange_on: Any, network: Any,
 
 
 async def test_duplicate_reply(exchange: Any, make_request: Any, rich: Account) -> None:
-    unmatched = fate("unmatched")
+    duplicates = refused("duplicate")
     assert isinstance(await exchange(make_request(rich, 990_203)), Approved)
     assert isinstance(await exchange(make_request(rich)), Approved)
-    assert fate("unmatched") == unmatched + 1
+    assert refused("duplicate") == duplicates + 1
 
 
 async def test_disconnect(
@@ -159,21 +163,21 @@ async def test_disconnect(
 
 
 async def test_malformed_reply(channel: Any, make_request: Any, rich: Account, exchange: Any) -> None:
-    malformed = metrics.MALFORMED._value.get()
+    malformed = refused("malformed_field")
     request = make_request(rich, 990_205)
     channel.prepare([request])
     [future] = channel.send([request])
     await asyncio.sleep(0.1)
     assert not future.done()
-    assert metrics.MALFORMED._value.get() == malformed + 1
+    assert refused("malformed_field") == malformed + 1
     assert isinstance(await exchange(make_request(rich)), Approved)  # the link survives
 
 
 async def test_forged_reply(exchange: Any, make_request: Any, rich: Account, hsm: Any, until: Any) -> None:
-    bad, activations = fate("bad_mac"), hsm.activations
+    bad, activations = refused("bad_mac"), hsm.activations
     result = await exchange(make_request(rich, 990_206))
     assert result == Unknown(Phase.SENT, "the reply is not authentic")
-    assert fate("bad_mac") == bad + 1
+    assert refused("bad_mac") == bad + 1
     await until(lambda: hsm.activations > activations)  # perhaps our key is wrong: the channel asks for new ones
     assert isinstance(await exchange(make_request(rich)), Approved)
 
@@ -343,3 +347,30 @@ async def test_sparse_merchants(exchange: Any, make_request: Any, rich: Any, mis
     request = make_request(rich)
     request.merchant = replace(request.merchant, **missing)
     assert isinstance(await exchange(request), Approved)
+
+
+@pytest.mark.parametrize("operation", [Operation.INQUIRY, Operation.INCREMENT, Operation.ORDER])
+async def test_what_the_protocol_lacks_is_refused_by_name(
+    network: Any, channel: Any, exchange: Any, make_request: Any, rich: Any, operation: Operation
+) -> None:
+    good, lacking = make_request(rich), make_request(rich, operation=operation)
+    channel.prepare([good, lacking])
+    results = await asyncio.wait_for(asyncio.gather(*channel.send([good, lacking])), 3)
+    assert isinstance(results[0], Approved)
+    assert results[1] == Declined("40", f"unionpay has no {operation.name.lower()}")
+    assert operation not in channel.operations
+    assert len(network.book()) == 1
+
+
+async def test_a_completion_may_be_told_instead_of_asked(
+    network: Any, start_channel: Any, exchange_on: Any, make_request: Any, rich: Any
+) -> None:
+    exchange = exchange_on(await start_channel(network.port, captures_by_advice=True))
+    hold = make_request(rich, 2_000, Operation.PRE_AUTHORIZATION)
+    await exchange(hold)
+    for amount_minor in (1_500, 500):
+        assert isinstance(await exchange(make_request(rich, amount_minor, Operation.CAPTURE, original=hold)), Approved)
+    assert await exchange(make_request(rich, 1, Operation.CAPTURE, original=hold)) == _declined("64")
+    assert [each["mti"] for each in network.book()] == ["0100", "0220", "0220", "0220"]
+    refund = make_request(rich, 2_000, Operation.REFUND, original=hold)
+    assert isinstance(await exchange(refund), Approved)

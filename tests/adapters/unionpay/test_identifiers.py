@@ -1,8 +1,14 @@
 """Names of messages: unique in their second, in their slot, over restarts and over clocks that jump."""
 
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
-from adapters.unionpay.identifiers import STANS_PER_SLOT, Identifiers
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapters.unionpay.identifiers import SLOTS, STANS_PER_SLOT, Identifiers, base36
 
 NOON_MS = 1_763_870_400_000  # 2025-11-23 04:00:00 UTC, noon in Shanghai
 
@@ -55,3 +61,64 @@ def test_a_restart_in_the_same_second_starts_higher(make_clock: Any) -> None:
     used = {before.next()["stan"] for _ in range(1_000)}
     after = Identifiers(0, make_clock(NOON_MS + 900))
     assert used.isdisjoint({after.next()["stan"] for _ in range(1_000)})
+
+
+class SharedClock:
+    """One wall clock for all processes of a machine."""
+
+    def __init__(self, now_ms: int) -> None:
+        self.now_ms = now_ms
+
+    def time_ms(self) -> int:
+        return self.now_ms
+
+    def monotonic_s(self) -> float:
+        return self.now_ms / 1000
+
+
+STEPS = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(-1_500, 2_500), st.sampled_from([1, 7, 500, STANS_PER_SLOT + 1])),
+    max_size=12,
+)
+
+
+@given(st.lists(st.integers(0, SLOTS - 1), min_size=2, max_size=4, unique=True), STEPS)
+@settings(max_examples=40, deadline=None)
+def test_no_two_instances_give_the_same_name(slots: list[int], steps: list[tuple[int, int, int]]) -> None:
+    """Whatever the clock does and however much each of them sends, past the end of its slot and round again."""
+    clock = SharedClock(NOON_MS)
+    instances = [Identifiers(slot, clock) for slot in slots]
+    names: list[dict[str, str]] = []
+    for which, step_ms, count in steps:
+        clock.now_ms += step_ms
+        at = which % len(slots)
+        fresh = [instances[at].next() for _ in range(count)]
+        assert all(int(each["stan"]) // STANS_PER_SLOT == slots[at] for each in fresh)
+        names += fresh
+    assert len({(each["transmission"], each["stan"]) for each in names}) == len(names)
+    assert len({each["rrn"] for each in names}) == len(names)
+
+
+def names_of(slot: int) -> list[tuple[str, str, str]]:
+    """In a process of its own: more than a slot holds in a second, so that it begins seconds early."""
+    identifiers = Identifiers(slot, SharedClock(NOON_MS))
+    return [(name["transmission"], name["stan"], name["rrn"]) for name in (identifiers.next() for _ in range(20_000))]
+
+
+@pytest.mark.parametrize("slots", [(0, 1, 31, 63)])
+def test_processes_of_their_own(slots: tuple[int, ...]) -> None:
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        every = [name for names in pool.map(names_of, slots) for name in names]
+    assert len({name[:2] for name in every}) == len({name[2] for name in every}) == len(slots) * 20_000
+
+
+def test_the_reference_number_lasts(make_clock: Any) -> None:
+    """DE37 is unique for decades; DE7 comes again after a year, which the network's window of days does not see."""
+    clock = make_clock(NOON_MS)
+    identifiers = Identifiers(0, clock)
+    first = identifiers.next()
+    clock.now_ms += 365 * 86_400_000
+    again = identifiers.next()
+    assert again["transmission"] == first["transmission"]
+    assert again["rrn"] > first["rrn"]
+    assert base36(0, 6) < first["rrn"][:6]

@@ -9,7 +9,7 @@ import pytest
 
 from adapters.unionpay.simulator import SimulatorSettings, UnionPaySimulator
 from adapters.unionpay.simulator.keys import DesKey
-from adapters.unionpay.simulator.server import WorkingKeyPair
+from adapters.unionpay.simulator.members import WorkingKeyPair
 from adapters.unionpay.working_keys import BadKeyReset, new_key
 from switch.ports import Approved
 
@@ -47,7 +47,7 @@ async def test_reply_under_the_new_key_before_it_is_active(
     reset = asyncio.create_task(network.reset_keys())
     await asyncio.sleep(0.02)
     [connection] = network.connections
-    connection.maks[0], connection.maks[1] = connection.maks[1], connection.maks[0]
+    connection.mak = connection.member.generations[0].mak
     second = make_request(rich)
     channel.prepare([second])
     [early] = channel.send([second])  # answered under the key that is not active yet
@@ -60,9 +60,9 @@ async def test_reply_under_the_new_key_before_it_is_active(
 
 
 async def test_single_length_keys(
-    mmk: bytes, start_channel: Any, exchange_on: Any, make_request: Any, hsm: Any
+    settings: Any, mmk: bytes, start_channel: Any, exchange_on: Any, make_request: Any, hsm: Any
 ) -> None:
-    network = UnionPaySimulator(SimulatorSettings(mmk=mmk, double_length=False))
+    network = UnionPaySimulator(SimulatorSettings({settings.forwarder: mmk}, double_length=False))
     await network.start()
     try:
         channel = await start_channel(network.port)

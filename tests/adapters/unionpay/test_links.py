@@ -75,6 +75,59 @@ async def test_one_of_two_links(
         assert isinstance(await exchange(make_request(rich)), Approved)
 
 
+async def test_load_is_balanced(network: Any, start_channel: Any, make_request: Any, rich: Any, until: Any) -> None:
+    channel = await start_channel(network.port, links=3)
+    await until(lambda: channel.health().detail == "3 of 3 links ready")
+    for size in (7, 1, 1, 3, 3, 3, 3):  # silent ones: they stay pending
+        requests = [make_request(rich, 990_200) for _ in range(size)]
+        channel.prepare(requests)
+        channel.send(requests)
+        await until(lambda: not channel._tasks)
+    assert [session.link.pending for session in channel._sessions] == [7, 7, 7]
+
+
+async def test_not_written_goes_out_on_another_link(
+    network: Any, start_channel: Any, make_request: Any, rich: Any, hsm: Any, until: Any
+) -> None:
+    """A link dies while the MACs are made: nothing has left, so the other link takes the batch. Both dead: refused."""
+    channel = await start_channel(network.port, links=2, backoff_first_s=5.0, backoff_most_s=5.0)
+    await until(lambda: channel.health().detail == "2 of 2 links ready")
+    moved, made, hold = metrics.MOVED._value.get(), hsm.macs, asyncio.Event()
+
+    async def slow(items: Any) -> Any:
+        macs = await made(items)
+        if any(b"0200" in text for _, _, text in items):
+            await hold.wait()
+        return macs
+
+    hsm.macs = slow
+    requests = [make_request(rich) for _ in range(5)]
+    channel.prepare(requests)
+    links = [session.link for session in channel._sessions]
+    first = links[channel._turn]
+    futures = channel.send(requests)
+    first.abort()
+    await until(first.closed.done)
+    hold.set()
+    results = await asyncio.wait_for(asyncio.gather(*futures), 3)
+    assert all(isinstance(each, Approved) for each in results)
+    assert metrics.MOVED._value.get() == moved + 5
+    assert len(network.book()) == 5
+
+    hold.clear()
+    again = make_request(rich)
+    channel.prepare([again])
+    [future] = channel.send([again])
+    await asyncio.sleep(0)
+    for link in links:
+        link.abort()
+    await until(lambda: all(link.closed.done() for link in links))
+    hold.set()
+    result = await asyncio.wait_for(future, 3)
+    assert result == Unknown(Phase.NOT_SENT, "link_down")
+    assert len(network.book()) == 5
+
+
 @pytest.mark.parametrize("garbage", [b"\x00\xff" * 30, b"HTTP/1.1 400 Bad Request\r\n\r\n", b"0058" + b"z" * 58])
 async def test_garbage_on_the_link(
     network: Any, channel: Any, exchange: Any, make_request: Any, rich: Any, garbage: bytes
@@ -269,7 +322,7 @@ def test_under_uvloop(settings: Any, mmk: bytes, hsm: Any, clock: Any, until: An
     """The loop of production: its transports are not asyncio's."""
 
     async def sale() -> Any:
-        network = UnionPaySimulator(SimulatorSettings(mmk=mmk))
+        network = UnionPaySimulator(SimulatorSettings({settings.forwarder: mmk}))
         await network.start()
         channel = UnionPayChannel(replace(settings, port=network.port), hsm, clock)
         await channel.start()

@@ -92,6 +92,25 @@ def test_entry_modes(make_request: Any, settings: UnionPaySettings, entry: Any, 
     assert fields[22] == mode
 
 
+@pytest.mark.parametrize("with_pin", [False, True])
+@pytest.mark.parametrize("entry", list(EntryMode))
+@pytest.mark.parametrize("emv", [b"", bytes.fromhex("9F2608")])
+def test_every_presentation_is_in_the_table(
+    make_request: Any, settings: UnionPaySettings, entry: EntryMode, emv: bytes, with_pin: bool
+) -> None:
+    pin_block = b"\x01" * 8 if with_pin else b""
+    card = replace(CARD, emv=emv)
+    settings = replace(settings, entry_mode_code="04", terminal_type="08", longest_pin="06")
+    _, fields = financial_fields(make_request(card, entry=entry, trace=dict(TRACE), pin_block=pin_block), settings)
+    by_chip = entry in (EntryMode.NFC, EntryMode.BLUETOOTH, EntryMode.KEYED) and (emv or entry is EntryMode.NFC)
+    mode = "07" if by_chip else "01" if entry in (EntryMode.BLUETOOTH, EntryMode.KEYED) else "04"
+    assert fields[22] == mode + ("1" if with_pin else "2")
+    assert fields[60] == "00000600080000"
+    assert fields.get(55) == (emv or None)
+    pin_fields = {26: "06", 52: pin_block, 53: "2600000000000000"} if with_pin else {}
+    assert {n: fields[n] for n in (26, 52, 53) if n in fields} == pin_fields
+
+
 @pytest.mark.parametrize(("number", "value"), [(59, "6212345678901234567"), (48, b"6212345678901234567")])
 def test_payment_code_travels_where_the_settings_say(
     make_request: Any, settings: UnionPaySettings, number: int, value: Any
@@ -141,7 +160,8 @@ def test_a_follow_on_without_its_original(make_request: Any, settings: UnionPayS
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"acquirer": "12a"}, {"forwarder": "1" * 12}, {"slot": 64}, {"links": 0}, {"code_field": 60}]
+    "wrong",
+    [{"source": "a b"}, {"acquirer": "12a"}, {"forwarder": "1" * 12}, {"slot": 64}, {"links": 0}, {"code_field": 60}],
 )
 def test_settings_name_what_is_wrong(settings: UnionPaySettings, wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):

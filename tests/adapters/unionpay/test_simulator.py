@@ -8,7 +8,8 @@ import pytest
 from adapters.simulation import NORMAL
 from adapters.unionpay.simulator import default_accounts, generate_accounts
 from adapters.unionpay.simulator.book import Book
-from adapters.unionpay.simulator.rules import Rules, Today, kind_of, lacks_fields
+from adapters.unionpay.simulator.checks import kind_of, lacks_fields, refusal_of
+from adapters.unionpay.simulator.rules import Rules
 from switch.domain.sensitive import luhn_valid
 
 BASE: dict[int, Any] = {
@@ -18,11 +19,16 @@ BASE: dict[int, Any] = {
 }  # fmt: skip
 
 
+NOW = datetime(2026, 11, 23, 12)
+
+
+def make_rules(book: Book) -> Rules:
+    return Rules({each.pan: each for each in default_accounts()}, book, lambda: NOW, NOW.date)
+
+
 @pytest.fixture
 def rules() -> Rules:
-    month = f"{datetime(2026, 11, 23):%y%m}"
-    accounts = {each.pan: each for each in default_accounts()}
-    return Rules(accounts, Book(1_000), lambda: Today("1123", month))
+    return make_rules(Book(1_000))
 
 
 def test_accounts_are_luhn_valid_and_hide_themselves() -> None:
@@ -41,6 +47,60 @@ def test_every_field_is_mandatory(number: int) -> None:
 def test_a_pin_needs_its_companions_and_a_refund_its_original() -> None:
     assert lacks_fields("sale", BASE | {52: b"12345678"})
     assert lacks_fields("refund", BASE)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({}, ""),
+        ({7: "1323120000"}, "30"),
+        ({7: "1123250000"}, "30"),
+        ({12: "126000"}, "30"),
+        ({13: "0230"}, "30"),
+        ({14: "3013"}, "30"),
+        ({22: "772"}, "30"),
+        ({22: "071"}, "30"),  # says there is a PIN
+        ({22: "072", 26: "12", 52: bytes(8), 53: "2600000000000000"}, "30"),  # says there is none
+        ({22: "071", 26: "12", 52: bytes(8), 53: "2600000000000000"}, ""),
+        ({22: "071", 26: "12", 52: bytes(8), 53: "3600000000000000"}, "30"),
+        ({22: "071", 26: "13", 52: bytes(8), 53: "2600000000000000"}, "30"),
+        ({35: "6225880000000010=3012"}, ""),
+        ({35: "6225880000000028=3012"}, "30"),
+        ({55: bytes.fromhex("9F2602AA")}, "30"),
+        ({55: bytes.fromhex("9F26")}, "30"),
+        ({55: bytes.fromhex("9F2683")}, "30"),
+        ({55: bytes.fromhex("9F26820002AAAA")}, ""),
+        ({60: "x" * 14}, "30"),
+        ({90: "9" * 42}, "30"),
+        ({42: " " * 15}, "03"),
+        ({41: " " * 8}, "97"),
+        ({49: "840"}, "12"),
+        ({3: "300000"}, "40"),
+        ({3: "990000"}, "12"),
+        ({25: "99"}, "12"),
+    ],
+)
+def test_what_is_refused_unseen(change: dict[int, Any], code: str) -> None:
+    assert refusal_of("0200", BASE | change) == code
+
+
+def test_what_accounts_refuse(rules: Rules) -> None:
+    account = next(iter(rules.accounts.values()))
+    stans = iter(range(1, 100))
+
+    def pay(amount_minor: int = 1_000, pan: str = account.pan) -> str:
+        stan = next(stans)
+        named = {2: pan, 4: f"{amount_minor:012d}", 11: f"{stan:06d}", 37: f"{stan:012d}"}
+        return rules.process("0200", "sale", BASE | named, NORMAL, [])[0]
+
+    assert pay() == "00"
+    account.limit_minor = 1_000
+    assert (pay(1_000), pay(1_001)) == ("00", "61")
+    account.refusal = "43"
+    assert pay() == "43"
+    assert pay(pan="4111111111111111") == "15"
+    assert pay(pan="4111111111111112") == "14"
+    assert pay(pan="6225880000009995") == "14"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +154,7 @@ def test_reversals_of_later_operations_undo_them(rules: Rules) -> None:
 
 
 def test_the_book_is_bounded() -> None:
-    rules = Rules({each.pan: each for each in default_accounts()}, Book(3), lambda: Today("1123", "2611"))
+    rules = make_rules(Book(3))
     for stan in range(10):
         rules.process("0200", "sale", BASE | {11: f"{stan:06d}", 37: f"{stan:012d}"}, NORMAL, [])
     assert [each["stan"] for each in rules.book.listing()] == ["000007", "000008", "000009"]

@@ -1,5 +1,6 @@
 """The channel on the HSM itself: keys unwrapped in the token, the network's own cryptography at the other end."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -66,3 +67,40 @@ async def test_pin_translated_to_the_working_key(
         [translated] = await real_hsm.translate_pins(items)
         assert isinstance(translated, bytes)
         assert isinstance(await exchange(make_request(rich, pin_block=translated)), expected)
+
+
+async def test_two_processes_of_one_hsm_under_resets(
+    settings: UnionPaySettings, real_hsm: DirectHsm, clock: Any, network: Any, until: Any, exchange_on: Any,
+    make_request: Any, rich: Any,
+) -> None:  # fmt: skip
+    """Each has two links, all get every reset, and traffic flows all the while."""
+    channels = [
+        UnionPayChannel(
+            UnionPaySettings("127.0.0.1", network.port, settings.acquirer, settings.forwarder, slot=slot, links=2),
+            real_hsm,
+            clock,
+        )
+        for slot in (1, 2)
+    ]
+    for channel in channels:
+        await channel.start()
+    await until(lambda: all(each.health().detail == "2 of 2 links ready" for each in channels))
+    stop = asyncio.Event()
+    results: list[Any] = []
+
+    async def traffic(channel: UnionPayChannel) -> None:
+        exchange = exchange_on(channel)
+        while not stop.is_set():
+            results.append(await exchange(make_request(rich)))
+
+    flows = [asyncio.create_task(traffic(each)) for each in channels for _ in range(4)]
+    for _ in range(4):
+        await asyncio.sleep(0.03)
+        await network.reset_keys()
+    stop.set()
+    await asyncio.gather(*flows)
+    for channel in channels:
+        await channel.close()
+    assert network.failed_key_resets == 0
+    assert len(results) > 20
+    assert [each for each in results if not isinstance(each, Approved)] == []
