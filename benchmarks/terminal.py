@@ -1,6 +1,7 @@
 """A terminal's side of a payment: a tap's EMV data, an encrypted PIN block, and the accounts that load is made of.
 
-Used by load, demo and tests against simulators; the cryptogram is random, for no simulator holds an issuer's card keys.
+Used by load, demo and tests against simulators. Without a card that makes one the cryptogram is random: of the
+simulators only the direct issuer verifies it.
 """
 
 import calendar
@@ -12,6 +13,7 @@ from zoneinfo import ZoneInfo
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 
+from benchmarks.software_card import SERVICE_CODE, SoftwareCard
 from switch.domain.money import CURRENCIES
 from switch.domain.sensitive import luhn_valid
 from switch.entry._tlv import encode
@@ -42,18 +44,27 @@ def load_account(index: int) -> tuple[str, str, str]:
 
 
 def build_tap(
-    pan: str, expiry_yymm: str, amount_minor: int, currency: str, sequence_number: str = "001", atc: int = 1
+    pan: str,
+    expiry_yymm: str,
+    amount_minor: int,
+    currency: str,
+    sequence_number: str = "001",
+    atc: int = 1,
+    card: SoftwareCard | None = None,
 ) -> bytes:
-    """What a terminal sends as `NfcTap.emv`: 24 well-formed tags, with a random cryptogram and nonce."""
+    """What a terminal sends as `NfcTap.emv`: 24 well-formed tags, with a random nonce.
+
+    card: gives track 2 its discretionary data and makes the cryptogram; None: a random one.
+    """
     year, month = 2000 + int(expiry_yymm[:2]), int(expiry_yymm[2:])
     last_day = calendar.monthrange(year, month)[1]
     today = datetime.fromtimestamp(time.time(), _SHANGHAI)
+    discretionary = card.discretionary if card is not None else ""
     tags = [
-        (0x57, track2_equivalent(pan, expiry_yymm)),
+        (0x57, track2_equivalent(pan, expiry_yymm, SERVICE_CODE, discretionary)),
         (0x5A, bytes.fromhex(pan + "F" * (len(pan) % 2))),
         (0x5F24, bytes.fromhex(f"{expiry_yymm}{last_day:02d}")),
         (0x5F34, bytes.fromhex(sequence_number[-2:])),
-        (0x9F26, os.urandom(8)),
         (0x9F37, os.urandom(4)),
         (0x9F36, atc.to_bytes(2, "big")),
         (0x9A, bytes.fromhex(f"{today:%y%m%d}")),
@@ -62,7 +73,8 @@ def build_tap(
         (0x9F1E, b"PSW00001"),
         (0x9F41, bytes.fromhex(f"{atc % 10**8:08d}")),
     ]
-    return encode(tags + [(tag, bytes.fromhex(value)) for tag, value in _PRODUCT_TAGS])
+    tags += [(tag, bytes.fromhex(value)) for tag, value in _PRODUCT_TAGS]
+    return encode([*tags, (0x9F26, card.cryptogram(dict(tags)) if card is not None else os.urandom(8))])
 
 
 def pin_block_format0(pin: str, pan: str, zone_pin_key: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from grpc_reflection.v1alpha import reflection
 from adapters.alipay.channel import AlipayChannel, AlipaySettings
 from adapters.issuer.channel import IssuerChannel
 from adapters.issuer.hub import IssuerHub
+from adapters.issuer.messages import IssuerNotice
 from adapters.unionpay.channel import UnionPayChannel
 from adapters.unionpay.settings import UnionPaySettings
 from adapters.wechat.channel import WeChatChannel
@@ -28,12 +30,15 @@ from switch import pki
 from switch.api import wire
 from switch.api.authorization_service import AuthorizationServicer
 from switch.api.identity import Doorkeeper
+from switch.api.issuer_notices import IssuerNotices
+from switch.api.issuer_processes import ProcessesWatch, process_name
 from switch.api.issuer_service import IssuerServicer, LinkFault
 from switch.api.notices import Notices
 from switch.api.notifications import DoorSettings, NotificationDoor
 from switch.api.operations_service import OperationsServicer
 from switch.config import Settings, split_address
-from switch.domain.states import Operation
+from switch.domain.stand_in import StandInLimits
+from switch.domain.states import EntryMode, Operation
 from switch.hsm_wiring import HsmAccess, open_hsm
 from switch.ops import logs, metrics
 from switch.ops.checks import Check, NotReady, Readiness
@@ -47,9 +52,11 @@ from switch.payments.ownership import Ownership
 from switch.payments.resolve import Resolver, ResolveSettings
 from switch.payments.road import Road
 from switch.payments.routing import RoutingTable, Rule
+from switch.payments.stand_in import Advices
 from switch.payments.world import RoadSettings, World
-from switch.ports import Channel, Hsm, NotifyingChannel, StoreUnavailable
+from switch.ports import Channel, Hsm, Notice, NotifyingChannel, StandIn, StoreUnavailable
 from switch.risk.assess import Limits
+from switch.settings_sections import StandInRule
 from switch.store.counters import RedisCounters
 from switch.store.embedded import EmbeddedPostgres, EmbeddedRedis
 from switch.store.journal import PostgresJournal
@@ -58,6 +65,7 @@ from switch.store.migrate import migrate as migrate_database
 from switch.store.partitions import ensure_partitions, keep_partitions
 from switch.store.pool import create_pool
 from switch.store.sessions import Pool
+from switch.store.stand_in import PostgresStandIn
 
 log = structlog.get_logger()
 
@@ -131,7 +139,10 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     lifecycle.on_close("ownership", ownership.close)
 
     hub = IssuerHub()
-    channels = build_channels(settings, hsm, clock, hub, ownership.slot)
+    stand_in = PostgresStandIn(pool, {rule.issuer: _stand_in_limits(rule) for rule in settings.stand_in})
+    direct = _issuers(settings, hub, stand_in)
+    channels: dict[str, Channel] = {channel.name: channel for channel in direct.values()}
+    channels |= build_channels(settings, hsm, clock, ownership.slot)
     for channel in channels.values():
         await channel.start()
         lifecycle.on_close(f"channel {channel.name}", channel.close)
@@ -145,8 +156,12 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     resolver.start()
     lifecycle.on_close("resolver", resolver.close)
     notices = Notices(journal, resolver.wake)
+    advices = Advices(stand_in, hsm, ownership, {rule.issuer: direct[rule.issuer] for rule in settings.stand_in})
+    advices.start()
+    lifecycle.on_close("advices", advices.close)
     _watch(road)
-    backlog = asyncio.create_task(_watch_backlog(journal), name="backlog")
+    stood_in_for = [rule.issuer for rule in settings.stand_in]
+    backlog = asyncio.create_task(_watch_backlog(journal, stand_in, stood_in_for), name="backlog")
     lifecycle.on_close("backlog", lambda: _cancelled(backlog))
 
     readiness = _readiness(pool, counters, access, channels)
@@ -159,11 +174,17 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
         hub,
         authenticate=lambda context: doorkeeper.admit(context, "issuer"),
         pin_key_check_value=partial(_pin_key_check_value, access),
-        process_name=f"switch-{ownership.slot}",
+        process_name=lambda: process_name(ownership.owner),
+        take_notice=IssuerNotices(partial(_read_notice, direct), notices.act).take,
     )
     operators = OperationsServicer(channels, doorkeeper)
     server, port = await _grpc_server(settings, authorizations, issuers, operators)
+    await ownership.announce(_advertised(settings, port))
+    processes = ProcessesWatch(leases.living, issuers.tell_processes, settings.lease_ms / 3000)
+    processes.start()
+    lifecycle.on_close("processes", processes.close)
     lifecycle.on_announce("health", health.drain)
+    lifecycle.on_announce("address", ownership.withdraw)
     lifecycle.on_announce("issuers", issuers.drain)
     finish_s = settings.budgets.answer_budget_ms / 1000 + settings.operations.drain_finish_ms / 1000
     lifecycle.on_finish("door", _closing(road.stop_admitting), 1.0)
@@ -190,9 +211,45 @@ async def _servers(settings: Settings, lifecycle: Lifecycle) -> tuple[str, str]:
     return postgres_url, redis_url
 
 
-def build_channels(settings: Settings, hsm: Hsm, clock: SystemClock, hub: IssuerHub, slot: int) -> dict[str, Channel]:
-    """Every channel that is switched on, by name."""
-    channels: list[Channel] = [IssuerChannel(issuer, hub) for issuer in settings.issuers]
+def _issuers(settings: Settings, hub: IssuerHub, stand_in: StandIn) -> dict[str, IssuerChannel]:
+    """The channels of direct issuers, by the issuers' ids."""
+    stood_in_for = {rule.issuer for rule in settings.stand_in}
+    return {
+        issuer: IssuerChannel(issuer, hub, stand_in=stand_in if issuer in stood_in_for else None)
+        for issuer in settings.issuers
+    }
+
+
+def _stand_in_limits(rule: StandInRule) -> StandInLimits:
+    return StandInLimits(
+        currency=rule.currency,
+        largest_minor=rule.largest_minor,
+        card_minor=rule.card_minor,
+        card_count=rule.card_count,
+        total_minor=rule.total_minor,
+        total_count=rule.total_count,
+        window_s=rule.window_s,
+        pan_prefixes=tuple(rule.pan_prefixes),
+        entries=frozenset(EntryMode[entry.upper()] for entry in rule.entries),
+    )
+
+
+def _advertised(settings: Settings, port: int) -> str:
+    """Where issuers reach this process: as it was told, or where it listens."""
+    if settings.advertise:
+        return settings.advertise
+    listening, _ = split_address(settings.listen)
+    host = socket.getfqdn() if listening in ("0.0.0.0", "::") else listening  # noqa: S104 - told apart, not bound
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _read_notice(direct: dict[str, IssuerChannel], issuer_id: str, notice: IssuerNotice) -> Notice:
+    return direct[issuer_id].read_notice(notice)
+
+
+def build_channels(settings: Settings, hsm: Hsm, clock: SystemClock, slot: int) -> dict[str, Channel]:
+    """Every other channel that is switched on, by name."""
+    channels: list[Channel] = []
     unionpay, alipay, wechat = settings.unionpay, settings.alipay, settings.wechat
     if unionpay.host:
         channels.append(
@@ -357,9 +414,12 @@ def _watch(road: Road) -> None:
         metrics.QUEUE_DEPTH.follow(stop.name, reading=lambda stop=stop: stop.depth)  # type: ignore[misc]
 
 
-async def _watch_backlog(journal: PostgresJournal) -> None:
-    """Keeps the gauge of what the resolver has open; an outage leaves the last reading."""
+async def _watch_backlog(journal: PostgresJournal, stand_in: PostgresStandIn, stood_in_for: list[str]) -> None:
+    """Keeps the gauge of open follow-ups and owed advices; an outage leaves the last reading."""
     counts: dict[Operation, int] = {}
+    advices = 0
+    if stood_in_for:
+        metrics.FOLLOW_UP_BACKLOG.follow("advice", reading=lambda: advices)
     pursued = (Operation.CAPTURE, Operation.REFUND, Operation.INCREMENT)
     for operation in (Operation.REVERSAL, Operation.INQUIRY, *pursued):
         reading = partial(lambda each: counts.get(each, 0), operation)
@@ -369,6 +429,7 @@ async def _watch_backlog(journal: PostgresJournal) -> None:
             found = await journal.open_follow_ups()
             counts.clear()
             counts.update(found)
+            advices = sum([await stand_in.owed(issuer) for issuer in stood_in_for])
         except StoreUnavailable as error:
             log.warning("backlog_not_read", reason=str(error))
         await asyncio.sleep(_BACKLOG_INTERVAL_S)

@@ -36,11 +36,13 @@ from switch.settings_sections import (
     HsmSettings,
     Notifications,
     Operations,
+    OptionalAddress,
     ParticipantId,
     PostgresUrl,
     RedisUrl,
     Risk,
     RouteRule,
+    StandInRule,
     Tls,
     TransmissionWindow,
     UnionPaySettings,
@@ -87,6 +89,11 @@ class Settings(BaseSettings):
     )
 
     listen: Address = Field(default="127.0.0.1:7443", description="gRPC with mutual TLS, for acquirers and issuers")
+    advertise: OptionalAddress = Field(
+        default="",
+        description="where issuers that have dialled in reach this very process; empty: listen's address, "
+        "with the machine's name where it listens at all addresses",
+    )
     state_dir: Path = Field(
         default=Path(".payswitch"), description="keys, certificates and embedded servers of this machine"
     )
@@ -98,6 +105,9 @@ class Settings(BaseSettings):
         default=5000, ge=500, le=60_000, description="without a beat for so long a process counts as dead"
     )
     issuers: list[ParticipantId] = Field(default=[], description="participant ids of the issuers that may dial in")
+    stand_in: list[StandInRule] = Field(
+        default=[], description="issuers in whose place the switch may approve; empty: none"
+    )
     operations: Operations = Operations()
     tls: Tls = Tls()
     hsm: HsmSettings = HsmSettings()
@@ -169,6 +179,17 @@ class Settings(BaseSettings):
         """The channels that are switched on, as routes name them."""
         named = {"unionpay": self.unionpay.host, "alipay": self.alipay.gateway_url, "wechat": self.wechat.base_url}
         return [name for name, address in named.items() if address] + [f"issuer:{each}" for each in self.issuers]
+
+    @field_validator("stand_in")
+    @classmethod
+    def _stands_in_for_known_issuers(cls, rules: list[StandInRule], info: ValidationInfo) -> list[StandInRule]:
+        issuers = [rule.issuer for rule in rules]
+        unknown = sorted(set(issuers) - set(info.data.get("issuers", issuers)))
+        if unknown:
+            raise ValueError(f"not listed in issuers: {', '.join(unknown)}")
+        if len(set(issuers)) != len(issuers):
+            raise ValueError("an issuer has two rules")
+        return rules
 
     @field_validator("routes")
     @classmethod

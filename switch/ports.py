@@ -200,6 +200,42 @@ class BilledChannel(Protocol):
         """Fetched, verified and read. Raises BillNotReady, BillRefused, or ConnectionError where none can be had."""
 
 
+class StandIn(Protocol):
+    """Who may approve in the place of an issuer that cannot be reached (invariant 13)."""
+
+    async def approve(self, issuer_id: str, requests: Sequence[ChannelRequest]) -> list[str | None]:
+        """The approval code (DE38) of each that is approved; durable, inside the limits, and an advice is owed.
+
+        The same message (by its trace) is decided once. None: not approved. Raises StoreUnavailable: none was.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class OwedAdvice:
+    """An advice that the issuer has not answered. message_id: of the message that was never sent to it.
+
+    attempts: how often it was sent. fence: grows with every claim; a result counts only under its own.
+    """
+
+    issuer_id: str
+    message_id: str
+    authorization: Authorization
+    approval_code: str
+    approved_time_ms: int
+    attempts: int
+    fence: int
+
+
+class StandInStore(Protocol):
+    """The durable side of stand-in. Every method raises StoreUnavailable if it cannot be sure."""
+
+    async def claim_advices(self, owner: UUID, issuers: Sequence[str], limit: int, lease_s: float) -> list[OwedAdvice]:
+        """Advices that are due, oldest first, leased to `owner`."""
+
+    async def finish_advices(self, results: "Sequence[tuple[OwedAdvice, str, float]]") -> None:
+        """(advice, the issuer's response code, or "" to try again after so many seconds)."""
+
+
 # --- the HSM --------------------------------------------------------------------------------------------------------
 
 
@@ -343,6 +379,12 @@ class ProcessLeases(Protocol):
     """Liveness of switch processes. slot: 0–63, unique among the living; partitions STANs."""
 
     async def join(self, name: str) -> "tuple[UUID, int]": ...
+
+    async def announce(self, owner: UUID, address: str) -> None:
+        """Where the process can be dialled, host:port; "" for nowhere (any more)."""
+
+    async def living(self) -> "list[tuple[UUID, str]]":
+        """(owner, address) of every process that lives and has announced an address, by slot."""
 
     async def beat(self, owner: UUID, oldest_open_time_ms: int) -> bool:
         """Extend the lease; False if it was lost (the process must stop sending)."""

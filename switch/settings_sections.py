@@ -44,7 +44,13 @@ def _url_with(schemes: tuple[str, ...]) -> AfterValidator:
 
 
 Address = Annotated[str, AfterValidator(_host_and_port)]
-OptionalAddress = Annotated[str, AfterValidator(lambda text: text and _host_and_port(text))]
+
+
+def _optional_host_and_port(text: str) -> str:
+    return _host_and_port(text) if text else text
+
+
+OptionalAddress = Annotated[str, AfterValidator(_optional_host_and_port)]
 InstitutionId = Annotated[str, _shaped(r"\d{8,11}", "must be 8 to 11 digits")]
 HeaderId = Annotated[str, _shaped(r"[0-9A-Za-z]{1,11}", "must be 1 to 11 letters or digits")]
 ParticipantId = Annotated[str, _shaped(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "must be 1 to 64 of A-Z a-z 0-9 . _ -")]
@@ -307,6 +313,23 @@ class WeChatSettings(Section):
         if value and info.data.get("platform_root"):
             raise ValueError("must be empty where platform_root is given: a merchant is of API v2 or v3")
         return value
+
+
+class StandInRule(Section):
+    """What the switch may approve in an issuer's place while that has no link to it. Amounts in minor units."""
+
+    issuer: ParticipantId = Field(description="participant id, listed in issuers")
+    currency: str = Field(default="CNY", pattern="^[A-Z]{3}$", description="no other is stood in for")
+    largest_minor: int = Field(gt=0, description="of one approval")
+    card_minor: int = Field(gt=0, description="of one card in the window")
+    card_count: int = Field(gt=0, description="approvals of one card in the window")
+    total_minor: int = Field(gt=0, description="of all cards in the window")
+    total_count: int = Field(gt=0, description="approvals of all cards in the window")
+    window_s: int = Field(default=86_400, ge=60, le=2_592_000, description="length of the window, which slides")
+    pan_prefixes: list[PanPrefix] = Field(min_length=1, description="cards that may be stood in for")
+    entries: list[Literal["nfc", "payer_qr", "bluetooth", "keyed"]] = Field(
+        default=["nfc"], min_length=1, description="how the card must have been presented"
+    )
 
 
 class RouteRule(Section):

@@ -7,6 +7,10 @@ from switch import config
 from switch.config import ConfigurationError, Settings, load
 from switch.settings_listing import in_force, settings_of, unknown_variables
 
+STAND_IN = (
+    '{"issuer": "a", "largest_minor": 1, "card_minor": 2, "card_count": 3, "total_minor": 4, "total_count": 5,'
+    ' "pan_prefixes": ["62"]}'
+)
 DOCUMENT = Path(__file__).parent.parent / "docs" / "operations.md"
 SECRET = "hunter2"
 
@@ -78,6 +82,10 @@ def test_lists_are_json_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
         ("ALIPAY__PLATFORM_CERTIFICATE", "a.pem", "alipay.platform_certificate", "together with"),
         ("WECHAT__SERIAL", "xyz", "wechat.serial", "hex digits"),
         ("FOLLOW_UPS__REVERSAL_BACKOFF_MAX_MS", "10", "follow_ups.reversal_backoff_max_ms", "not be less than"),
+        ("STAND_IN", f"[{STAND_IN}]", "stand_in", "not listed in issuers: a"),
+        ("STAND_IN", f"[{STAND_IN.replace('62', '6x')}]", "stand_in.0.pan_prefixes.0", "digits"),
+        ("STAND_IN", f"[{STAND_IN.replace('1', '0', 1)}]", "stand_in.0.largest_minor", "greater than 0"),
+        ("ADVERTISE", "switch.example", "advertise", "host:port"),
         ("ROUTES", '[{"name": "x", "channels": ["unionpay"]}]', "routes.0", "exactly one of pan_prefix and scheme"),
         ("ROUTES", '[{"name": "x", "scheme": "alipay", "channels": []}]', "routes.0.channels", "at least 1 item"),
         ("ROUTES", '[{"name": "x", "scheme": "wechat", "channels": ["visa"]}]', "routes", "known are unionpay"),
@@ -98,6 +106,14 @@ def test_every_wrong_setting_gets_its_line(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("PAYSWITCH_LISTEN", "x")
     monkeypatch.setenv("PAYSWITCH_LEASE_MS", "1")
     assert len(refusal().splitlines()) == 2
+
+
+def test_an_issuer_has_one_rule_of_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAYSWITCH_ISSUERS", '["a"]')
+    monkeypatch.setenv("PAYSWITCH_STAND_IN", f"[{STAND_IN}]")
+    assert load().stand_in[0].entries == ["nfc"]
+    monkeypatch.setenv("PAYSWITCH_STAND_IN", f"[{STAND_IN}, {STAND_IN}]")
+    assert "two rules" in refusal()
 
 
 def test_two_rules_for_the_same_codes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

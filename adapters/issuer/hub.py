@@ -7,7 +7,7 @@ from typing import Protocol
 import structlog
 from prometheus_client import Gauge
 
-from adapters.issuer.messages import IssuerAnswer, IssuerMessage
+from adapters.issuer.messages import BillChunk, BillRequest, IssuerAnswer, IssuerMessage
 
 _LINKS = Gauge("payswitch_issuer_links", "Streams on which an issuer is signed on and takes messages", ["issuer"])
 
@@ -15,7 +15,7 @@ log = structlog.get_logger()
 
 
 class IssuerLink(Protocol):
-    """One stream of one issuer. credit: how many unanswered messages it takes."""
+    """One stream of one issuer. credit: how many unanswered messages it takes; the issuer may change it."""
 
     issuer_id: str
     credit: int
@@ -23,11 +23,16 @@ class IssuerLink(Protocol):
     def deliver(self, messages: list[IssuerMessage]) -> bool:
         """Queue all of them in order and return at once, or queue none and return False."""
 
+    def ask_bill(self, request: BillRequest) -> bool:
+        """Queue the question and return at once, or return False."""
+
 
 class AnswerTaker(Protocol):
     """What an issuer's channel is to the hub."""
 
     def take_answers(self, answers: Sequence[IssuerAnswer]) -> None: ...
+
+    def take_bill_chunk(self, chunk: BillChunk) -> None: ...
 
     def link_lost(self, link: IssuerLink, unsent_message_ids: Collection[str]) -> None: ...
 
@@ -40,7 +45,7 @@ class _Load:
 
     @property
     def free(self) -> int:
-        return self.link.credit - self.unanswered if self.delivering else 0
+        return max(0, self.link.credit - self.unanswered) if self.delivering else 0
 
 
 class IssuerHub:
@@ -85,6 +90,14 @@ class IssuerHub:
     def take_answers(self, link: IssuerLink, answers: Sequence[IssuerAnswer]) -> None:
         """Answers count whichever of the issuer's links they come on: its message ids are unique over all of them."""
         self._takers[link.issuer_id].take_answers(answers)
+
+    def take_bill_chunk(self, link: IssuerLink, chunk: BillChunk) -> None:
+        self._takers[link.issuer_id].take_bill_chunk(chunk)
+
+    def ask_bill(self, issuer_id: str, request: BillRequest) -> IssuerLink | None:
+        """The link that took the question, or None."""
+        loads = (load for load in self._loads[issuer_id] if load.delivering)
+        return next((load.link for load in loads if load.link.ask_bill(request)), None)
 
     def unanswered(self, link: IssuerLink) -> int:
         load = self._load(link)

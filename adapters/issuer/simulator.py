@@ -1,21 +1,25 @@
 """A strict direct issuer with accounts of its own: what the switch is judged by."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
 
-from adapters.issuer.messages import IssuerAnswer, IssuerMessage
+from adapters.issuer.messages import IssuerAnswer, IssuerMessage, IssuerNotice
+from adapters.issuer.simulator_bill import SimulatedBills
+from adapters.issuer.simulator_card import CardKeys
 from adapters.issuer.simulator_ledger import Account, SimulatedLedger, default_accounts
 from adapters.simulation import NORMAL, Behaviour, Scenario, Scenarios
 from switch.client.connection import ClientCredentials
 from switch.client.issuer import IssuerConnection
 from switch.domain.states import Operation
 
-__all__ = ["Account", "IssuerSimulator", "default_accounts"]
+__all__ = ["Account", "CardKeys", "IssuerSimulator", "default_accounts"]
 
 log = structlog.get_logger()
 
@@ -27,6 +31,7 @@ class IssuerSimulator:
     """Dials the switch as `issuer_id` and answers by the rules of `SimulatedLedger`.
 
     target: `host:port`, or several. zone_pin_key: clear DES key (8, 16 or 24 bytes) under which PIN blocks come.
+    card_keys: what its cards were personalized with; None: new ones, under which no card's cryptogram verifies.
     Scenarios apply to sales and pre-authorizations. DECLINE with code "10" approves half, with "11" approves.
     MALFORMED is an answer without response code, FORGED one to a message that never was; a card needs no payer's
     confirmation, so the USER_PAYING behaviours are NORMAL.
@@ -40,15 +45,21 @@ class IssuerSimulator:
         accounts: Iterable[Account] | None = None,
         credentials: ClientCredentials | None = None,
         *,
+        card_keys: CardKeys | None = None,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         server_name: str | None = None,
         credit: int = 1024,
+        links_per_process: int = 1,
     ) -> None:
         cards = default_accounts() if accounts is None else accounts
-        self.ledger = SimulatedLedger(cards, zone_pin_key, _this_month_yymm)
+        keys = card_keys or CardKeys(secrets.token_bytes(16), secrets.token_bytes(16), secrets.token_bytes(16))
+        bills = SimulatedBills(now_ms)
+        self.ledger = SimulatedLedger(cards, zone_pin_key, keys, lambda: _month_yymm(now_ms()), bills)
         self.scenarios = Scenarios()
         self.connection = IssuerConnection(
-            target, issuer_id, self._answer, credentials, credit=credit, server_name=server_name
-        )
+            target, issuer_id, self._answer, credentials, bill=bills.of, credit=credit, server_name=server_name,
+            links_per_process=links_per_process,
+        )  # fmt: skip
         self._running: asyncio.Task[None] | None = None
         self._later: set[asyncio.Task[None]] = set()
 
@@ -81,11 +92,18 @@ class IssuerSimulator:
     async def sign_on(self) -> None:
         self.connection.sign_on()
 
+    async def notify(self, message_id: str) -> None:
+        """Tell the switch what became of a message, until it has heard it. Raises NoticeRefused, KeyError."""
+        entry = self.ledger.entry(message_id)
+        if entry is None:
+            raise KeyError("no such message")
+        await self.connection.notify(IssuerNotice(secrets.token_hex(8), message_id, state=entry.outcome().state))
+
     async def _answer(self, messages: list[IssuerMessage]) -> list[IssuerAnswer]:
         answers: list[IssuerAnswer] = []
         cut = False
         for message in messages:
-            scripted = message.operation in _SCRIPTED
+            scripted = message.operation in _SCRIPTED and message.stand_in is None
             scenario = self.scenarios.choose(message.money.amount_minor) if scripted else NORMAL
             answer = self.ledger.process(message, scenario.code if scenario.behaviour is Behaviour.DECLINE else "")
             cut = cut or scenario.behaviour is Behaviour.DISCONNECT
@@ -118,8 +136,8 @@ class IssuerSimulator:
         self.connection.answer([answer])
 
 
-def _this_month_yymm() -> str:
-    return datetime.now(_SHANGHAI).strftime("%y%m")
+def _month_yymm(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, _SHANGHAI).strftime("%y%m")
 
 
 def _log_death(task: "asyncio.Task[None]") -> None:

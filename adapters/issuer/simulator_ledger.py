@@ -1,125 +1,61 @@
 """The simulated issuer's accounts and rules: what each message does to them. No I/O; the day is given."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from adapters.issuer.messages import IssuerAnswer, IssuerMessage
+from adapters.issuer.simulator_accounts import PIN_TRIES, Account, Entry, EntryState, default_accounts
+from adapters.issuer.simulator_bill import SimulatedBills
+from adapters.issuer.simulator_card import CardKeys, is_equal, pin_verification_value
+from adapters.issuer.simulator_chip import Chip, Objection, verify_chip, verify_track2
 from adapters.issuer.simulator_pin import PinFormatError, read_pin_block
+from switch.domain.bill import BillKind
 from switch.domain.money import Money
-from switch.domain.sensitive import Pan, luhn_valid
+from switch.domain.sensitive import luhn_valid
 from switch.domain.states import Operation
 
-_PIN_TRIES = 3
+__all__ = ["Account", "SimulatedLedger", "default_accounts"]
+
+_ORIGINALS = frozenset({Operation.SALE, Operation.PRE_AUTHORIZATION})
 _APPROVALS = frozenset({"00", "10", "11"})
-
-
-@dataclass(slots=True)
-class Account:
-    """One card. balance_minor: what is on the account, holds included; held_minor: what of it is held."""
-
-    pan: Pan
-    expiry_yymm: str
-    pin: str = field(repr=False)
-    balance_minor: int
-    currency: str = "CNY"
-    held_minor: int = 0
-    pin_tries_left: int = _PIN_TRIES
-
-    @property
-    def available_minor(self) -> int:
-        return self.balance_minor - self.held_minor
-
-
-def default_accounts() -> list[Account]:
-    """Twenty cards with PIN 1234: the second has 50.00 yuan, the third expired in December 2020.
-
-    The others have ten million yuan and expire in December 2049.
-
-    >>> accounts = default_accounts()
-    >>> accounts[0].pan.reveal(), luhn_valid(accounts[0].pan.reveal()), accounts[1].balance_minor
-    ('6259000000000005', True, 5000)
-    """
-    accounts = [Account(Pan(_with_check_digit(f"6259{n:011d}")), "4912", "1234", 1_000_000_000) for n in range(20)]
-    accounts[1].balance_minor = 5_000
-    accounts[2].expiry_yymm = "2012"
-    return accounts
-
-
-def _with_check_digit(digits: str) -> str:
-    return next(digits + str(digit) for digit in range(10) if luhn_valid(digits + str(digit)))
-
-
-class EntryState(StrEnum):
-    APPROVED = "approved"
-    HELD = "held"
-    CAPTURED = "captured"
-    DECLINED = "declined"
-    VOIDED = "voided"
-    REVERSED = "reversed"
-    TOMBSTONE = "tombstone"  # reversed before it came
-
-
-@dataclass(slots=True)
-class Entry:
-    """One line of the book.
-
-    amount_minor: what was asked; approved_minor: of a sale or pre-authorization, what of it was approved. Captures and
-    refunds are added up on their original's line.
-    """
-
-    message_id: str
-    operation: Operation
-    authorization_id: str
-    masked_pan: str
-    amount_minor: int
-    currency: str
-    state: EntryState
-    response_code: str = ""
-    approved_minor: int = 0
-    captured_minor: int = 0
-    refunded_minor: int = 0
-    times_seen: int = 1
-    account: Account | None = field(default=None, repr=False)
-
-    def line(self) -> dict[str, Any]:
-        return {
-            "message_id": self.message_id,
-            "operation": self.operation.name.lower(),
-            "authorization_id": self.authorization_id,
-            "masked_pan": self.masked_pan,
-            "amount_minor": self.amount_minor,
-            "currency": self.currency,
-            "state": self.state.value,
-            "response_code": self.response_code,
-            "approved_minor": self.approved_minor,
-            "captured_minor": self.captured_minor,
-            "refunded_minor": self.refunded_minor,
-            "times_seen": self.times_seen,
-        }
 
 
 class SimulatedLedger:
     """Accounts, and a book of every message that came, oldest first.
 
-    zone_pin_key: 8, 16 or 24 bytes of DES key. current_yymm: the month now; a card is good to the end of its own.
+    zone_pin_key: 8, 16 or 24 bytes of DES key. card_keys: what the cards were personalized with. current_yymm: the
+    month now; a card is good to the end of its own. bills: what is booked is written there, too.
     """
 
-    def __init__(self, accounts: Iterable[Account], zone_pin_key: bytes, current_yymm: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        accounts: Iterable[Account],
+        zone_pin_key: bytes,
+        card_keys: CardKeys,
+        current_yymm: Callable[[], str],
+        bills: SimulatedBills,
+    ) -> None:
         self.accounts = {account.pan.reveal(): account for account in accounts}
         self._zone_pin_key = zone_pin_key
+        self._card_keys = card_keys
         self._current_yymm = current_yymm
+        self._bills = bills
+        # The issuer keeps no PIN, only what verifies it.
+        self._pin_values = {pan: self._pin_value(pan, account.pin) for pan, account in self.accounts.items()}
         self._entries: dict[str, Entry] = {}
         self._answers: dict[str, IssuerAnswer] = {}
         self._rules: dict[Operation, Callable[[IssuerMessage, Entry], str]] = {
             Operation.CAPTURE: self._capture,
             Operation.VOID: self._void,
             Operation.REFUND: self._refund,
+            Operation.INCREMENT: self._increment,
         }
 
     def book(self) -> list[dict[str, Any]]:
         return [entry.line() for entry in self._entries.values()]
+
+    def entry(self, message_id: str) -> Entry | None:
+        return self._entries.get(message_id)
 
     def process(self, message: IssuerMessage, scripted_code: str = "") -> IssuerAnswer:
         """Carry a message out once and answer it; a repeat gets the same answer and changes nothing.
@@ -133,9 +69,14 @@ class SimulatedLedger:
             entry.times_seen += 1
             # A repeat is the same message: another content under its id is refused, without effect.
             same = (entry.operation, entry.amount_minor) == (message.operation, message.money.amount_minor)
-            return known if same else IssuerAnswer(message.message_id, "94", reason="other content, same message_id")
+            if not same:
+                return IssuerAnswer(message.message_id, "94", reason="other content, same message_id")
+            return self._inquire(message) if message.operation is Operation.INQUIRY else known
         if message.operation is Operation.REVERSAL:
             answer = self._reverse(message)
+        elif message.operation is Operation.INQUIRY:
+            answer = self._inquire(message)
+            self._note(message, EntryState.ANSWERED, answer.response_code)
         elif message.operation in self._rules:
             answer = self._follow(message)
         else:
@@ -166,8 +107,16 @@ class SimulatedLedger:
             tombstone.times_seen += 1
             return IssuerAnswer(message.message_id, "22", reason="reversed before it came")
         account = self.accounts.get(message.pan.reveal()) if message.pan is not None else None
+        if message.stand_in is not None:
+            return self._advised(message, account, message.stand_in.approval_code)
+        chip: Chip | None = None
+        try:
+            account = self._checked(message, account)
+            chip = self._read_card(message, account)
+            code, reason = self._pin_objection(message, account) if message.pin_block else "", ""
+        except Objection as objection:
+            code, reason = objection.code, objection.reason
         asked_minor = message.money.amount_minor
-        code = self._objection(message, account)
         approved_minor = asked_minor // 2 if scripted_code == "10" else asked_minor
         if not code and scripted_code and scripted_code not in _APPROVALS:
             code = scripted_code
@@ -175,48 +124,86 @@ class SimulatedLedger:
             code = "51"
         if code or account is None:
             self._note(message, EntryState.DECLINED, code)
-            return IssuerAnswer(message.message_id, code)
+            return IssuerAnswer(
+                message.message_id, code, emv_response=chip.response(code) if chip else b"", reason=reason
+            )
         code = scripted_code or "00"
-        self._take(message, account, approved_minor, code)
-        approval_code = f"{len(self._entries) % 1_000_000:06d}"
+        approval_code = f"{(len(self._entries) + 1) % 1_000_000:06d}"
+        self._take(message, account, approved_minor, code, approval_code)
         part = Money(approved_minor, message.money.currency) if code == "10" else None
-        return IssuerAnswer(message.message_id, code, approval_code, part)
+        emv_response = chip.response(code) if chip else b""
+        return IssuerAnswer(message.message_id, code, approval_code, part, emv_response)
 
-    def _take(self, message: IssuerMessage, account: Account, approved_minor: int, code: str) -> None:
+    def _advised(self, message: IssuerMessage, account: Account | None, approval_code: str) -> IssuerAnswer:
+        """The switch has approved it already: it is booked whatever the account holds."""
+        if account is None or message.money.currency != account.currency:
+            code = "14" if account is None else "12"
+            self._note(message, EntryState.DECLINED, code)
+            return IssuerAnswer(message.message_id, code)
+        self._take(message, account, message.money.amount_minor, "00", approval_code).stood_in = True
+        return IssuerAnswer(message.message_id, "00", approval_code)
+
+    def _take(
+        self, message: IssuerMessage, account: Account, approved_minor: int, code: str, approval_code: str
+    ) -> Entry:
         if message.operation is Operation.SALE:
             account.balance_minor -= approved_minor
             entry = self._note(message, EntryState.APPROVED, code, account)
             entry.captured_minor = approved_minor
+            self._bills.book(BillKind.PAYMENT, message.message_id, approved_minor, message.money.currency)
         else:
             account.held_minor += approved_minor
             entry = self._note(message, EntryState.HELD, code, account)
-        entry.approved_minor = approved_minor
+        entry.approved_minor, entry.approval_code = approved_minor, approval_code
+        return entry
 
-    def _objection(self, message: IssuerMessage, account: Account | None) -> str:
-        """The DE39 value of the first check that fails, or ""."""
+    def _checked(self, message: IssuerMessage, account: Account | None) -> Account:
+        """The account, if it may be charged at all. Raises Objection for the first check that fails."""
         if message.money.amount_minor <= 0:
-            return "13"
+            raise Objection("13", "amount")
         if account is None or message.pan is None or not luhn_valid(message.pan.reveal()):
-            return "14"
+            raise Objection("14", "no such card")
         if message.money.currency != account.currency:
-            return "12"
+            raise Objection("12", "currency")
         wrong_expiry = message.expiry_yymm not in ("", account.expiry_yymm)
         if wrong_expiry or account.expiry_yymm < self._current_yymm():
-            return "54"
-        return self._pin_objection(message, account) if message.pin_block else ""
+            raise Objection("54", "expiry")
+        return account
+
+    def _read_card(self, message: IssuerMessage, account: Account) -> Chip | None:
+        """What the card proves of itself. A counter that was used before is a copy of an older tap."""
+        verify_track2(self._card_keys, message, account.expiry_yymm, account.service_code)
+        chip = verify_chip(self._card_keys, message)
+        if chip is not None:
+            if chip.counter in account.counters:
+                raise Objection("59", "transaction counter used before")
+            account.counters.add(chip.counter)
+        return chip
 
     def _pin_objection(self, message: IssuerMessage, account: Account) -> str:
         if account.pin_tries_left == 0:
             return "75"
+        pan = account.pan.reveal()
         try:
-            pin = read_pin_block(self._zone_pin_key, message.pin_block, account.pan.reveal())
+            pin = read_pin_block(self._zone_pin_key, message.pin_block, pan)
         except PinFormatError:
             return "99"
-        if pin == account.pin:
-            account.pin_tries_left = _PIN_TRIES
+        if is_equal(self._pin_value(pan, pin), self._pin_values[pan]):
+            account.pin_tries_left = PIN_TRIES
             return ""
         account.pin_tries_left -= 1
         return "55" if account.pin_tries_left else "75"
+
+    def _pin_value(self, pan: str, pin: str) -> str:
+        return pin_verification_value(self._card_keys.pvv, self._card_keys.pvki, pan, pin)
+
+    def _inquire(self, message: IssuerMessage) -> IssuerAnswer:
+        original = self._entries.get(message.original_message_id)
+        if original is None or original.state is EntryState.TOMBSTONE:
+            return IssuerAnswer(message.message_id, "25", reason="not seen")
+        if original.authorization_id != message.authorization_id or original.operation not in _ORIGINALS:
+            return IssuerAnswer(message.message_id, "12")
+        return IssuerAnswer(message.message_id, "00", outcome=original.outcome())
 
     # --- what follows one -------------------------------------------------------------------------------------------
 
@@ -243,13 +230,24 @@ class SimulatedLedger:
         original.account.balance_minor -= amount_minor
         original.captured_minor += amount_minor
         original.state = EntryState.CAPTURED
+        self._bill(BillKind.PAYMENT, message, original, amount_minor)
+        return "00"
+
+    def _increment(self, message: IssuerMessage, original: Entry) -> str:
+        amount_minor = message.money.amount_minor
+        if original.operation is not Operation.PRE_AUTHORIZATION or original.account is None or amount_minor <= 0:
+            return "12"
+        if amount_minor > original.account.available_minor:
+            return "51"
+        original.account.held_minor += amount_minor
+        original.approved_minor += amount_minor
         return "00"
 
     def _void(self, message: IssuerMessage, original: Entry) -> str:
         captured_hold = original.operation is Operation.PRE_AUTHORIZATION and original.captured_minor
         if captured_hold or original.refunded_minor:
             return "22"
-        self._give_back(original)
+        self._give_back(message, original)
         original.state = EntryState.VOIDED
         return "00"
 
@@ -259,6 +257,7 @@ class SimulatedLedger:
             return "64"
         original.account.balance_minor += amount_minor
         original.refunded_minor += amount_minor
+        self._bill(BillKind.REFUND, message, original, amount_minor)
         return "00"
 
     def _reverse(self, message: IssuerMessage) -> IssuerAnswer:
@@ -271,7 +270,7 @@ class SimulatedLedger:
             if original.account is None:  # a capture, void or refund
                 self._note(message, EntryState.DECLINED, "12")
                 return IssuerAnswer(message.message_id, "12", reason="only a sale or pre-authorization is reversed")
-            self._give_back(original)
+            self._give_back(message, original)
             original.state = EntryState.REVERSED
         self._note(message, EntryState.APPROVED, "00")
         return IssuerAnswer(message.message_id, "00")
@@ -289,10 +288,16 @@ class SimulatedLedger:
             times_seen=0,
         )
 
-    def _give_back(self, original: Entry) -> None:
+    def _give_back(self, message: IssuerMessage, original: Entry) -> None:
         account = original.account
         if account is None:
             return
-        account.balance_minor += original.captured_minor - original.refunded_minor
+        taken_minor = original.captured_minor - original.refunded_minor
+        account.balance_minor += taken_minor
         if original.operation is Operation.PRE_AUTHORIZATION:
             account.held_minor -= original.approved_minor - original.captured_minor
+        if taken_minor:
+            self._bill(BillKind.REVERSAL, message, original, taken_minor)
+
+    def _bill(self, kind: BillKind, message: IssuerMessage, original: Entry, amount_minor: int) -> None:
+        self._bills.book(kind, message.message_id, amount_minor, original.currency, original.message_id)

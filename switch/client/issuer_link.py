@@ -1,25 +1,31 @@
 """One stream of an issuer to one switch process, from sign-on to its end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import date
 from typing import Any
 
 import structlog
 
-from adapters.issuer.messages import IssuerAnswer, IssuerMessage
-from payswitch.v1 import common_pb2, issuer_pb2
+from adapters.issuer.messages import IssuerAnswer, IssuerBillLine, IssuerMessage, IssuerNotice
+from payswitch.v1 import issuer_pb2
 from switch.client.connection import END_OF_STREAM
-from switch.domain.money import Money
-from switch.domain.sensitive import Pan
-from switch.domain.states import EntryMode, Operation
+from switch.client.issuer_frames import (
+    answers_frame,
+    bill_frames,
+    bill_request,
+    not_ready_frame,
+    notice_frame,
+    plain_message,
+)
 
 Handler = Callable[[list[IssuerMessage]], Awaitable[Sequence[IssuerAnswer]]]
+# The lines of a business day's bill; None: it is made later.
+BillHandler = Callable[[date], Awaitable[Sequence[IssuerBillLine] | None]]
+LearnProcesses = Callable[[Mapping[str, str]], None]
 
 log = structlog.get_logger()
-
-_OPERATIONS = {operation.value: operation for operation in Operation if operation <= Operation.REVERSAL}
-_ENTRIES = {entry.value: entry for entry in EntryMode}
 
 # The switch gives up on a message this long after its budget; so may we.
 _FORGET_AFTER_S = 30.0
@@ -37,24 +43,36 @@ class SwitchLink:
     """Takes frames of messages to the handler and sends its answers, those that wait together in one frame.
 
     A handler that raises answers nothing: the switch will reverse what it cannot know. A handler may answer a message
-    later through `answer`.
+    later through `answer`. leaving: the switch drains, or we have signed off: nothing new comes.
     """
 
     def __init__(
-        self, stream: Any, handler: Handler, credit: int, max_frame_answers: int, silence_limit_s: float
+        self,
+        stream: Any,
+        handler: Handler,
+        credit: int,
+        max_frame_answers: int,
+        silence_limit_s: float,
+        bill: BillHandler | None = None,
+        learn: LearnProcesses = lambda processes: None,
     ) -> None:
         self._stream = stream
         self._handler = handler
-        self._credit = credit
+        self._bill = bill
+        self._learn = learn
+        self._most_credit = credit
         self._max_frame_answers = max_frame_answers
         self._silence_limit_s = silence_limit_s
         self._loop = asyncio.get_running_loop()
         self._unanswered: dict[str, float] = {}
         self._answers: list[IssuerAnswer] = []
         self._control: list[issuer_pb2.ConnectRequest] = []
+        self._bills: list[Iterator[issuer_pb2.ConnectRequest]] = []
+        self._notices: dict[str, asyncio.Future[str]] = {}
         self._wake = asyncio.Event()
         self._heard_s = self._loop.time()
-        self._handling: set[asyncio.Task[None]] = set()
+        self._working: set[asyncio.Task[None]] = set()
+        self.leaving = False
 
     def holds(self, message_id: str) -> bool:
         """Whether a message of this link is unanswered."""
@@ -69,8 +87,19 @@ class SwitchLink:
 
     def sign_off(self) -> None:
         """Ask for nothing new. The switch hangs up when everything that is on its way is answered."""
-        self._control.append(issuer_pb2.ConnectRequest(sign_off=issuer_pb2.SignOff()))
-        self._wake.set()
+        if not self.leaving:
+            self.leaving = True
+            self._say(issuer_pb2.ConnectRequest(sign_off=issuer_pb2.SignOff()))
+
+    def change_credit(self, credit: int) -> None:
+        self._most_credit = max(self._most_credit, credit)
+        self._say(issuer_pb2.ConnectRequest(credit_change=issuer_pb2.CreditChange(credit=credit)))
+
+    async def notify(self, notice: IssuerNotice) -> str:
+        """ "" once the switch has taken the notice, else the cause of its refusal; raises LinkEnded."""
+        said = self._notices.setdefault(notice.notice_id, self._loop.create_future())
+        self._say(notice_frame(notice))
+        return await asyncio.shield(said)
 
     async def serve(self) -> None:
         """Run until the stream ends; always raises LinkEnded, or what went wrong."""
@@ -78,26 +107,49 @@ class SwitchLink:
         try:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (*parts, *self._handling):
+            for task in (*parts, *self._working):
                 task.cancel()
-            await asyncio.gather(*parts, *self._handling, return_exceptions=True)
+            await asyncio.gather(*parts, *self._working, return_exceptions=True)
+            for said in self._notices.values():
+                said.set_exception(LinkEnded("the link ended before the switch answered"))
+                said.exception()  # nobody may be waiting any more
         for task in done:
             task.result()
+
+    def _say(self, frame: issuer_pb2.ConnectRequest) -> None:
+        self._control.append(frame)
+        self._wake.set()
+
+    def _work(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+
+    # --- in ---------------------------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
         while True:
             frame = await self._stream.read()
             if frame is END_OF_STREAM:
                 raise LinkEnded("the switch hung up", expected=True)
+            if frame is None:  # what gRPC makes of bytes that cannot be parsed
+                raise LinkEnded("what the switch says is no frame")
             self._heard_s = self._loop.time()
-            kind = frame.WhichOneof("frame")
-            if kind == "messages":
-                self._take(frame.messages.messages)
-            elif kind == "echo":
-                self._control.append(issuer_pb2.ConnectRequest(echo=frame.echo))
-                self._wake.set()
-            elif kind == "drain":
-                log.info("issuer_link_draining", unanswered=len(self._unanswered))
+            match frame.WhichOneof("frame"):
+                case "messages":
+                    self._take(frame.messages.messages)
+                case "echo":
+                    self._say(issuer_pb2.ConnectRequest(echo=frame.echo))
+                case "processes":
+                    self._learn(processes_of(frame.processes))
+                case "notice_answer":
+                    self._take_notice_answer(frame.notice_answer)
+                case "bill_request":
+                    self._work(self._answer_bill(frame.bill_request))
+                case "drain":
+                    self.leaving = True
+                    log.info("issuer_link_draining", unanswered=len(self._unanswered))
+                    self._learn({})
 
     def _take(self, messages: Iterable[issuer_pb2.IssuerMessage]) -> None:
         now_s = self._loop.time()
@@ -105,18 +157,16 @@ class SwitchLink:
         batch: list[IssuerMessage] = []
         for message in messages:
             self._unanswered[message.message_id] = now_s + message.budget_ms / 1000 + _FORGET_AFTER_S
-            operation = _OPERATIONS.get(message.operation)
-            if operation is None:
+            plain = plain_message(message)
+            if plain is None:
                 # Newer than this SDK: refused without effect, so that the switch need not wait for nothing.
                 self.answer([IssuerAnswer(message.message_id, "40", reason="operation not known")])
             else:
-                batch.append(_plain(message, operation))
-        if len(self._unanswered) > 2 * self._credit:
+                batch.append(plain)
+        if len(self._unanswered) > 2 * self._most_credit:
             raise LinkEnded("the switch sends more than the credit")
         if batch:
-            task = self._loop.create_task(self._handle(batch))
-            self._handling.add(task)
-            task.add_done_callback(self._handling.discard)
+            self._work(self._handle(batch))
 
     async def _handle(self, batch: list[IssuerMessage]) -> None:
         try:
@@ -127,14 +177,42 @@ class SwitchLink:
             return
         self.answer(answers)
 
+    def _take_notice_answer(self, answer: issuer_pb2.NoticeAnswer) -> None:
+        said = self._notices.pop(answer.notice_id, None)
+        if said is not None:
+            said.set_result("" if answer.accepted else answer.cause or "refused")
+
+    async def _answer_bill(self, asked: issuer_pb2.BillRequest) -> None:
+        request = bill_request(asked)
+        lines: Sequence[IssuerBillLine] | None = None
+        try:
+            if request is not None and self._bill is not None:
+                lines = await self._bill(request.day)
+        except Exception as error:
+            log.error("issuer_bill_failed", error=type(error).__name__)
+        if lines is None:
+            self._say(not_ready_frame(asked.request_id))
+        else:
+            self._bills.append(bill_frames(asked.request_id, lines))
+            self._wake.set()
+
+    # --- out --------------------------------------------------------------------------------------------------------
+
     async def _write(self) -> None:
+        """Payments come before bills, of which a part is made only when it is sent."""
         while True:
             if self._control:
                 await self._stream.write(self._control.pop(0))
             elif self._answers:
                 answers = self._answers[: self._max_frame_answers]
                 del self._answers[: self._max_frame_answers]
-                await self._stream.write(_answers_frame(answers))
+                await self._stream.write(answers_frame(answers))
+            elif self._bills:
+                part = next(self._bills[0], None)
+                if part is None:
+                    del self._bills[0]
+                else:
+                    await self._stream.write(part)
             else:
                 await self._wake.wait()
                 self._wake.clear()
@@ -155,54 +233,18 @@ class SwitchLink:
             del self._unanswered[message_id]
 
 
-async def sign_on(stream: Any, issuer_id: str, credit: int) -> issuer_pb2.SignedOn:
-    """The first exchange. Raises LinkEnded if the switch does not accept."""
-    request = issuer_pb2.SignOn(issuer_id=issuer_id, credit=credit)
+def processes_of(processes: issuer_pb2.Processes) -> dict[str, str]:
+    """Addresses by the processes' names."""
+    return {each.name: each.address for each in processes.processes if each.name and each.address}
+
+
+async def sign_on(stream: Any, issuer_id: str, credit: int, held: Sequence[str] = ()) -> issuer_pb2.SignedOn:
+    """The first exchange. held: processes that shall not take it. Raises LinkEnded if the switch does not accept."""
+    request = issuer_pb2.SignOn(issuer_id=issuer_id, credit=credit, switch_processes_held=held)
     with suppress(asyncio.InvalidStateError):  # the stream is over already: read says why
         await stream.write(issuer_pb2.ConnectRequest(sign_on=request))
     frame = await stream.read()
-    if frame is END_OF_STREAM or frame.WhichOneof("frame") != "signed_on":
+    if frame is END_OF_STREAM or frame is None or frame.WhichOneof("frame") != "signed_on":
         raise LinkEnded("the switch did not confirm the sign-on")
     signed_on: issuer_pb2.SignedOn = frame.signed_on
     return signed_on
-
-
-def _plain(message: issuer_pb2.IssuerMessage, operation: Operation) -> IssuerMessage:
-    return IssuerMessage(
-        message_id=message.message_id,
-        operation=operation,
-        authorization_id=message.authorization_id,
-        money=Money(message.amount.amount_minor, message.amount.currency),
-        original_message_id=message.original_message_id,
-        pan=Pan(message.pan) if message.pan else None,
-        expiry_yymm=message.expiry,
-        card_sequence_number=message.card_sequence_number,
-        pin_block=message.pin.block,
-        emv=message.emv,
-        entry=_ENTRIES.get(message.entry),
-        acquirer_id=message.acquirer_id,
-        merchant_id=message.merchant_id,
-        merchant_name=message.merchant_name,
-        merchant_category_code=message.merchant_category_code,
-        terminal_id=message.terminal_id,
-        transmission_time_ms=message.transmission_time_ms,
-        budget_ms=message.budget_ms,
-        repeat=message.repeat,
-    )
-
-
-def _answers_frame(answers: list[IssuerAnswer]) -> issuer_pb2.ConnectRequest:
-    frame = issuer_pb2.ConnectRequest()
-    add = frame.answers.answers.add
-    for answer in answers:
-        item = add(
-            message_id=answer.message_id,
-            response_code=answer.response_code,
-            approval_code=answer.approval_code,
-            emv_response=answer.emv_response,
-            reason=answer.reason,
-        )
-        if answer.approved is not None:
-            money = common_pb2.Money(amount_minor=answer.approved.amount_minor, currency=answer.approved.currency)
-            item.approved.CopyFrom(money)
-    return frame

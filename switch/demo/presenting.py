@@ -4,12 +4,16 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.software_card import SoftwareCard, next_counter
 from benchmarks.terminal import build_tap, pin_block_format0
 from payswitch.v1 import authorization_pb2 as pb
 from payswitch.v1 import common_pb2
-from switch.demo.secrets import zone_pin_key
+from switch.demo.secrets import issuer_card_keys, zone_pin_key
 from switch.entry.bluetooth import HandoverKind, build_handover
 from switch.entry.payer_code import build_cpm
+
+# The demo issuer's cards.
+ISSUER_PREFIX = "6259"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,7 @@ class Terminal:
 
     def __init__(self, state_dir: Path, merchant_id: str = "104110053110001", terminal_id: str = "00000001") -> None:
         self._zone_pin_key = zone_pin_key(state_dir)
+        self._issuer_keys = issuer_card_keys(state_dir)
         self._merchant_id = merchant_id
         self._terminal_id = terminal_id
 
@@ -41,14 +46,20 @@ class Terminal:
     def tap(self, card: Card, amount_minor: int, pin: str | None = None) -> pb.AuthorizeRequest:
         """An NFC tap, with an online PIN if one is given."""
         request = self._request(amount_minor)
-        request.nfc.emv = build_tap(card.pan, card.expiry_yymm, amount_minor, "CNY", atc=secrets.randbelow(60_000) + 1)
+        request.nfc.emv = self._read(card, amount_minor)
         return self.with_pin(request, card, pin)
+
+    def _read(self, card: Card, amount_minor: int) -> bytes:
+        """The card's EMV data; one of the demo issuer makes a cryptogram that its issuer can verify."""
+        chip = None
+        if card.pan.startswith(ISSUER_PREFIX):
+            chip = SoftwareCard(self._issuer_keys, card.pan, card.expiry_yymm, card.pin or "0000")
+        return build_tap(card.pan, card.expiry_yymm, amount_minor, "CNY", atc=next_counter(), card=chip)
 
     def bluetooth(self, card: Card, amount_minor: int, pin: str | None = None) -> pb.AuthorizeRequest:
         """The same tap, handed over by a phone."""
         request = self._request(amount_minor)
-        emv = build_tap(card.pan, card.expiry_yymm, amount_minor, "CNY", atc=secrets.randbelow(60_000) + 1)
-        request.bluetooth.record = build_handover(HandoverKind.EMV, emv)
+        request.bluetooth.record = build_handover(HandoverKind.EMV, self._read(card, amount_minor))
         return self.with_pin(request, card, pin)
 
     def code(self, code: str, amount_minor: int) -> pb.AuthorizeRequest:

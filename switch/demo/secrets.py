@@ -9,23 +9,34 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.software_card import IssuerKeys
 from hsm.errors import KeyNotFound
 from hsm.keys import KeyStore, KeyUsage
 from hsm.token import create_token, open_token, write_atomically
 
 ACQUIRER = "demo"
 ISSUER = "demo"
+_LENGTHS = {
+    "unionpay_mmk": 16, "acquirer_zpk": 16, "issuer_zpk": 16, "apiv3_key": 32,
+    "issuer_ac": 16, "issuer_cvv": 16, "issuer_pvv": 16,
+}  # fmt: skip
 _SIGNING = ("alipay/app", "wechat/merchant")
 
 
 @dataclass(frozen=True, slots=True)
 class SharedKeys:
-    """Clear DES keys, 16 bytes each, and the public keys of what the token signs with (PEM)."""
+    """Clear DES keys, 16 bytes each, and the public keys of what the token signs with (PEM).
+
+    issuer_ac, issuer_cvv, issuer_pvv: what the demo issuer's cards were personalized with; the token has none of them.
+    """
 
     unionpay_mmk: bytes = field(repr=False)
     acquirer_zpk: bytes = field(repr=False)
     issuer_zpk: bytes = field(repr=False)
     apiv3_key: bytes = field(repr=False)
+    issuer_ac: bytes = field(repr=False)
+    issuer_cvv: bytes = field(repr=False)
+    issuer_pvv: bytes = field(repr=False)
     alipay_app_public_key: str = ""
     wechat_merchant_public_key: str = ""
 
@@ -50,9 +61,7 @@ def provide(state_dir: Path, token_dir: Path) -> SharedKeys:
         _import(store, f"acquirer/{ACQUIRER}/zpk", KeyUsage.PIN_KEY, clear["acquirer_zpk"])
         _import(store, f"issuer/{ISSUER}/zpk", KeyUsage.PIN_KEY, clear["issuer_zpk"])
         alipay, wechat = (store.public_key(label).decode() for label in _SIGNING)
-    return SharedKeys(
-        clear["unionpay_mmk"], clear["acquirer_zpk"], clear["issuer_zpk"], clear["apiv3_key"], alipay, wechat
-    )
+    return SharedKeys(**clear, alipay_app_public_key=alipay, wechat_merchant_public_key=wechat)
 
 
 def zone_pin_key(state_dir: Path) -> bytes:
@@ -60,13 +69,20 @@ def zone_pin_key(state_dir: Path) -> bytes:
     return _clear_keys(state_dir / "simulators" / "keys.json")["acquirer_zpk"]
 
 
+def issuer_card_keys(state_dir: Path) -> IssuerKeys:
+    """What the demo issuer's cards were personalized with, for the cards."""
+    keys = _clear_keys(state_dir / "simulators" / "keys.json")
+    return IssuerKeys(keys["issuer_ac"], keys["issuer_cvv"], keys["issuer_pvv"])
+
+
 def _clear_keys(path: Path) -> dict[str, bytes]:
-    if not path.exists():
+    """What is missing is made: a file of an earlier version has fewer keys."""
+    known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    missing = {name: secrets.token_hex(length) for name, length in _LENGTHS.items() if name not in known}
+    if missing:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lengths = {"unionpay_mmk": 16, "acquirer_zpk": 16, "issuer_zpk": 16, "apiv3_key": 32}
-        values = {name: secrets.token_hex(length) for name, length in lengths.items()}
-        write_atomically(path, json.dumps(values).encode())
-    return {name: bytes.fromhex(value) for name, value in json.loads(path.read_text()).items()}
+        write_atomically(path, json.dumps(known | missing).encode())
+    return {name: bytes.fromhex(value) for name, value in (known | missing).items() if name in _LENGTHS}
 
 
 def _import(store: KeyStore, label: str, usage: KeyUsage, value: bytes) -> None:

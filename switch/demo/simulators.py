@@ -16,7 +16,7 @@ import uvloop
 from aiohttp import web
 
 from adapters.alipay.simulator import AlipayApplication, AlipaySimulator
-from adapters.issuer.simulator import IssuerSimulator
+from adapters.issuer.simulator import CardKeys, IssuerSimulator
 from adapters.issuer.simulator_ledger import default_accounts as issuer_accounts
 from adapters.simulation import Scenarios, control_routes
 from adapters.unionpay.simulator import Account, SimulatorSettings, UnionPaySimulator, client_accounts
@@ -105,7 +105,13 @@ def build(settings: Settings, keys: SharedKeys, host: str) -> Town:
             refund_settles_after_s=0.0,
             bills_at_once=True,
         ),
-        IssuerSimulator(settings.listen, ISSUER, keys.issuer_zpk, credentials=credentials),
+        IssuerSimulator(
+            settings.listen,
+            ISSUER,
+            keys.issuer_zpk,
+            credentials=credentials,
+            card_keys=CardKeys(keys.issuer_ac, keys.issuer_cvv, keys.issuer_pvv),
+        ),
     )
 
 

@@ -44,7 +44,7 @@ QUEUE_DEPTH = ReadingFamily("payswitch_queue_depth", "Items waiting for a stage'
 IN_FLIGHT = ReadingFamily("payswitch_in_flight", "Requests admitted and not yet answered.", ("rpc",))
 FOLLOW_UP_BACKLOG = ReadingFamily(
     "payswitch_follow_up_backlog",
-    "Reversals, inquiries, captures, refunds and increments that have not ended.",
+    "Reversals, inquiries, captures, refunds, increments and advices that have not ended.",
     ("operation",),
 )
 LOOP_LAG = DistributionFamily("payswitch_loop_lag_seconds", "How late the event loop woke a timer.", (), LAG_EDGES_S)

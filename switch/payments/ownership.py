@@ -35,6 +35,7 @@ class Ownership:
         self._valid_until_s = 0.0
         self._beating: asyncio.Task[None] | None = None
         self._owner: UUID | None = None
+        self._address = ""
         self.slot = 0
 
     @property
@@ -52,6 +53,18 @@ class Ownership:
         self._owner, self.slot = await self._leases.join(self._name)
         self._valid_until_s = asked_s + self._lease_s
         log.info("process_joined", process=self._name, slot=self.slot)
+
+    async def announce(self, address: str) -> None:
+        """Let others know where this process can be dialled, host:port; "" for nowhere (any more)."""
+        self._address = address
+        await self._leases.announce(self.owner, address)
+
+    async def withdraw(self) -> None:
+        """Be dialled no more: the process ends. Without a database the lease runs out by itself."""
+        try:
+            await self.announce("")
+        except StoreUnavailable:
+            log.warning("address_not_withdrawn", process=self._name)
 
     def start(self) -> None:
         self._beating = asyncio.create_task(self._beat_for_ever(), name="ownership")
@@ -88,3 +101,5 @@ class Ownership:
         if self.slot != slot:
             self._valid_until_s = 0.0
             self._slot_lost(f"slot {slot} was given to another process")
+        elif self._address:
+            await self.announce(self._address)

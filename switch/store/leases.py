@@ -36,6 +36,13 @@ WHERE owner = $1 AND lease_until_ms > now_ms()
 # The row stays until claim_in_doubt has looked for what it left open.
 _LEAVE = "UPDATE processes SET lease_until_ms = LEAST(lease_until_ms, now_ms()), slot = NULL WHERE owner = $1"
 
+_ANNOUNCE = "UPDATE processes SET address = $2 WHERE owner = $1"
+
+_LIVING = """
+SELECT owner, address FROM processes
+WHERE slot IS NOT NULL AND lease_until_ms > now_ms() AND address <> '' ORDER BY slot
+"""
+
 
 class NoFreeSlot(Exception):
     """SLOTS processes are alive: another one would share its STANs with one of them."""
@@ -78,3 +85,12 @@ class PostgresLeases:
 
     async def leave(self, owner: UUID) -> None:
         await self._sessions.run(lambda connection: connection.execute(_LEAVE, owner))
+
+    async def announce(self, owner: UUID, address: str) -> None:
+        """Where the process can be dialled, host:port; "" for nowhere (any more)."""
+        await self._sessions.run(lambda connection: connection.execute(_ANNOUNCE, owner, address))
+
+    async def living(self) -> list[tuple[UUID, str]]:
+        """(owner, address) of every process that lives and has announced an address, by slot."""
+        rows = await self._sessions.run(lambda connection: connection.fetch(_LIVING))
+        return [(row["owner"], row["address"]) for row in rows]

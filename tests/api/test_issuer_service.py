@@ -3,20 +3,32 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from datetime import date
 from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
+from prometheus_client import REGISTRY
 
 from adapters.issuer.hub import IssuerHub, IssuerLink
-from adapters.issuer.messages import IssuerAnswer, IssuerMessage
+from adapters.issuer.messages import (
+    BillChunk,
+    BillRequest,
+    IssuerAnswer,
+    IssuerBillLine,
+    IssuerBillTotal,
+    IssuerMessage,
+    IssuerNotice,
+    StandInApproval,
+)
 from payswitch.v1 import issuer_pb2 as pb
 from payswitch.v1 import issuer_pb2_grpc
 from switch.api.issuer_service import IssuerServicer, LinkLimits
+from switch.domain.bill import BillKind
 from switch.domain.money import Money
-from switch.domain.sensitive import Pan
+from switch.domain.sensitive import Pan, Sensitive
 from switch.domain.states import EntryMode, Operation
 
 
@@ -24,6 +36,10 @@ class Taker:
     def __init__(self) -> None:
         self.answers: list[IssuerAnswer] = []
         self.lost: list[tuple[IssuerLink, set[str]]] = []
+        self.chunks: list[BillChunk] = []
+
+    def take_bill_chunk(self, chunk):
+        self.chunks.append(chunk)
 
     def take_answers(self, answers):
         self.answers += answers
@@ -65,7 +81,9 @@ async def open_door() -> AsyncIterator[Door]:
             return identity
 
         check_values = {"issuer/bank/zpk": "08D7B4"}
-        servicer = IssuerServicer(hub, authenticate, check_values.__getitem__, "process-1", LinkLimits(**limits))
+        servicer = IssuerServicer(
+            hub, authenticate, check_values.__getitem__, lambda: "process-1", LinkLimits(**limits)
+        )
         server = grpc.aio.server()
         issuer_pb2_grpc.add_IssuerServiceServicer_to_server(servicer, server)
         port = server.add_insecure_port("127.0.0.1:0")
@@ -87,6 +105,13 @@ async def signed_on(door: SimpleNamespace, credit: int = 0) -> Any:
     frame = await stream.read()
     assert frame.WhichOneof("frame") == "signed_on"
     return stream
+
+
+def refusals() -> float:
+    [family] = [each for each in REGISTRY.collect() if each.name == "payswitch_issuer_refused"]
+    return sum(
+        each.value for each in family.samples if each.name.endswith("_total") and "link_" in each.labels["cause"]
+    )
 
 
 async def status(stream: Any) -> tuple[grpc.StatusCode, str]:
@@ -159,20 +184,19 @@ async def test_a_wrong_first_frame(open_door, frame, field):
             pb.ConnectRequest(answers={"answers": [{"message_id": "m1"}, {"response_code": "00"}]}),
             "answers.answers[1].message_id",
         ),
-        (
-            pb.ConnectRequest(answers={"answers": [{"message_id": "m1", "approved": {"currency": "cny"}}]}),
-            "answers.answers[0].approved.currency",
-        ),
+        (pb.ConnectRequest(echo=pb.Echo(nonce=99)), "echo.nonce"),
+        (pb.ConnectRequest(credit_change=pb.CreditChange(credit=65_537)), "credit_change.credit"),
     ],
 )
 async def test_a_malformed_later_frame_ends_the_stream_and_names_the_field(open_door, frame, field):
-    door = await open_door()
+    door, before = await open_door(), refusals()
     stream = await signed_on(door)
     await stream.write(frame)
     code, details = await status(stream)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert details.startswith(f"{field}:")
     assert door.hub.link_count("bank") == 0
+    assert refusals() == before + 1
 
 
 async def test_bytes_that_are_no_frame(open_door):
@@ -239,6 +263,132 @@ async def test_a_dead_peer_is_cut(open_door):
     assert code is grpc.StatusCode.UNAVAILABLE
     assert details.startswith("no frame for")
     assert door.hub.link_count("bank") == 0
+
+
+async def test_an_issuer_that_does_not_answer_echoes_is_cut(open_door):
+    """It may say other things meanwhile: they show that it is there, not that it follows."""
+    door = await open_door(echo_interval_s=0.05, dead_after_s=1.0)
+    stream = await signed_on(door)
+    cause = {"issuer": "bank", "cause": "link_no_echo"}
+    before = REGISTRY.get_sample_value("payswitch_issuer_refused_total", cause) or 0
+
+    async def talk() -> None:
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            while True:
+                await stream.write(pb.ConnectRequest(credit_change=pb.CreditChange(credit=5)))
+                await asyncio.sleep(0.01)
+
+    talking = asyncio.create_task(talk())
+    code, details = await status(stream)
+    talking.cancel()
+    await asyncio.gather(talking, return_exceptions=True)
+    assert code is grpc.StatusCode.UNAVAILABLE
+    assert details.startswith("no answer to an echo for")
+    assert REGISTRY.get_sample_value("payswitch_issuer_refused_total", cause) == before + 1
+
+
+async def test_the_processes_are_told_at_sign_on_and_when_they_change(open_door):
+    door = await open_door()
+    two = [("process-1", "a:1"), ("process-2", "b:1")]
+    door.servicer.tell_processes(two)
+    stream = door.stub.Connect()
+    await stream.write(pb.ConnectRequest(sign_on=pb.SignOn(issuer_id="bank")))
+    told = (await stream.read()).signed_on.processes
+    assert [(each.name, each.address) for each in told.processes] == two
+    door.servicer.tell_processes(two)  # no news
+    door.servicer.tell_processes(two[:1])
+    door.servicer.tell_processes([*two, ("process-3", "a:1")])  # replaces what has not been written yet
+    frame = await stream.read()
+    assert [each.name for each in frame.processes.processes] == ["process-1", "process-2", "process-3"]
+    stream.cancel()
+
+
+async def test_a_process_that_is_held_already_sends_the_caller_on(open_door):
+    door = await open_door()
+    held = pb.SignOn(issuer_id="bank", switch_processes_held=["process-2", "process-1"])
+    code, details = await refusal(door, pb.ConnectRequest(sign_on=held))
+    assert (code, details) == (grpc.StatusCode.ALREADY_EXISTS, "this is process-1")
+    assert door.hub.link_count("bank") == 0
+    another = pb.SignOn(issuer_id="bank", switch_processes_held=["process-2"])
+    stream = door.stub.Connect()
+    await stream.write(pb.ConnectRequest(sign_on=another))
+    assert (await stream.read()).signed_on.switch_process == "process-1"
+    stream.cancel()
+
+
+async def test_what_stands_in_a_message_for_a_card_that_was_read(open_door):
+    door = await open_door()
+    stream = await signed_on(door)
+    advice = message(1)
+    advice.track2, advice.stand_in = Sensitive("6259000000000005=4912201"), StandInApproval("S00001", 77)
+    door.hub.deliver("bank", [advice])
+    [got] = (await stream.read()).messages.messages
+    assert (got.operation, got.track2) == (pb.ISSUER_OPERATION_ADVICE, "6259000000000005=4912201")
+    assert (got.stand_in.operation, got.stand_in.approval_code) == (pb.ISSUER_OPERATION_SALE, "S00001")
+    assert got.stand_in.approved_time_ms == 77
+    stream.cancel()
+
+
+async def test_notices_are_answered_by_what_became_of_them(open_door):
+    causes = iter(["", "foreign", "unavailable"])
+    taken: list[tuple[str, IssuerNotice]] = []
+
+    async def take(issuer_id: str, notice: IssuerNotice) -> str:
+        taken.append((issuer_id, notice))
+        return next(causes)
+
+    door = await open_door()
+    door.servicer._take_notice = take
+    stream = await signed_on(door)
+    answers = []
+    for number in range(3):
+        notice = pb.IssuerNotice(notice_id=f"n{number}", message_id="m1", refund_message_id="r1", state=1)
+        await stream.write(pb.ConnectRequest(notice=notice))
+        answer = (await stream.read()).notice_answer
+        answers.append((answer.notice_id, answer.accepted, answer.cause))
+    assert answers == [("n0", True, ""), ("n1", False, "foreign"), ("n2", False, "unavailable")]
+    assert taken[0] == ("bank", IssuerNotice("n0", "m1", "r1", 1))
+    stream.cancel()
+
+
+async def test_notices_that_nobody_can_record_are_bounded_and_come_again(open_door):
+    door = await open_door()
+    hold = asyncio.Event()
+
+    async def take(issuer_id: str, notice: IssuerNotice) -> str:
+        await hold.wait()
+        return ""
+
+    door.servicer._take_notice = take
+    stream = await signed_on(door)
+    for number in range(33):
+        await stream.write(pb.ConnectRequest(notice=pb.IssuerNotice(notice_id=f"n{number}", message_id="m", state=1)))
+    first = (await stream.read()).notice_answer
+    assert (first.notice_id, first.cause) == ("n32", "unavailable")
+    hold.set()
+    assert [(await stream.read()).notice_answer.accepted for _ in range(32)] == [True] * 32
+    stream.cancel()
+
+
+async def test_the_bill_is_asked_for_and_its_parts_go_to_the_issuers_channel(open_door):
+    door = await open_door()
+    stream = await signed_on(door)
+    assert door.hub.ask_bill("bank", BillRequest("r1", date(2026, 3, 4))) is not None
+    asked = (await stream.read()).bill_request
+    assert (asked.request_id, asked.day) == ("r1", "2026-03-04")
+    chunk = pb.BillChunk(request_id="r1", sequence=2, last=True)
+    chunk.lines.add(kind=pb.ISSUER_BILL_KIND_REFUND, message_id="m1", fee_minor=-3, booked_time_ms=9)
+    chunk.lines[0].amount.amount_minor, chunk.lines[0].amount.currency = 5, "CNY"
+    chunk.lines.add(kind=99)
+    chunk.totals.add(kind=pb.ISSUER_BILL_KIND_REFUND, currency="CNY", lines=1, amount_minor=5, fee_minor=-3)
+    await stream.write(pb.ConnectRequest(bill_chunk=chunk))
+    await until(lambda: bool(door.taker.chunks))
+    [got] = door.taker.chunks
+    assert (got.request_id, got.sequence, got.last, got.not_ready) == ("r1", 2, True, False)
+    assert got.lines[0] == IssuerBillLine(BillKind.REFUND, "m1", Money(5, "CNY"), 9, fee_minor=-3)
+    assert got.lines[1].kind is None
+    assert got.totals == [IssuerBillTotal(BillKind.REFUND, "CNY", 1, 5, -3)]
+    stream.cancel()
 
 
 async def test_drain_tells_waits_and_refuses_the_next(open_door):

@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import date
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
 
-from adapters.issuer.messages import IssuerAnswer, IssuerMessage
+from adapters.issuer.messages import IssuerAnswer, IssuerBillLine, IssuerMessage, IssuerNotice, StandInApproval
 from payswitch.v1 import issuer_pb2 as pb
 from payswitch.v1 import issuer_pb2_grpc
-from switch.client.issuer import IssuerConnection
+from switch.client.issuer import IssuerConnection, NoticeRefused
+from switch.client.issuer_frames import bill_frames
+from switch.domain.bill import BillKind
 from switch.domain.money import Money
 from switch.domain.states import EntryMode, Operation
 
@@ -24,6 +27,8 @@ class FakeDoor(issuer_pb2_grpc.IssuerServiceServicer):
         self.heard: asyncio.Queue[pb.ConnectRequest] = asyncio.Queue()
         self.say: asyncio.Queue[pb.ConnectResponse | None] = asyncio.Queue()
         self.refusal = ""
+        self.signs_on = asyncio.Event()
+        self.signs_on.set()
         self.server: Any = None
         self.port = 0
 
@@ -36,6 +41,7 @@ class FakeDoor(issuer_pb2_grpc.IssuerServiceServicer):
         self.sign_ons.append(first.sign_on)
         if self.refusal:
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, self.refusal)
+        await self.signs_on.wait()
         await context.write(pb.ConnectResponse(signed_on=pb.SignedOn(pin_key_check_value="ABCDEF")))
         listening = asyncio.create_task(self._listen(context))
         try:
@@ -268,3 +274,140 @@ async def test_sign_off_says_so_and_stays_off(door, dial):
     assert len(door.sign_ons) == 1
     connection.sign_on()
     await asyncio.wait_for(connection.ready.wait(), 5)
+
+
+# --- bills, notices, credit -------------------------------------------------------------------------------------------
+
+
+def bill_line(number: int, kind: BillKind = BillKind.PAYMENT) -> IssuerBillLine:
+    return IssuerBillLine(kind, f"m{number}", Money(number, "CNY"), 1_750_000_000_000, fee_minor=1)
+
+
+async def asked_bill(door: FakeDoor, day: str = "2026-03-04") -> pb.BillChunk:
+    door.say.put_nowait(pb.ConnectResponse(bill_request=pb.BillRequest(request_id="r", day=day)))
+    return (await asyncio.wait_for(door.heard.get(), 5)).bill_chunk
+
+
+async def test_a_bill_comes_in_parts_with_its_totals(door, dial):
+    days: list[date] = []
+
+    async def bill(day: date) -> list[IssuerBillLine]:
+        days.append(day)
+        return [bill_line(number) for number in range(1, 1_201)] + [bill_line(5, BillKind.REFUND)]
+
+    await dial(bill=bill)
+    chunks = [await asked_bill(door)]
+    while not chunks[-1].last:
+        chunks.append((await asyncio.wait_for(door.heard.get(), 5)).bill_chunk)
+    assert days == [date(2026, 3, 4)]
+    assert [(each.sequence, len(each.lines), len(each.totals)) for each in chunks] == [
+        (0, 500, 0), (1, 500, 0), (2, 201, 2),
+    ]  # fmt: skip
+    totals = {each.kind: (each.lines, each.amount_minor, each.fee_minor) for each in chunks[-1].totals}
+    assert totals == {
+        pb.ISSUER_BILL_KIND_PAYMENT: (1_200, 1_200 * 1_201 // 2, 1_200),
+        pb.ISSUER_BILL_KIND_REFUND: (1, 5, 1),
+    }
+
+
+async def test_an_empty_bill_is_one_part(door, dial):
+    async def bill(day: date) -> list[IssuerBillLine]:
+        return []
+
+    await dial(bill=bill)
+    chunk = await asked_bill(door)
+    assert (chunk.sequence, chunk.last, chunk.not_ready, len(chunk.lines)) == (0, True, False, 0)
+
+
+async def test_a_bill_that_cannot_be_had_is_said_to_be_made_later(door, dial):
+    async def bill(day: date) -> list[IssuerBillLine] | None:
+        if day.year == 2025:
+            raise OSError("the books are elsewhere")
+        return None
+
+    await dial(bill=bill)
+    for day in ("2026-03-04", "2025-03-04", "yesterday"):
+        chunk = await asked_bill(door, day)
+        assert (chunk.request_id, chunk.not_ready, chunk.last) == ("r", True, False)
+
+
+async def test_payments_go_before_a_bill(door, dial):
+    async def bill(day: date) -> list[IssuerBillLine]:
+        return [bill_line(number) for number in range(1, 2_001)]
+
+    connection = await dial(bill=bill)
+    link = next(iter(connection._lines)).link
+    link._bills.append(bill_frames("r", [bill_line(number) for number in range(1, 1_001)]))
+    link.answer([IssuerAnswer("a", "00")])
+    frames = [(await asyncio.wait_for(door.heard.get(), 5)).WhichOneof("frame") for _ in range(3)]
+    assert frames == ["answers", "bill_chunk", "bill_chunk"]
+
+
+async def test_a_notice_is_repeated_until_it_is_taken(door, dial):
+    connection = await dial()
+    telling = asyncio.create_task(connection.notify(IssuerNotice("n1", "m1", "r1", 2)))
+    heard = [await asyncio.wait_for(door.heard.get(), 5)]
+    door.say.put_nowait(pb.ConnectResponse(notice_answer=pb.NoticeAnswer(notice_id="n1", cause="unavailable")))
+    heard.append(await asyncio.wait_for(door.heard.get(), 5))
+    door.say.put_nowait(None)  # the stream is lost before the answer
+    heard.append(await asyncio.wait_for(door.heard.get(), 5))
+    assert not telling.done()
+    door.say.put_nowait(pb.ConnectResponse(notice_answer=pb.NoticeAnswer(notice_id="n1", accepted=True)))
+    await asyncio.wait_for(telling, 5)
+    said = [(each.notice.notice_id, each.notice.message_id, each.notice.state) for each in heard]
+    assert said == [("n1", "m1", 2)] * 3
+
+
+async def test_a_refused_notice_is_not_repeated(door, dial):
+    connection = await dial()
+    telling = asyncio.create_task(connection.notify(IssuerNotice("n1", "m1")))
+    await asyncio.wait_for(door.heard.get(), 5)
+    door.say.put_nowait(pb.ConnectResponse(notice_answer=pb.NoticeAnswer(notice_id="n1", cause="foreign")))
+    with pytest.raises(NoticeRefused, match="foreign"):
+        await asyncio.wait_for(telling, 5)
+
+
+async def test_credit_is_said_again_and_kept_for_the_next_stream(door, dial):
+    connection = await dial(credit=5)
+    connection.change_credit(7)
+    frame = await asyncio.wait_for(door.heard.get(), 5)
+    assert frame.credit_change.credit == 7
+    door.say.put_nowait(None)
+    await until(lambda: len(door.sign_ons) == 2)
+    assert door.sign_ons[1].credit == 7
+
+
+async def test_a_credit_that_changes_during_the_sign_on_is_said(door, dial):
+    door.signs_on.clear()
+    connection = await dial(ready=False, credit=5)
+    await until(lambda: len(door.sign_ons) == 1)
+    connection.change_credit(7)
+    door.signs_on.set()
+    frame = await asyncio.wait_for(door.heard.get(), 5)
+    assert frame.credit_change.credit == 7
+
+
+async def test_an_advice_says_what_it_stands_for(door, dial):
+    seen: list[IssuerMessage] = []
+
+    async def handler(messages: list[IssuerMessage]) -> list[IssuerAnswer]:
+        seen.extend(messages)
+        return await approve(messages)
+
+    await dial(handler)
+    advice = sale("a")
+    advice.operation = pb.ISSUER_OPERATION_ADVICE
+    advice.stand_in.operation = pb.ISSUER_OPERATION_PRE_AUTHORIZATION
+    advice.stand_in.approval_code, advice.stand_in.approved_time_ms = "S00001", 9
+    advice.track2 = "6259000000000005=4912201"
+    nonsense = sale("b")
+    nonsense.operation = pb.ISSUER_OPERATION_ADVICE
+    door.messages(advice, nonsense)
+    answers = {each.message_id: each.response_code for each in await door.answers()}
+    if len(answers) == 1:
+        answers |= {each.message_id: each.response_code for each in await door.answers()}
+    assert answers == {"a": "00", "b": "40"}
+    [got] = seen
+    assert (got.operation, got.stand_in) == (Operation.PRE_AUTHORIZATION, StandInApproval("S00001", 9))
+    assert got.track2.reveal() == "6259000000000005=4912201"
+    assert "6259000000000005" not in repr(got)

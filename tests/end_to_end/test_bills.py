@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from shop import ALIPAY, UNIONPAY, WECHAT, Shop, Way, decided, money, named
+from shop import ALIPAY, ISSUER, UNIONPAY, WECHAT, Shop, Way, decided, money, named
 
 from payswitch.v1 import authorization_pb2 as pb
 from switch.demo.environment import Environment
@@ -100,6 +100,11 @@ async def test_a_days_bill(breakable: Environment, bill: Bills, tmp_path: Path, 
     with (tmp_path / "found.csv").open(newline="") as file:
         found = sorted(each["verdict"] for each in csv.DictReader(file) if each["verdict"] != "open")
     assert found == ["differs", "duplicate in bill", "ours only", "theirs only"]
+
+
+async def test_an_issuers_bill_comes_through_the_running_switch(bill: Bills) -> None:
+    """Which says what the issuer says: the day is not over."""
+    assert await bill("fetch", "--channel", ISSUER.channel) == (3, {})
 
 
 def _plant(path: Path) -> None:

@@ -12,6 +12,10 @@ class Leases:
     def __init__(self, *slots: int) -> None:
         self.slots = list(slots)
         self.alive = True
+        self.announced = []
+
+    async def announce(self, owner, address):
+        self.announced.append((owner, address))
 
     async def join(self, name):
         self.alive = True
@@ -30,12 +34,15 @@ async def test_a_lost_lease_is_joined_anew_under_another_owner():
     ownership = Ownership(leases, "p", 0.06, lambda: 0, lost.append)
     await ownership.join()
     before = ownership.owner
+    await ownership.announce("host:1")
     ownership.start()
     leases.alive = False
     await asyncio.sleep(0.05)
     assert ownership.owner != before
     assert ownership.may_send()
     assert lost == []
+    await ownership.withdraw()
+    assert leases.announced == [(before, "host:1"), (ownership.owner, "host:1"), (ownership.owner, "")]
     await ownership.close()
 
 

@@ -48,6 +48,17 @@ async def test_a_lease_that_ran_out_never_comes_back(leases: PostgresLeases, dat
     assert not await leases.beat(owner, now_ms())
 
 
+async def test_the_living_that_serve_are_listed(leases: PostgresLeases, database: asyncpg.Pool) -> None:
+    owners = [(await leases.join(name))[0] for name in "abcd"]
+    assert await leases.living() == []
+    for number, owner in enumerate(owners):
+        await leases.announce(owner, f"10.0.0.1:{number}")
+    await leases.leave(owners[0])
+    await let_die(database, owners[1])
+    await leases.announce(owners[3], "")
+    assert await leases.living() == [(owners[2], "10.0.0.1:2")]
+
+
 async def test_no_more_processes_than_slots(leases: PostgresLeases, database: asyncpg.Pool) -> None:
     await database.executemany(
         "INSERT INTO processes VALUES (gen_random_uuid(), 'x', $1, now_ms() + 60000, 0, 0)",

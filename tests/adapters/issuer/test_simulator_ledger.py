@@ -5,19 +5,26 @@ from itertools import count
 import pytest
 
 from adapters.issuer.messages import IssuerMessage
+from adapters.issuer.simulator_bill import SimulatedBills
+from adapters.issuer.simulator_card import CardKeys
 from adapters.issuer.simulator_ledger import SimulatedLedger, default_accounts
 from adapters.issuer.simulator_pin import PinFormatError, make_pin_block, read_pin_block
 from switch.domain.money import Money
 from switch.domain.sensitive import Pan, luhn_valid
 from switch.domain.states import Operation
 
+CARD_KEYS = CardKeys(*(bytes([each]) * 16 for each in (1, 2, 4)))
 KEY = bytes.fromhex("433457CB072A29628C495D20E0E35826")
 CARD = "6259000000000005"
 
 
+def ledger_at(month: str) -> SimulatedLedger:
+    return SimulatedLedger(default_accounts(), KEY, CARD_KEYS, lambda: month, SimulatedBills(lambda: 0))
+
+
 @pytest.fixture
 def ledger() -> SimulatedLedger:
-    return SimulatedLedger(default_accounts(), KEY, lambda: "2607")
+    return ledger_at("2607")
 
 
 class Messages:
@@ -83,7 +90,7 @@ def test_objections(ledger, message, fields, code):
 
 def test_a_card_is_good_to_the_end_of_its_month(message):
     for month, code in (("4912", "00"), ("5001", "54")):
-        ledger = SimulatedLedger(default_accounts(), KEY, lambda month=month: month)
+        ledger = ledger_at(month)
         assert ledger.process(message()).response_code == code
 
 
