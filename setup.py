@@ -73,6 +73,7 @@ EXTENSIONS = [
     extension("hsm._envelope", ("crypto",)),
     extension("adapters.unionpay._codec"),
     extension("switch.entry._tlv"),
+    extension("switch.routing._bins"),
 ]
 
 setup(

@@ -5,10 +5,14 @@ Only simulators import this. Each keeps a book of its own and speaks its own pro
 """
 
 import asyncio
+import json
+import math
+import re
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from types import UnionType
 from typing import Any
 
 import aiohttp
@@ -45,6 +49,39 @@ class Scenario:
 
 
 NORMAL = Scenario(Behaviour.NORMAL)
+
+LONGEST_DELAY_MS = 600_000
+FARTHEST_AHEAD_S = 10 * 366 * 86_400  # how far a simulator's clock may be put ahead
+_RESPONSE_CODE = re.compile(r"[0-9A-Z]{2}")
+
+
+def read_scenario(body: bytes) -> Scenario:
+    """From the JSON object that the control endpoint is given. Raises ValueError: what is wrong with it.
+
+    >>> read_scenario(b'{"behaviour": "delay", "delay_ms": 80}')
+    Scenario(behaviour=<Behaviour.DELAY: 'delay'>, code='', delay_ms=80, amount_minor=None, times=0)
+    """
+    fields = json.loads(body)
+    if not isinstance(fields, dict):
+        raise ValueError("must be a JSON object")
+    unknown = fields.keys() - set(Scenario.__slots__)
+    if unknown:
+        raise ValueError(f"no such field: {', '.join(sorted(unknown))}; there are {', '.join(Scenario.__slots__)}")
+    if fields.get("behaviour") not in list(Behaviour):
+        raise ValueError(f"behaviour must be one of {', '.join(Behaviour)}")
+    scenario = Scenario(**(fields | {"behaviour": Behaviour(fields["behaviour"])}))
+    if not isinstance(scenario.code, str) or (scenario.code and not _RESPONSE_CODE.fullmatch(scenario.code)):
+        raise ValueError("code must be a DE39 value: two digits or capital letters")
+    if scenario.behaviour is Behaviour.DECLINE and not scenario.code:
+        raise ValueError("decline needs a code")
+    for name, most in (("delay_ms", LONGEST_DELAY_MS), ("times", 10**9), ("amount_minor", 10**15)):
+        value = getattr(scenario, name)
+        if value is not None and (type(value) is not int or not 0 <= value <= most):
+            raise ValueError(f"{name} must be a whole number from 0 to {most}")
+    if scenario.delay_ms is None or scenario.times is None:
+        raise ValueError("only amount_minor may be null")
+    return scenario
+
 
 # 9,900.00 + n: the same amounts mean the same on every channel. 990_1cc declines with code cc.
 SCRIPTED_AMOUNTS_FROM_MINOR = 990_000
@@ -101,6 +138,33 @@ class Scenarios:
         return scripted(amount_minor)
 
 
+async def control_fields(request: web.Request, **kinds: type | UnionType) -> dict[str, Any]:
+    """The JSON object that a request to the control endpoint brings; kinds: the type of each field there may be.
+
+    Raises web.HTTPBadRequest, whose JSON says what is wrong. A whole number is a float, too; true and false are none.
+    """
+    try:
+        fields = json.loads(await request.read())
+    except (ValueError, RecursionError):
+        raise bad_request("the body must be JSON") from None
+    if not isinstance(fields, dict):
+        raise bad_request("the body must be a JSON object")
+    if unknown := sorted(fields.keys() - kinds.keys()):
+        raise bad_request(f"no such field: {', '.join(unknown)}; there are {', '.join(kinds)}")
+    for name, value in fields.items():
+        kind = kinds[name]
+        wanted = kind | int if kind is float else kind
+        if not isinstance(value, wanted) or (isinstance(value, bool) and kind is not bool):
+            raise bad_request(f"{name} must be of type {getattr(kind, '__name__', kind)}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise bad_request(f"{name} must be finite")
+    return fields
+
+
+def bad_request(why: str) -> web.HTTPBadRequest:
+    return web.HTTPBadRequest(text=json.dumps({"error": why}), content_type="application/json")
+
+
 def control_routes(prefix: str, scenarios: Scenarios, book: Callable[[], list[dict[str, Any]]]) -> list[web.RouteDef]:
     """The control endpoint of one simulator, below `/{prefix}`.
 
@@ -114,10 +178,9 @@ def control_routes(prefix: str, scenarios: Scenarios, book: Callable[[], list[di
         return web.json_response(scenarios.listing())
 
     async def post_scenario(request: web.Request) -> web.Response:
-        fields = await request.json()
         try:
-            scenario = Scenario(**(fields | {"behaviour": Behaviour(fields["behaviour"])}))
-        except (TypeError, KeyError, ValueError) as error:
+            scenario = read_scenario(await request.read())
+        except (ValueError, RecursionError) as error:  # no JSON is one, too
             return web.json_response({"error": str(error)}, status=400)
         scenarios.put(scenario)
         return web.json_response(asdict(scenario), status=201)

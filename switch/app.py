@@ -51,11 +51,12 @@ from switch.payments.follow_on import FollowOns
 from switch.payments.ownership import Ownership
 from switch.payments.resolve import Resolver, ResolveSettings
 from switch.payments.road import Road
-from switch.payments.routing import RoutingTable, Rule
 from switch.payments.stand_in import Advices
 from switch.payments.world import RoadSettings, World
 from switch.ports import Channel, Hsm, Notice, NotifyingChannel, StandIn, StoreUnavailable
 from switch.risk.assess import Limits
+from switch.routing.watch import PlanWatch
+from switch.routing_wiring import begin_routing
 from switch.settings_sections import StandInRule
 from switch.store.counters import RedisCounters
 from switch.store.embedded import EmbeddedPostgres, EmbeddedRedis
@@ -66,6 +67,12 @@ from switch.store.partitions import ensure_partitions, keep_partitions
 from switch.store.pool import create_pool
 from switch.store.sessions import Pool
 from switch.store.stand_in import PostgresStandIn
+from switch.store.terminals import PostgresTerminals
+from switch.terminals.desk import Desk
+from switch.terminals.door import TerminalDoor
+from switch.terminals.payments import TerminalPayments
+from switch.terminals.security import TerminalSecurity
+from switch.terminals.settings import DeskSettings, DoorLimits
 
 log = structlog.get_logger()
 
@@ -86,12 +93,13 @@ class SystemClock:
 
 @dataclass(slots=True)
 class Addresses:
-    """Where the process listens, once it does: host:port. notifications: "" if they are switched off."""
+    """Where the process listens, once it does: host:port. notifications, terminals: "" if switched off."""
 
     authorizations: str
     operations: str
     operations_grpc: str
     notifications: str = ""
+    terminals: str = ""
 
 
 async def run(settings: Settings, started: Callable[[Addresses], Awaitable[None]] | None = None) -> int:
@@ -140,15 +148,14 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
 
     hub = IssuerHub()
     stand_in = PostgresStandIn(pool, {rule.issuer: _stand_in_limits(rule) for rule in settings.stand_in})
-    direct = _issuers(settings, hub, stand_in)
-    channels: dict[str, Channel] = {channel.name: channel for channel in direct.values()}
-    channels |= build_channels(settings, hsm, clock, ownership.slot)
+    channels = build_channels(settings, hsm, clock, hub, ownership.slot, stand_in)
+    direct = {each.issuer_id: each for each in channels.values() if isinstance(each, IssuerChannel)}
     for channel in channels.values():
         await channel.start()
         lifecycle.on_close(f"channel {channel.name}", channel.close)
-    world = World(
-        journal, hsm, channels, counters, clock, ownership, _routing(settings), RoadCounts(), _limits(settings)
-    )
+    routing, plans = await begin_routing(settings, pool, channels, lifecycle)
+    counts = RoadCounts(routing.observe)
+    world = World(journal, hsm, channels, counters, clock, ownership, routing, counts, _limits(settings))
     road_settings = _road_settings(settings)
     road = Road(world, road_settings)
     lifecycle.on_close("road", road.close)
@@ -164,11 +171,12 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     backlog = asyncio.create_task(_watch_backlog(journal, stand_in, stood_in_for), name="backlog")
     lifecycle.on_close("backlog", lambda: _cancelled(backlog))
 
-    readiness = _readiness(pool, counters, access, channels)
+    readiness = _readiness(pool, counters, access, channels, plans)
     health = HealthStatus(readiness, [AUTHORIZATION_SERVICE, ISSUER_SERVICE])
     doorkeeper = Doorkeeper(pki.participant_of)
+    follow_ons = FollowOns(world, road_settings)
     authorizations = AuthorizationServicer(
-        road, FollowOns(world, road_settings), journal, doorkeeper, settings.budgets.answer_budget_ms / 1000
+        road, follow_ons, journal, doorkeeper, settings.budgets.answer_budget_ms / 1000
     )
     issuers = IssuerServicer(
         hub,
@@ -187,13 +195,14 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     lifecycle.on_announce("address", ownership.withdraw)
     lifecycle.on_announce("issuers", issuers.drain)
     finish_s = settings.budgets.answer_budget_ms / 1000 + settings.operations.drain_finish_ms / 1000
+    terminals = await _terminal_door(settings, lifecycle, finish_s, (road, follow_ons, world, pool))
     lifecycle.on_finish("door", _closing(road.stop_admitting), 1.0)
     lifecycle.on_finish("road", lambda: road.drain(finish_s), finish_s + 1)
     lifecycle.on_finish("grpc", lambda: server.stop(1.0), 3.0)
     notifications = await _notifications(settings, world, notices, lifecycle)
     operations = await _operations(settings, readiness, health, lifecycle)
     host, _ = split_address(settings.listen)
-    return Addresses(f"{host}:{port}", *operations, notifications)
+    return Addresses(f"{host}:{port}", *operations, notifications, terminals)
 
 
 async def _servers(settings: Settings, lifecycle: Lifecycle) -> tuple[str, str]:
@@ -209,15 +218,6 @@ async def _servers(settings: Settings, lifecycle: Lifecycle) -> tuple[str, str]:
         redis_url = await redis.start()
         lifecycle.on_close("embedded redis", redis.stop, timeout_s=10)
     return postgres_url, redis_url
-
-
-def _issuers(settings: Settings, hub: IssuerHub, stand_in: StandIn) -> dict[str, IssuerChannel]:
-    """The channels of direct issuers, by the issuers' ids."""
-    stood_in_for = {rule.issuer for rule in settings.stand_in}
-    return {
-        issuer: IssuerChannel(issuer, hub, stand_in=stand_in if issuer in stood_in_for else None)
-        for issuer in settings.issuers
-    }
 
 
 def _stand_in_limits(rule: StandInRule) -> StandInLimits:
@@ -247,9 +247,14 @@ def _read_notice(direct: dict[str, IssuerChannel], issuer_id: str, notice: Issue
     return direct[issuer_id].read_notice(notice)
 
 
-def build_channels(settings: Settings, hsm: Hsm, clock: SystemClock, slot: int) -> dict[str, Channel]:
-    """Every other channel that is switched on, by name."""
-    channels: list[Channel] = []
+def build_channels(
+    settings: Settings, hsm: Hsm, clock: SystemClock, hub: IssuerHub, slot: int, stand_in: StandIn | None = None
+) -> dict[str, Channel]:
+    """Every channel that is switched on, by name."""
+    stood_in_for = {rule.issuer for rule in settings.stand_in}
+    channels: list[Channel] = [
+        IssuerChannel(issuer, hub, stand_in=stand_in if issuer in stood_in_for else None) for issuer in settings.issuers
+    ]
     unionpay, alipay, wechat = settings.unionpay, settings.alipay, settings.wechat
     if unionpay.host:
         channels.append(
@@ -335,12 +340,6 @@ def _read(path: Path) -> bytes:
         raise SystemExit(f"cannot read {path}: {error.strerror}; `payswitch check-config` names the setting") from None
 
 
-def _routing(settings: Settings) -> RoutingTable:
-    return RoutingTable(
-        [Rule(each.name, tuple(each.channels), each.pan_prefix or "", each.scheme or "") for each in settings.routes]
-    )
-
-
 def _limits(settings: Settings) -> Limits:
     risk = settings.risk
     return Limits(
@@ -374,7 +373,9 @@ def _resolve_settings(settings: Settings) -> ResolveSettings:
     )
 
 
-def _readiness(pool: Pool, counters: RedisCounters, hsm: HsmAccess, channels: dict[str, Channel]) -> Readiness:
+def _readiness(
+    pool: Pool, counters: RedisCounters, hsm: HsmAccess, channels: dict[str, Channel], plans: PlanWatch
+) -> Readiness:
     async def database() -> str:
         await pool.fetchval("SELECT 1")
         return "answers"
@@ -383,6 +384,12 @@ def _readiness(pool: Pool, counters: RedisCounters, hsm: HsmAccess, channels: di
         if not await counters.ready():
             raise NotReady("does not answer; risk continues by policy")
         return "answers"
+
+    async def routing() -> str:
+        in_force, detail = plans.state()
+        if not in_force:
+            raise NotReady(detail)
+        return detail
 
     def channel_probe(channel: Channel) -> Callable[[], Awaitable[str]]:
         async def probe() -> str:
@@ -394,6 +401,7 @@ def _readiness(pool: Pool, counters: RedisCounters, hsm: HsmAccess, channels: di
         return probe
 
     checks = [Check("database", database), Check("counters", redis, required=False), Check("hsm", hsm.probe)]
+    checks.append(Check("routing", routing, required=False))
     checks += [Check(CHANNEL_PREFIX + name, channel_probe(each), required=False) for name, each in channels.items()]
     return Readiness(checks)
 
@@ -415,7 +423,7 @@ def _watch(road: Road) -> None:
 
 
 async def _watch_backlog(journal: PostgresJournal, stand_in: PostgresStandIn, stood_in_for: list[str]) -> None:
-    """Keeps the gauge of open follow-ups and owed advices; an outage leaves the last reading."""
+    """Keeps the gauge of what the resolver has open and of owed advices; an outage leaves the last reading."""
     counts: dict[Operation, int] = {}
     advices = 0
     if stood_in_for:
@@ -457,6 +465,41 @@ async def _grpc_server(
     port = server.add_secure_port(settings.listen, credentials)
     await server.start()
     return server, port
+
+
+async def _terminal_door(
+    settings: Settings, lifecycle: Lifecycle, finish_s: float, behind: tuple[Road, FollowOns, World, Pool]
+) -> str:
+    """The listener for payment terminals, if there is to be one; returns its address. It is drained before the road."""
+    section, (road, follow_ons, world, pool) = settings.terminals, behind
+    if not section.listen:
+        return ""
+    desk_settings = DeskSettings(
+        budget_s=settings.budgets.answer_budget_ms / 1000,
+        institution=settings.unionpay.acquiring_institution_id,
+        networks=frozenset(section.networks),
+        repeat_window_ms=section.repeat_window_ms,
+        sign_ons=section.sign_ons_per_minute,
+        mac_key_algorithm="DES" if section.mac_key == "single" else "TDES-2KEY",
+    )
+    store = PostgresTerminals(pool)
+    security = TerminalSecurity(world.hsm, desk_settings.mac_key_algorithm)
+    payments = TerminalPayments(road, follow_ons, world.journal, store, security, world.clock, desk_settings)
+    limits = DoorLimits(
+        connections=section.connections,
+        connections_per_address=section.connections_per_address,
+        in_flight=section.in_flight,
+        idle_s=section.idle_ms / 1000,
+        message_s=section.message_ms / 1000,
+        message_bytes=section.largest_message_bytes,
+    )
+    door = TerminalDoor(Desk(payments, security, store, world.clock, desk_settings), limits)
+    host, port = split_address(section.listen)
+    bound = await door.start(host, port)
+    lifecycle.on_finish("terminals", lambda: door.drain(finish_s), finish_s + 1)
+    lifecycle.on_close("terminals", door.close)
+    lifecycle.on_close("terminals' reversals", lambda: payments.close(2.0))
+    return f"{host}:{bound}"
 
 
 async def _operations(

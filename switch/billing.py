@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from adapters.issuer.hub import IssuerHub
 from hsm.errors import HsmError
 from switch.app import SystemClock, build_channels
 from switch.billing_through import bill_through
@@ -174,7 +175,7 @@ async def _fetched(settings: Settings, source: Source, day: date) -> Bill:
     lifecycle = Lifecycle(grace_s=0)
     try:
         access = await open_hsm(settings, lifecycle)
-        channel = build_channels(settings, access.hsm, SystemClock(), slot=0)[name]
+        channel = build_channels(settings, access.hsm, SystemClock(), IssuerHub(), slot=0)[name]
         if not isinstance(channel, BilledChannel):
             raise _Ended(EXIT_USAGE, f"{name} has no bill")
         if name not in _SIGNS_ON:

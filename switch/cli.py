@@ -11,6 +11,8 @@ import typer
 from switch.bill_cli import bill_app
 from switch.hsm_cli import hsm_app
 from switch.keys_cli import app as keys_app
+from switch.routes_cli import routes_app
+from switch.terminals_cli import terminals_app
 
 if TYPE_CHECKING:
     from switch.config import Settings
@@ -34,6 +36,8 @@ app.add_typer(pki_app, no_args_is_help=True)
 app.add_typer(hsm_app, no_args_is_help=True)
 app.add_typer(keys_app, no_args_is_help=True)
 app.add_typer(bill_app, no_args_is_help=True)
+app.add_typer(routes_app, no_args_is_help=True)
+app.add_typer(terminals_app, no_args_is_help=True)
 
 
 class Role(StrEnum):
@@ -50,9 +54,26 @@ StateDir = Annotated[
 ]
 
 
+def _port(help_text: str) -> Any:
+    return typer.Option(min=0, max=65_535, help=help_text)
+
+
 def main() -> None:
     """The console script."""
+    _hold_standard_descriptors()
     app()
+
+
+def _hold_standard_descriptors() -> None:
+    """Where standard input, output or error is closed, put nothing in its place.
+
+    Otherwise a socket takes the number, and what is printed goes to a peer; libuv even aborts when it closes one.
+    """
+    import os
+
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # the lowest that is free
+        pass
+    os.close(descriptor)
 
 
 @app.command()
@@ -82,11 +103,50 @@ def demo(
 def simulators(
     state_dir: StateDir = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    control_port: Annotated[int, typer.Option(help="Of the control endpoint: books, scenarios, on and off.")] = 7586,
+    control_port: Annotated[int, _port("Of the control endpoint: books, faults, accounts, on and off.")] = 7586,
+    unionpay_port: Annotated[int | None, _port("In place of PAYSWITCH_UNIONPAY__PORT; 0: a free one.")] = None,
+    alipay_port: Annotated[int | None, _port("In place of that in the gateway's URL; 0: a free one.")] = None,
+    wechat_port: Annotated[int | None, _port("In place of that in the API's URL; 0: a free one.")] = None,
+    alipay_https_port: Annotated[int, _port("The same gateway over HTTPS.")] = 7587,
+    wechat_https_port: Annotated[int, _port("The same API over HTTPS.")] = 7588,
+    client_config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write here, as JSON, what an independent client needs, once they answer.", show_default=False
+        ),
+    ] = None,
+    documented_pauses: Annotated[
+        bool,
+        typer.Option("--documented-pauses", help="Repeat notifications as late as the wallets do, not after seconds."),
+    ] = False,
+    announce: Annotated[
+        bool, typer.Option("--announce", help="Say on stdout, as JSON, that they answer; end when stdin closes.")
+    ] = False,
 ) -> None:
-    """Run the strict simulators of UnionPay, Alipay, WeChat Pay and one direct issuer until Ctrl-C."""
+    """Run the strict simulators of UnionPay, Alipay, WeChat Pay and one direct issuer until SIGTERM or Ctrl-C.
+
+    They need neither a switch nor a database. docs/simulators.md shows how any client starts against them.
+    """
     settings = _settings(state_dir=state_dir)
-    raise typer.Exit(_run("switch.demo.simulators", "main", settings, host, control_port))
+    ports = {
+        "unionpay": unionpay_port,
+        "alipay": alipay_port,
+        "alipay_https": alipay_https_port,
+        "wechat": wechat_port,
+        "wechat_https": wechat_https_port,
+        "control": control_port,
+    }
+    status = _run(
+        "switch.demo.simulators.command",
+        "main",
+        settings,
+        ports,
+        host,
+        client_config=client_config,
+        announce=announce,
+        documented_pauses=documented_pauses,
+    )
+    raise typer.Exit(status)
 
 
 @app.command()

@@ -43,6 +43,7 @@ from switch.settings_sections import (
     Risk,
     RouteRule,
     StandInRule,
+    Terminals,
     Tls,
     TransmissionWindow,
     UnionPaySettings,
@@ -120,6 +121,7 @@ class Settings(BaseSettings):
     unionpay: UnionPaySettings = UnionPaySettings()
     alipay: AlipaySettings = AlipaySettings()
     wechat: WeChatSettings = WeChatSettings()
+    terminals: Terminals = Terminals()
     routes: list[RouteRule] = Field(
         default=DEFAULT_ROUTES, description="by the scheme of a payment code, else by the longest matching prefix"
     )
@@ -157,10 +159,10 @@ class Settings(BaseSettings):
         given = self.wechat.platform_public_key
         return Path(given) if given else self.state_dir / "simulators" / "wechat.pem"
 
-    def notify_url_of(self, channel: str) -> str:
-        """What a wallet is told with each payment; the channel adds the merchant's and the authorization's ids."""
-        base = self.notifications.public_url.rstrip("/")
-        return f"{base}/notify/{channel}" if base and self.notifications.listen else ""
+    @property
+    def unionpay_bills_path(self) -> Path:
+        given, institution = self.unionpay.bills_dir, self.unionpay.forwarding_institution_id
+        return Path(given) if given else self.state_dir / "simulators" / "unionpay" / institution
 
     @property
     def wechat_apiv3_key_path(self) -> Path | None:
@@ -170,10 +172,10 @@ class Settings(BaseSettings):
         default = self.state_dir / "simulators" / "wechat_apiv3.key"
         return default if default.exists() else None
 
-    @property
-    def unionpay_bills_path(self) -> Path:
-        given, institution = self.unionpay.bills_dir, self.unionpay.forwarding_institution_id
-        return Path(given) if given else self.state_dir / "simulators" / "unionpay" / institution
+    def notify_url_of(self, channel: str) -> str:
+        """What a wallet is told with each payment; the channel adds the merchant's and the authorization's ids."""
+        base = self.notifications.public_url.rstrip("/")
+        return f"{base}/notify/{channel}" if base and self.notifications.listen else ""
 
     def channel_names(self) -> list[str]:
         """The channels that are switched on, as routes name them."""

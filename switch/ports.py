@@ -12,6 +12,7 @@ from switch.domain.authorization import Authorization, Credential, FollowOn, Mer
 from switch.domain.bill import Bill
 from switch.domain.money import Money
 from switch.domain.payment_token import PaymentToken, TokenScheme, TokenState
+from switch.domain.routing_plan import StoredPlan
 from switch.domain.states import Operation, State
 
 # --- channels -------------------------------------------------------------------------------------------------------
@@ -198,6 +199,27 @@ class BilledChannel(Protocol):
 
     async def bill(self, day: date) -> Bill:
         """Fetched, verified and read. Raises BillNotReady, BillRefused, or ConnectionError where none can be had."""
+
+
+# --- routing plans --------------------------------------------------------------------------------------------------
+
+
+class RoutingPlans(Protocol):
+    """Routing plans and their BIN tables, as they were loaded: neither is ever changed. Raises StoreUnavailable."""
+
+    async def live_version(self) -> int:
+        """Of the plan that is to be in force; 0: none, the settings' routes are."""
+
+    async def find(self, version: int) -> StoredPlan | None: ...
+
+    async def bin_table_chunks(self, sha256: str) -> tuple[int, int] | None:
+        """(bytes, chunks) of the table with that SHA-256 (hexadecimal); None if it was never loaded."""
+
+    async def bin_table_chunk(self, sha256: str, number: int) -> bytes:
+        """One chunk, from 0; b"" if there is none."""
+
+
+# --- stand-in ------------------------------------------------------------------------------------------------------
 
 
 class StandIn(Protocol):

@@ -44,13 +44,8 @@ def _url_with(schemes: tuple[str, ...]) -> AfterValidator:
 
 
 Address = Annotated[str, AfterValidator(_host_and_port)]
-
-
-def _optional_host_and_port(text: str) -> str:
-    return _host_and_port(text) if text else text
-
-
-OptionalAddress = Annotated[str, AfterValidator(_optional_host_and_port)]
+OptionalAddress = Annotated[str, AfterValidator(lambda text: text and _host_and_port(text))]
+Network = Annotated[str, _shaped(r"[0-9A-F]{4}", "must be 4 hexadecimal digits, upper case")]
 InstitutionId = Annotated[str, _shaped(r"\d{8,11}", "must be 8 to 11 digits")]
 HeaderId = Annotated[str, _shaped(r"[0-9A-Za-z]{1,11}", "must be 1 to 11 letters or digits")]
 ParticipantId = Annotated[str, _shaped(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "must be 1 to 64 of A-Z a-z 0-9 . _ -")]
@@ -329,6 +324,31 @@ class StandInRule(Section):
     pan_prefixes: list[PanPrefix] = Field(min_length=1, description="cards that may be stood in for")
     entries: list[Literal["nfc", "payer_qr", "bluetooth", "keyed"]] = Field(
         default=["nfc"], min_length=1, description="how the card must have been presented"
+    )
+
+
+class Terminals(Section):
+    """UnionPay's POS dialect over TCP, without TLS: for a private network, or behind something that ends TLS."""
+
+    listen: OptionalAddress = Field(default="", description="host:port for payment terminals; empty: no such door")
+    networks: list[Network] = Field(
+        default=[], description="TPDU destinations (NII) that are served, 4 hexadecimal digits; empty: any"
+    )
+    connections: int = Field(default=1000, ge=1, le=100_000, description="connections of terminals, at most")
+    connections_per_address: int = Field(default=64, ge=1, le=100_000, description="of one IP address, at most")
+    in_flight: int = Field(default=16, ge=1, le=256, description="messages of one connection under way, at most")
+    idle_ms: int = Field(default=120_000, ge=100, description="longest silence of a connection")
+    message_ms: int = Field(
+        default=5000, ge=100, le=60_000, description="from a message's first byte to its last, at most"
+    )
+    largest_message_bytes: int = Field(default=2048, ge=128, le=2048, description="longest message")
+    repeat_window_ms: int = Field(
+        default=60_000, ge=1000, le=3_600_000,
+        description="how long a message with the same batch and STAN is a repeat; later its name is used up",
+    )  # fmt: skip
+    sign_ons_per_minute: int = Field(default=6, ge=1, le=600, description="of one terminal, at most")
+    mac_key: Literal["single", "double"] = Field(
+        default="single", description="length of the MAC keys that terminals are sent"
     )
 
 

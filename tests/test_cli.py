@@ -8,7 +8,10 @@ from typer.testing import CliRunner, Result
 
 from switch import cli
 
-COMMANDS = ("serve", "demo", "simulators", "authorize", "migrate", "check-config", "pki", "hsm", "bill")
+COMMANDS = (
+    *("serve", "demo", "simulators", "authorize", "migrate", "check-config"),
+    *("pki", "hsm", "bill", "routes", "terminals"),
+)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ _AMOUNT = re.compile(r"([0-9]{1,11})(?:\.([0-9]{1,2}))?", re.ASCII)
 _HEAD = re.compile(r'[ \t\r\n]*\{[ \t\r\n]*"([a-z0-9_]{1,100})"[ \t\r\n]*:[ \t\r\n]*')
 _CERTIFICATE = r'(?:,[ \t\r\n]*"alipay_cert_sn"[ \t\r\n]*:[ \t\r\n]*"([0-9a-fA-F]{1,64})"[ \t\r\n]*)?'
 _SIGNED_TAIL = re.compile(
-    r"[ \t\r\n]*" + _CERTIFICATE + r',[ \t\r\n]*"sign"[ \t\r\n]*:[ \t\r\n]*"((?:[A-Za-z0-9+/=]|\\/){0,2048})"'
+    r"[ \t\r\n]*" + _CERTIFICATE + r',[ \t\r\n]*"sign"[ \t\r\n]*:[ \t\r\n]*"((?:[A-Za-z0-9+/=]++|\\/)*+)"'
     r"[ \t\r\n]*\}[ \t\r\n]*"
 )
 _UNSIGNED_TAIL = re.compile(r"[ \t\r\n]*\}[ \t\r\n]*")
@@ -246,7 +246,7 @@ def verify(public_key: RSAPublicKey, signature: bytes, signed: bytes) -> None:
 def signature_bytes(text: str) -> bytes:
     """Of the `sign` of a peer. Raises MalformedAnswer."""
     try:
-        return base64.b64decode(text, validate=True)
+        return binascii.a2b_base64(text, strict_mode=True) if text else b""
     except (binascii.Error, ValueError):
         raise MalformedAnswer("the signature is not base64") from None
 

@@ -76,7 +76,7 @@ def refund_query_content(out_trade_no: str, out_request_no: str) -> str:
 
 def _content(**fields: str) -> str:
     present = {name: value for name, value in fields.items() if value}
-    return json.dumps(present, ensure_ascii=False, separators=(",", ":"))
+    return _ENCODER.encode(present)
 
 
 def _plain_subject(subject: str) -> str:
@@ -87,3 +87,6 @@ def _plain_subject(subject: str) -> str:
 def _plain_id(text: str) -> str:
     """Left out rather than cut: half an identifier names another shop."""
     return text if len(text) <= 32 and text.isascii() and text.isprintable() else ""
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))

@@ -16,7 +16,7 @@ from adapters.issuer.simulator_card import (
 )
 from switch.domain.states import EntryMode
 
-CHIP_ENTRIES = frozenset({EntryMode.NFC, EntryMode.BLUETOOTH, EntryMode.PAYER_QR})
+CHIP_ENTRIES = frozenset({EntryMode.NFC, EntryMode.CHIP, EntryMode.BLUETOOTH, EntryMode.PAYER_QR})
 
 # PAN, expiry, service code; then as this issuer writes it: PVKI, PVV, CVV.
 _TRACK2 = re.compile(r"(\d{12,19})=(\d{4})(\d{3})(\d)(\d{4})(\d{3})\d*")

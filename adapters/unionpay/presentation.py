@@ -5,6 +5,8 @@
 | NFC                                | 07p  | chip data | 6 contactless     | 0             |
 | Bluetooth: chip data               | 07p  | chip data | 6                 | 0             |
 | Bluetooth: a number alone, keyed   | 01p  | –         | 6                 | 0             |
+| a chip in a terminal's slot        | 05p  | chip data | 6                 | 0             |
+| a stripe                           | 02p  | –         | 6                 | 0             |
 | QR or payment code, however it came| 03p  | chip data of an EMVCo payer's QR   | 6 | 0    |
 
 p: 1 with a PIN block (then DE26, DE52 and DE53 too), 2 without. 03 and all of DE60 are [U]: settings.
@@ -35,6 +37,7 @@ class Presented:
 
 
 _CONTACTLESS, _KEYED, _CODE = Presented("07"), Presented("01"), Presented("")
+_CHIP, _STRIPE = Presented("05"), Presented("02")
 
 # How it was presented -> with chip data, with a code, with a number alone.
 _TABLE: dict[EntryMode, tuple[Presented, Presented, Presented]] = {
@@ -44,6 +47,8 @@ _TABLE: dict[EntryMode, tuple[Presented, Presented, Presented]] = {
     EntryMode.PAYER_QR: (_CODE, _CODE, _CODE),
     EntryMode.MERCHANT_QR: (_CODE, _CODE, _CODE),
     EntryMode.KEYED: (_CONTACTLESS, _KEYED, _KEYED),
+    EntryMode.CHIP: (_CHIP, _CHIP, _CHIP),
+    EntryMode.STRIPE: (_STRIPE, _STRIPE, _STRIPE),
 }
 
 

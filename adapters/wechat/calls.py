@@ -14,6 +14,8 @@ _OUT_REFUND_NO = re.compile(r"[0-9A-Za-z_\-|*@]{1,64}")
 _AUTH_CODE = re.compile(r"1[0-5][0-9]{16}")
 _NOTIFY_URL = re.compile(r"https?://[!-~]{1,240}")
 _DOWNLOAD = re.compile(r"https?://[^/?#]+(/v3/billdownload/file\?[!-~]{1,2000})")
+# One for all: making it takes as long as using it.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _DESCRIPTION_CHARS = 127
 _DEVICE_ID_CHARS = 32
 
@@ -153,4 +155,4 @@ def _checked(pattern: re.Pattern[str], value: str, name: str) -> str:
 
 
 def _json(content: Mapping[str, Any]) -> bytes:
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(content).encode()

@@ -212,10 +212,12 @@ class WeChatChannel:
         """One HSM call for all; then a task per exchange, since each needs a connection to itself."""
         signed = await self._headers([exchange.conversation.call for exchange in batch])
         for exchange, headers in zip(batch, signed, strict=True):
-            if headers is not None:
+            if headers is None:
+                self._settle(exchange, Unknown(Phase.NOT_SENT, "signing failed"))
+            elif len(batch) > 1:
                 self._run(self._exchange(exchange, headers), "wechat_exchange")
             else:
-                self._settle(exchange, Unknown(Phase.NOT_SENT, "signing failed"))
+                await self._exchange(exchange, headers)
 
     async def _headers(self, calls: Sequence[Call]) -> Sequence[Mapping[str, str] | None]:
         if self._dialect.signed:

@@ -104,7 +104,9 @@ def answer_signature(headers: Mapping[str, str]) -> AnswerSignature:
 
     Signature-Type may be absent (older gateways leave it out); another type than ours is refused.
     """
-    lowered = {name.lower(): value for name, value in headers.items()}
+    lowered = headers
+    if "wechatpay-signature" not in headers:  # those of an HTTP answer are found in any case as they are
+        lowered = {name.lower(): value for name, value in headers.items()}
     try:
         timestamp = lowered["wechatpay-timestamp"]
         nonce = lowered["wechatpay-nonce"]

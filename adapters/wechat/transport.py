@@ -43,6 +43,19 @@ class NoAnswer(ConnectionError):
     """It was sent, or part of it, and no whole answer came."""
 
 
+async def _bounded(response: aiohttp.ClientResponse, largest: int) -> bytes:
+    """The body; one that says how long it is was judged by that, and aiohttp reads no more than it said."""
+    length = response.content_length
+    if length is not None and length <= largest:
+        return await response.read()
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > largest:
+            raise codec.InvalidAnswer("the answer is too large")
+    return bytes(body)
+
+
 class Transport:
     """run: starts a task that lives no longer than the channel."""
 
@@ -175,12 +188,7 @@ class Transport:
         async with session.request(
             call.method, url, data=call.body or None, headers=headers, allow_redirects=False
         ) as response:
-            body = bytearray()
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > largest:
-                    raise codec.InvalidAnswer("the answer is too large")
-            return Answer(response.status, response.headers, bytes(body))
+            return Answer(response.status, response.headers, await _bounded(response, largest))
 
     # --- whether the peer is there ----------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ caller's process, the HSM process runs them behind a socket; both look them up h
 
 from typing import Final
 
-from hsm.commands import card, data, data_key, dukpt, emv, envelope, fpe, mac, pin, signature
+from hsm.commands import card, data, data_key, dukpt, emv, envelope, fpe, mac, pin, signature, terminal
 from hsm.commands.context import Command, Commands, Context
 from hsm.roles import SLOW
 
@@ -23,4 +23,5 @@ COMMANDS: Final[Commands] = {
     **fpe.COMMANDS,
     **signature.COMMANDS,
     **envelope.COMMANDS,
+    **terminal.COMMANDS,
 }

@@ -15,7 +15,7 @@ cdef frozenset BLOCK_USAGES = frozenset((
 
 PERMISSIONS = {
     **{usage: MAY_ENCRYPT | MAY_DECRYPT for usage in BLOCK_USAGES},
-    "KEY_TRANSPORT": MAY_ENCRYPT | MAY_DECRYPT,  # encrypts zeros for its check value, nothing else
+    "KEY_TRANSPORT": MAY_ENCRYPT | MAY_DECRYPT,  # encrypts new working keys, and zeros for its check value
     "SEALING": MAY_ENCRYPT | MAY_DECRYPT,
     "HASHING": MAY_SIGN,
     "KEY_STORAGE": MAY_ENCRYPT | MAY_DECRYPT,
@@ -220,6 +220,37 @@ def unwrap_host_key(str label, usage, Token token not None, Key transport not No
     finally:
         token.leave()
     return key
+
+
+def wrap_host_key(Token token not None, Key transport not None, HostKey key not None):
+    """(the key in ECB under a transport key, the first 4 bytes of E(key, zeros)): what a terminal is sent.
+
+    Only a DES key for PINs or MACs leaves this way: of any other an ECB cryptogram would give the use away with it.
+    """
+    cdef Secret *secret = key.cipher.host
+    cdef int size = transport.cipher.block_length, offset
+    cdef CK_BYTE zeros[8]
+    if transport.use != KEY_TRANSPORT:
+        raise usage_error(transport, KEY_TRANSPORT)
+    if not transport.abilities & MAY_ENCIPHER:
+        raise KeyUsageError(f"key {transport.label} may not do this: its mode of use is {transport.mode}")
+    if key.use not in (PIN_KEY, MAC_KEY) or secret.family != DES:
+        raise KeyUsageError(f"key {key.label} may not leave: it is no DES key for PINs or MACs")
+    if size != 8:
+        raise InvalidCommand("a transport key of DES is needed")
+    token.enter()
+    try:
+        memset(zeros, 0, 8)
+        host_block(secret, True, zeros)
+        memcpy(token.scratch.key, secret.value, secret.length)
+        if transport.cipher.host is not NULL:
+            for offset in range(0, secret.length, size):
+                host_block(transport.cipher.host, True, &token.scratch.key[offset])
+        else:
+            check("C_Encrypt", ecb_once(&token.work, &transport.cipher, True, token.scratch.key, secret.length))
+        return PyBytes_FromStringAndSize(<char *>token.scratch.key, secret.length), zeros[:4]
+    finally:
+        token.leave()
 
 
 def seal_host_key(Token token not None, TokenKey storage not None, HostKey key not None, bytes context not None):

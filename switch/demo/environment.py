@@ -111,7 +111,9 @@ class Environment:
     # --- children -----------------------------------------------------------------------------------------------------
 
     async def _start_simulators(self) -> None:
-        arguments = ("simulators", "--control-port", str(self.ports.control))
+        # Nobody speaks HTTPS to them here: any free ports will do.
+        anywhere = ("--alipay-https-port", "0", "--wechat-https-port", "0")
+        arguments = ("simulators", "--announce", "--control-port", str(self.ports.control), *anywhere)
         self._simulators = self._child("simulators", *arguments)
         await self._simulators.start()
 

@@ -64,6 +64,12 @@ def provide(state_dir: Path, token_dir: Path) -> SharedKeys:
     return SharedKeys(**clear, alipay_app_public_key=alipay, wechat_merchant_public_key=wechat)
 
 
+def without_token(state_dir: Path) -> SharedKeys:
+    """What the simulators need where there is no token, hence no switch: the wallets' public keys are empty."""
+    clear = _clear_keys(state_dir / "simulators" / "keys.json")
+    return SharedKeys(**clear, alipay_app_public_key="", wechat_merchant_public_key="")
+
+
 def zone_pin_key(state_dir: Path) -> bytes:
     """The demo acquirer's PIN key, for its terminal."""
     return _clear_keys(state_dir / "simulators" / "keys.json")["acquirer_zpk"]

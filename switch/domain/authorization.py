@@ -36,10 +36,14 @@ Credential = CardCredential | CodeCredential
 
 @dataclass(slots=True)
 class PinBlock:
-    """An encrypted PIN block under the acquirer's zone PIN key. format: ISO 9564-1 number (0, 1, 3 or 4)."""
+    """An encrypted PIN block. format: ISO 9564-1 number (0, 1, 3 or 4).
+
+    key: HSM label of the key it is under; "": the acquirer's zone PIN key.
+    """
 
     block: bytes = field(repr=False)
     format: int = 0
+    key: str = ""
 
 
 @dataclass(slots=True)

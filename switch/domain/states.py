@@ -35,6 +35,8 @@ class EntryMode(IntEnum):
     MERCHANT_QR = 4  # EMVCo merchant-presented mode, scanned by the payer
     BLUETOOTH = 5
     KEYED = 6
+    CHIP = 7  # in a terminal's slot
+    STRIPE = 8
 
 
 class Decision(IntEnum):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from switch.domain.authorization import CardCredential, CodeCredential, Credential
+from switch.domain.payment_codes import code_range_of
 from switch.domain.sensitive import PaymentCode
 from switch.domain.states import EntryMode
 from switch.entry._tlv import encode, parse_nested
@@ -35,7 +36,7 @@ _CRYPTOGRAM = (0x9F26, 0x9F10, 0x9F36, 0x9F37)
 def parse_payer_code(text: str, field: str = "payer_code.code") -> tuple[EntryMode, Credential]:
     """Digits are a wallet's code, told apart by prefix and length; anything else is base64 of BER-TLV.
 
-    Alipay: 25–30, 16 to 24 digits. WeChat Pay: 10–15, 18 digits. UnionPay: 62, 19 digits. Raises EntryError.
+    `switch.domain.payment_codes` has the prefixes. Raises EntryError.
 
     >>> parse_payer_code("134512345678901234")
     (<EntryMode.PAYER_CODE: 2>, CodeCredential(scheme='wechat', code=<PaymentCode 13**************34>))
@@ -76,18 +77,12 @@ def build_cpm(
 
 
 def _scheme_of(digits: str, field: str) -> str:
-    prefix, length = int(digits[:2]), len(digits)
-    if 25 <= prefix <= 30:
-        scheme, fits = "alipay", length <= 24
-    elif 10 <= prefix <= 15:
-        scheme, fits = "wechat", length == 18
-    elif prefix == 62:
-        scheme, fits = "unionpay", length == 19
-    else:
+    known = code_range_of(digits)
+    if known is None:
         raise EntryError(field, "no wallet's codes begin with these two digits")
-    if not fits:
-        raise EntryError(field, f"{length} digits is not the length of this wallet's codes")
-    return scheme
+    if len(digits) not in known.lengths:
+        raise EntryError(field, f"{len(digits)} digits is not the length of this wallet's codes")
+    return known.scheme
 
 
 def _parse_consumer_presented(payload: bytes, field: str) -> CardCredential:

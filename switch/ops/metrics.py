@@ -68,6 +68,15 @@ STAGE_FAILURES = Counter(
     "payswitch_stage_failures_total", "Flushes that came to nothing: the database or the HSM was away.", ("stage",)
 )
 COUNTERS_FAILURES = Counter("payswitch_counters_failures_total", "Failures of Redis; risk continued by policy.")
+TERMINAL_MESSAGES = Counter(
+    "payswitch_terminal_messages_total", "Messages of terminals that were answered.", ("kind", "response_code")
+)
+TERMINAL_REFUSALS = Counter(
+    "payswitch_terminal_refusals_total",
+    "Messages and connections of terminals that were refused or broken off, by cause.",
+    ("cause",),
+)
+TERMINAL_CONNECTIONS = Gauge("payswitch_terminal_connections", "Open connections of terminals.")
 HSM_OUTSTANDING = ReadingFamily(
     "payswitch_hsm_outstanding_items", "Items sent to an HSM process and not answered.", ("process",)
 )

@@ -1,5 +1,7 @@
 """What the road's observer counts: `switch.payments.observer.Observer`, met by shape."""
 
+from collections.abc import Callable
+
 from switch.domain.authorization import Authorization
 from switch.domain.states import Decision, Operation
 from switch.ops.metrics import (
@@ -18,9 +20,10 @@ RPC = "authorize"
 
 
 class RoadCounts:
-    """One per process."""
+    """One per process. on_result: told every channel's name and result, too: who measures how well it does."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_result: Callable[[str, ChannelResult], None] = lambda channel, result: None) -> None:
+        self._on_result = on_result
         self._answers = AnswerCounts(RPC)
         self._stages: dict[str, StageCounts] = {}
         self._channels: dict[str, ChannelCounts] = {}
@@ -37,6 +40,7 @@ class RoadCounts:
             counts = self._channels[record.channel] = ChannelCounts(record.channel)
         outcome = _outcome(result)
         counts.observe(record.operation, outcome, None if outcome == "not_sent" else seconds)
+        self._on_result(record.channel, result)
 
     def answered(self, record: Authorization, seconds: float) -> None:
         self._answers.observe(record.decision or Decision.UNKNOWN, record.response_code, record.channel, seconds)

@@ -22,12 +22,12 @@ from switch.payments.deadlines import Deadlines
 from switch.payments.decide import CHANNEL_DOWN_CODE, conclude, decline, tries_elsewhere, unknown
 from switch.payments.errors import ContentDiffers, NotAnswered, Overloaded, TransmissionTimeRefused, Unavailable
 from switch.payments.intake import credential_bytes, expired, fingerprint, new_record
-from switch.payments.routing import choose
 from switch.payments.stop import Failed, Stop, Work
 from switch.payments.transaction import Transaction
 from switch.payments.world import RoadSettings, World
 from switch.ports import ChannelRequest, ChannelResult, CountersUnavailable, Phase, Unknown
 from switch.risk.assess import judge
+from switch.routing.choose import NO_RULE, and_then, choose
 
 log = structlog.get_logger()
 _R = TypeVar("_R")
@@ -183,17 +183,16 @@ class Road:
     # --- route: which channels, in which order -----------------------------------------------------------------------
 
     def _route(self, batch: list[Transaction]) -> None:
-        facts_of = self._world.channel_facts()
+        table, picture = self._world.routing.table, self._world.picture()
         for transaction in batch:
-            request, record = transaction.request, transaction.record
-            rule = self._world.routing.rule_for(request.credential)
-            route = choose(rule, request.operation, request.pin is not None, facts_of)
+            record = transaction.record
+            route = choose(table, transaction.request, record.id, record.created_time_ms, picture)
             record.route_explanation = route.explanation
             transaction.candidates = list(route.channels)
-            if rule is None:
-                decline(record, "route", "15")
-            elif not route.channels:
-                decline(record, "route", "40", route.explanation)
+            if route.refusal == NO_RULE:
+                decline(record, "route", NO_RULE)
+            elif route.refusal:
+                decline(record, "route", route.refusal, route.explanation)
 
     # --- protect: the PIN under the channel's key, the message's identifiers -----------------------------------------
 
@@ -211,7 +210,7 @@ class Road:
             )  # fmt: skip
             if request.pin is not None and isinstance(request.credential, CardCredential):
                 pin, pan = request.pin, request.credential.pan.reveal()
-                source = f"acquirer/{request.acquirer_id}/zpk"
+                source = pin.key or f"acquirer/{request.acquirer_id}/zpk"
                 items.append((source, pin.format, channel.pin_key, channel.pin_format, pin.block, pan))
                 with_pin.append(transaction)
         if items:
@@ -360,7 +359,8 @@ class Road:
         message = transaction.message
         assert message is not None
         if transaction.candidates and tries_elsewhere(result) and self._loop.time() < message.deadline_s:
-            transaction.record.route_explanation += f"; {channel} could not serve"
+            record = transaction.record
+            record.route_explanation = and_then(record.route_explanation, f"{channel} could not serve")
             self.cascading.put_one(transaction)
             return
         conclude(transaction.record, result, "decide")

@@ -1,14 +1,14 @@
 """What the road reaches out to, and the figures it keeps to."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 
 from switch.payments.observer import Observer
 from switch.payments.ownership import Ownership
-from switch.payments.routing import ChannelFacts, RoutingTable
 from switch.ports import Channel, Clock, Counters, Hsm, Journal
 from switch.risk.assess import Limits
+from switch.routing.choose import ChannelFacts, Picture
+from switch.routing.live import LiveRouting
 
 
 @dataclass(slots=True, frozen=True)
@@ -38,18 +38,17 @@ class World:
     counters: Counters
     clock: Clock
     ownership: Ownership
-    routing: RoutingTable
+    routing: LiveRouting
     observer: Observer
     limits: Limits = field(default_factory=Limits)
 
-    def channel_facts(self) -> "Callable[[str], ChannelFacts | None]":
-        """A look-up that asks each channel at most once: one picture of the world for a whole batch."""
+    def picture(self) -> Picture:
+        """The channels as they are now, one picture for a whole batch."""
+        return Picture(self._facts_of)
 
-        @cache
-        def facts_of(name: str) -> ChannelFacts | None:
-            channel = self.channels.get(name)
-            if channel is None:
-                return None
-            return ChannelFacts(channel.operations, bool(channel.pin_key), channel.health().ready)
-
-        return facts_of
+    def _facts_of(self, name: str) -> ChannelFacts | None:
+        channel = self.channels.get(name)
+        if channel is None:
+            return None
+        failing_percent = self.routing.success.failing_percent(name)
+        return ChannelFacts(channel.operations, bool(channel.pin_key), channel.health().ready, failing_percent)

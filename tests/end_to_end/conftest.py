@@ -1,10 +1,14 @@
 """The whole product, started once for most tests; those that break servers have one of their own."""
 
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
+import aiohttp
+import pytest
 import pytest_asyncio
+from alone import Alone, Control
 from shop import WECHAT, Shop
 
 from switch.demo.environment import Environment
@@ -61,3 +65,26 @@ async def shop(environment: Environment) -> AsyncIterator[Shop]:
         shop = Shop(environment, client)
         await shop.connected()
         yield shop
+
+
+@pytest.fixture(scope="session")
+def client_config() -> Iterator[dict[str, Any]]:
+    """The content of the --client-config of simulators that run alone, for all tests that leave them as they are."""
+    with tempfile.TemporaryDirectory(prefix="payswitch-alone-") as folder:
+        alone = Alone(Path(folder))
+        try:
+            yield alone.config()
+        finally:
+            code, _ = alone.end()
+    assert code == 0
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(headers={"User-Agent": "stranger/1"}) as session:
+        yield session
+
+
+@pytest.fixture
+def control(client_config: dict[str, Any], session: aiohttp.ClientSession) -> Control:
+    return Control(client_config["control_url"], session)

@@ -374,6 +374,21 @@ async def test_a_stored_key_is_reloaded_everywhere_before_the_answer(houses: Hou
             await remote.import_working_key(label, "NO_USAGE", under, bytes(16))
 
 
+async def test_a_terminals_keys_serve_in_every_process(houses: Houses, make_key: Any, hsm: DirectHsm) -> None:
+    """What one process made, the others open: nothing has to be told to them."""
+    under, storage = make_key(KeyUsage.KEY_TRANSPORT, MMK), "remote/terminals"
+    hsm.store.ensure(storage, KeyUsage.KEY_STORAGE)
+    for name in ("one", "two"):
+        await houses.open(name, Role.FAST)
+    async with houses.client("one", "two") as remote:
+        [(sent, check, sealed)] = await remote.run("make_terminal_keys", [(under, storage, "m/t", "MAC_KEY", "DES")])
+        assert (len(sent), len(check)) == (8, 4)
+        macs = [await remote.run("terminal_macs", [(storage, "m/t", sealed, "cup-ecb", b"data")]) for _ in range(4)]
+        assert len({each[0] for each in macs}) == 1
+        item = (storage, "m/t", sealed, "cup-ecb", b"data", macs[0][0])
+        assert await remote.run("verify_terminal_macs", [item]) == [None]
+
+
 async def test_a_process_that_cannot_reload_is_not_used_until_it_could(houses: Houses, make_key: Any) -> None:
     under = make_key(KeyUsage.KEY_TRANSPORT, MMK)
     one, two = await houses.open("one", Role.FAST), await houses.open("two", Role.FAST)

@@ -91,6 +91,8 @@ async def test_a_slow_command_does_not_hold_up_the_fast_ones(serving: Serving, m
         ([("k", -1, "k", 2**63, b"", "")], "translate_pins"),
         ([("k", b"\xff" * 100)], "sign"),
         ([("k",)], "sign"),
+        ([("key", "storage", "owner", 1)], "make_terminal_keys"),
+        ([("key", "owner", 7, "cup-ecb", b"", b"")], "verify_terminal_macs"),
         ([()], "import_working_key"),
         ([("a", "b", 1, 2)], "import_working_key"),
         ([("first", "count")], "inventory"),

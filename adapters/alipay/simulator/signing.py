@@ -7,16 +7,21 @@ from collections.abc import Mapping
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
 
 from adapters.alipay.simulator.refusal import Refused
 
 
 class GatewayKey:
-    """A 2048-bit key pair of its own, generated when the simulator is made."""
+    """A 2048-bit key pair: that of the PEM text, or one generated now. Raises ValueError if it is no RSA key."""
 
-    def __init__(self) -> None:
-        self._private = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
+    def __init__(self, private_key_pem: str = "") -> None:
+        self._private = _private_key(private_key_pem)
 
     @property
     def public_key(self) -> rsa.RSAPublicKey:
@@ -28,6 +33,15 @@ class GatewayKey:
 
     def signature(self, data: bytes) -> str:
         return base64.b64encode(self._private.sign(data, padding.PKCS1v15(), SHA256())).decode()
+
+
+def _private_key(pem: str) -> rsa.RSAPrivateKey:
+    if not pem:
+        return rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
+    key = load_pem_private_key(pem.encode(), password=None)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise ValueError("private_key_pem: not an RSA private key")
+    return key
 
 
 def application_key(pem: str) -> rsa.RSAPublicKey:

@@ -84,6 +84,7 @@ def book_entries(book: Book, now_ms: int) -> list[dict[str, Any]]:
             "trade_state": each.state,
             "amount_minor": each.total_fen,
             "refunded_minor": each.refunded_fen,
+            "payer": each.payer.openid if each.payer else "",
             "error": each.refusal.code if each.refusal else "",
             "tombstone": not each.digest,
         }

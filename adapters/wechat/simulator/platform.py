@@ -10,7 +10,7 @@ from functools import cached_property
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509.oid import NameOID
 
 _SCHEME = "WECHATPAY2-SHA256-RSA2048"
@@ -44,15 +44,19 @@ class PlatformCertificate:
 
 
 class Platform:
-    """All that the platform signs with, new with every simulator. key_id: a random one if empty.
+    """All that the platform signs with. key_id: a random one if empty. private_key_pem: of that key; else a new one.
 
     Certificates and their root are made when they are first asked for: most merchants know the public key only.
     """
 
     def __init__(
-        self, time_s: Callable[[], float], key_id: str = "", real_time_s: Callable[[], float] | None = None
+        self,
+        time_s: Callable[[], float],
+        key_id: str = "",
+        real_time_s: Callable[[], float] | None = None,
+        private_key_pem: str = "",
     ) -> None:
-        self._key = _new_key()
+        self._key = _loaded(private_key_pem) if private_key_pem else _new_key()
         self._time_s = time_s
         self._real_time_s = real_time_s or time_s
         self.key_id = key_id or f"PUB_KEY_ID_{secrets.randbelow(10**28):028d}"
@@ -152,6 +156,13 @@ class Platform:
     def _now(self) -> datetime:
         """Certificates are made by the real time: a clock that runs away is a fault of the servers."""
         return datetime.fromtimestamp(int(self._real_time_s()), UTC)
+
+
+def _loaded(pem: str) -> rsa.RSAPrivateKey:
+    key = load_pem_private_key(pem.encode(), password=None)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise ValueError("private_key_pem: not an RSA private key")
+    return key
 
 
 def _new_key() -> rsa.RSAPrivateKey:

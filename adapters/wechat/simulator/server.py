@@ -23,12 +23,13 @@ _LARGEST_BODY_BYTES = 64 * 1024
 class WeChatSimulator:
     """Strict WeChat Pay, API v3 and v2, for its merchants. Orders and refunds belong to the merchant that made them.
 
-    public_key_id: of its platform key, a random one if empty. tls: HTTPS on `tls_port` beside HTTP on `port`.
+    public_key_id: of its platform key, a random one if empty. private_key_pem: that key, a new one if empty.
+    tls: HTTPS on `tls_port` beside HTTP on `port`.
     reversal_after_s: 15 at the real platform. notification_pauses_s: before each repeat of a notification.
     bills_at_once: serve the bill of a day that is not over, too; the real platform makes it after 10:00 of the next.
-    accounts: payers by their codes or the codes' last four digits, "" for the rest (see `default_accounts`). Its own
-    RSA keys are new with each simulator. The control endpoint is below `/simulator/`. Scenarios apply to payments by
-    code; DUPLICATE means nothing over HTTP and is normal.
+    accounts: payers by their codes or the codes' last four digits, "" for the rest (see `default_accounts`). Its
+    certificates are new with each simulator. The control endpoint is below `/simulator/`. Scenarios apply to payments
+    by code; DUPLICATE means nothing over HTTP and is normal.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class WeChatSimulator:
         merchants: Sequence[WeChatMerchant],
         *,
         public_key_id: str = "",
+        private_key_pem: str = "",
         host: str = "127.0.0.1",
         port: int = 0,
         tls: ssl.SSLContext | None = None,
@@ -51,6 +53,7 @@ class WeChatSimulator:
             merchants,
             default_accounts() if accounts is None else accounts,
             public_key_id=public_key_id,
+            private_key_pem=private_key_pem,
             reversal_after_s=reversal_after_s,
             refund_settles_after_s=refund_settles_after_s,
             notification_pauses_s=notification_pauses_s,

@@ -35,6 +35,7 @@ class PlatformWorld:
         accounts: Mapping[str, Payer],
         *,
         public_key_id: str = "",
+        private_key_pem: str = "",
         reversal_after_s: float = 15.0,
         refund_settles_after_s: float = 0.05,
         notification_pauses_s: Sequence[float] = SCHEDULE_S,
@@ -45,7 +46,7 @@ class PlatformWorld:
         self.scenarios = Scenarios()
         self.faults: list[CallFault] = []
         self.payers = Payers(accounts)
-        self.platform = Platform(self.now_s, public_key_id, real_time_s=time_s)
+        self.platform = Platform(self.now_s, public_key_id, time_s, private_key_pem)
         self.notifier = Notifier(self.platform, self.now_s, notification_pauses_s)
         self.bills = BillCounter(self.now_s, bills_at_once)
         self.merchants = {each.mchid: each for each in merchants}

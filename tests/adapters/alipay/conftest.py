@@ -76,6 +76,11 @@ class LoopClock:
         return asyncio.get_running_loop().time()
 
 
+@pytest.fixture
+def clock() -> LoopClock:
+    return LoopClock()
+
+
 @pytest.fixture(scope="session")
 def app_key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65_537, key_size=2_048)

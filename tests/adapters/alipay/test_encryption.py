@@ -1,13 +1,19 @@
 """Content encryption: both directions, the simulator's library and the HSM's stand-in being two."""
 
 import asyncio
+import base64
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
 from aiohttp import web
 
-from adapters.alipay.channel import AlipayChannel
+from adapters.alipay.channel import AlipayChannel, AlipaySettings
+from adapters.alipay.simulator import AlipayApplication, AlipaySimulator
+from hsm.direct import DirectHsm
+from hsm.keys import KeyStore, KeyUsage
+from hsm.token import create_token, open_token
 from switch.domain.states import Operation
 from switch.ports import Approved, Declined, Phase, Unknown
 
@@ -78,3 +84,29 @@ async def test_an_encrypted_answer_that_was_not_asked_for(channel: AlipayChannel
         key, value, certified, bytes(range(16)), signed
     )
     assert await till.ask(channel, till.sale()) == Unknown(Phase.SENT, "malformed_answer")
+
+
+async def test_with_keys_in_a_token(till: Any, clock: Any, tmp_path: Path) -> None:
+    """Signature and both directions of encryption by the HSM itself."""
+    directory = create_token(tmp_path / "token")
+    value, mask = bytes(range(16)), bytes(range(100, 116))
+    with open_token(directory) as token:
+        store = KeyStore(token)
+        store.ensure("alipay/app", KeyUsage.SIGNING)
+        components = [mask, bytes(a ^ b for a, b in zip(value, mask, strict=True))]
+        store.import_components("alipay/content", KeyUsage.DATA_KEY, components, "AES")
+        public_pem = store.public_key("alipay/app").decode()
+    simulator = AlipaySimulator([AlipayApplication("2021000000000001", public_pem, base64.b64encode(value).decode())])
+    await simulator.start()
+    hsm = DirectHsm.open(directory)
+    settings = AlipaySettings(
+        simulator.gateway_url, "2021000000000001", simulator.public_key_pem, content_key="alipay/content"
+    )
+    channel = AlipayChannel(settings, hsm, clock)
+    await channel.start()
+    sale = till.sale(1_000)
+    assert isinstance(await till.ask(channel, sale), Approved)
+    assert isinstance(await till.ask(channel, till.follow_on(sale, Operation.REFUND, 400)), Approved)
+    await channel.close()
+    hsm.close()
+    await simulator.close()

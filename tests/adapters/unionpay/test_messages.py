@@ -80,6 +80,8 @@ def test_a_reversal_carries_the_original(make_request: Any, settings: UnionPaySe
     [
         (EntryMode.NFC, CARD, "072"),
         (EntryMode.KEYED, CARD, "012"),
+        (EntryMode.CHIP, replace(CARD, emv=b"\x9f"), "052"),
+        (EntryMode.STRIPE, CARD, "022"),
         (EntryMode.PAYER_QR, CARD, "032"),
         (EntryMode.BLUETOOTH, replace(CARD, emv=b"\x9f"), "072"),
         (EntryMode.BLUETOOTH, CARD, "012"),
