@@ -306,7 +306,7 @@ def _alipay_settings(settings: Settings) -> AlipaySettings:
 
 def _wechat_settings(settings: Settings) -> WeChatSettings:
     """With what the files hold. A merchant of API v2 needs its key alone; certificates replace the public key."""
-    wechat, apiv3 = settings.wechat, settings.wechat_apiv3_key_path
+    wechat, apiv3, public_url = settings.wechat, settings.wechat_apiv3_key_path, settings.notifications.public_url
     root = _read(Path(wechat.platform_root)).decode() if wechat.platform_root else ""
     public = not root and not wechat.v2_key_file
     return WeChatSettings(
@@ -322,7 +322,7 @@ def _wechat_settings(settings: Settings) -> WeChatSettings:
         v2_key=_read(Path(wechat.v2_key_file)).decode().strip() if wechat.v2_key_file else "",
         client_certificate=wechat.client_certificate,
         client_private_key=wechat.client_private_key,
-        notify_url=wechat.notify_url,
+        notify_url=wechat.notify_url or (f"{public_url}/notify/wechat" if public_url else ""),
         reversal_after_s=wechat.reversal_after_ms / 1000,
         fund_flow_check=wechat.fund_flow_check,
     )
