@@ -246,8 +246,7 @@ class AlipaySettings(Section):
         default="", description="HSM label of the AES key of content encryption; empty: contents are not encrypted"
     )
     notify_url: HttpUrl = Field(
-        default="",
-        description="where Alipay reaches our door, if not below notifications.public_url; both empty: it is only asked",
+        default="", description="where Alipay reaches our door for notifications; empty: it is only asked"
     )
     seller_id: SellerId = Field(default="", description="our account, as bills must name it; empty: any")
 
@@ -290,7 +289,7 @@ class WeChatSettings(Section):
     client_private_key: str = Field(default="", description="PEM of its key")
     notify_url: HttpUrl = Field(
         default="",
-        description="where WeChat Pay reaches our door, if not below notifications.public_url; both empty: no orders, only asked",
+        description="our door as WeChat Pay reaches it; empty: <notifications.public_url>/notify/wechat, if given",
     )
     fund_flow_check: bool = Field(
         default=False, description="refuse a day's trade bill that disagrees with its fund-flow bill"
