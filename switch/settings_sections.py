@@ -289,7 +289,7 @@ class WeChatSettings(Section):
     client_private_key: str = Field(default="", description="PEM of its key")
     notify_url: HttpUrl = Field(
         default="",
-        description="where WeChat Pay reaches our door for notifications; empty: no orders, only asked",
+        description="our door as WeChat Pay reaches it; empty: <notifications.public_url>/notify/wechat, if given",
     )
     fund_flow_check: bool = Field(
         default=False, description="refuse a day's trade bill that disagrees with its fund-flow bill"
