@@ -126,6 +126,6 @@ async def test_rotation_by_control(simulator: Any, control: Control) -> None:
 
 async def test_accounts_and_bills(till: Any, control: Control) -> None:
     await till.do_one(till.sale(1_000))
-    assert await control.get("accounts") == {"1230000109": 994}
+    assert await control.get("merchants") == {"1230000109": 994}
     assert await control.post("bills", at_once=True) == (200, {"at_once": True})
     assert json.dumps(await control.get("book")).count("SUCCESS") == 1
