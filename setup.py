@@ -48,12 +48,13 @@ class BuildPython(build_py):
 
 def extension(module: str, libraries: tuple[str, ...] = ()) -> Extension:
     source = module.replace(".", "/") + ".pyx"
+    included = (ROOT / "hsm" / "core").glob("*") if module.startswith("hsm.") else (ROOT / source).parent.glob("*.pxi")
     return Extension(
         module,
         [source],
         libraries=list(libraries),
         include_dirs=["hsm/core"],
-        depends=[str(each) for each in (ROOT / "hsm" / "core").glob("*")] if module.startswith("hsm.") else [],
+        depends=[str(each) for each in included],
         extra_compile_args=["-O2", "-Wno-deprecated-declarations"],
     )
 

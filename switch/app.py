@@ -7,7 +7,6 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import grpc.aio
 import structlog
@@ -16,14 +15,9 @@ from grpc_channelz.v1 import channelz
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from adapters.alipay.channel import AlipayChannel, AlipaySettings
 from adapters.issuer.channel import IssuerChannel
 from adapters.issuer.hub import IssuerHub
 from adapters.issuer.messages import IssuerNotice
-from adapters.unionpay.channel import UnionPayChannel
-from adapters.unionpay.settings import UnionPaySettings
-from adapters.wechat.channel import WeChatChannel
-from adapters.wechat.settings import WeChatSettings
 from hsm.errors import HsmError, HsmUnavailable
 from payswitch.v1 import authorization_pb2, authorization_pb2_grpc, issuer_pb2, issuer_pb2_grpc, operations_pb2_grpc
 from switch import pki
@@ -36,9 +30,9 @@ from switch.api.issuer_service import IssuerServicer, LinkFault
 from switch.api.notices import Notices
 from switch.api.notifications import DoorSettings, NotificationDoor
 from switch.api.operations_service import OperationsServicer
+from switch.channel_wiring import build_channels, read_file, stand_in_limits
 from switch.config import Settings, split_address
-from switch.domain.stand_in import StandInLimits
-from switch.domain.states import EntryMode, Operation
+from switch.domain.states import Operation
 from switch.hsm_wiring import HsmAccess, open_hsm
 from switch.ops import logs, metrics
 from switch.ops.checks import Check, NotReady, Readiness
@@ -53,11 +47,10 @@ from switch.payments.resolve import Resolver, ResolveSettings
 from switch.payments.road import Road
 from switch.payments.stand_in import Advices
 from switch.payments.world import RoadSettings, World
-from switch.ports import Channel, Hsm, Notice, NotifyingChannel, StandIn, StoreUnavailable
+from switch.ports import Channel, Notice, NotifyingChannel, StoreUnavailable
 from switch.risk.assess import Limits
 from switch.routing.watch import PlanWatch
 from switch.routing_wiring import begin_routing
-from switch.settings_sections import StandInRule
 from switch.store.counters import RedisCounters
 from switch.store.embedded import EmbeddedPostgres, EmbeddedRedis
 from switch.store.journal import PostgresJournal
@@ -67,12 +60,7 @@ from switch.store.partitions import ensure_partitions, keep_partitions
 from switch.store.pool import create_pool
 from switch.store.sessions import Pool
 from switch.store.stand_in import PostgresStandIn
-from switch.store.terminals import PostgresTerminals
-from switch.terminals.desk import Desk
-from switch.terminals.door import TerminalDoor
-from switch.terminals.payments import TerminalPayments
-from switch.terminals.security import TerminalSecurity
-from switch.terminals.settings import DeskSettings, DoorLimits
+from switch.terminals_wiring import open_terminal_door
 
 log = structlog.get_logger()
 
@@ -147,7 +135,7 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     lifecycle.on_close("ownership", ownership.close)
 
     hub = IssuerHub()
-    stand_in = PostgresStandIn(pool, {rule.issuer: _stand_in_limits(rule) for rule in settings.stand_in})
+    stand_in = PostgresStandIn(pool, {rule.issuer: stand_in_limits(rule) for rule in settings.stand_in})
     channels = build_channels(settings, hsm, clock, hub, ownership.slot, stand_in)
     direct = {each.issuer_id: each for each in channels.values() if isinstance(each, IssuerChannel)}
     for channel in channels.values():
@@ -195,7 +183,7 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     lifecycle.on_announce("address", ownership.withdraw)
     lifecycle.on_announce("issuers", issuers.drain)
     finish_s = settings.budgets.answer_budget_ms / 1000 + settings.operations.drain_finish_ms / 1000
-    terminals = await _terminal_door(settings, lifecycle, finish_s, (road, follow_ons, world, pool))
+    terminals = await open_terminal_door(settings, lifecycle, finish_s, (road, follow_ons, world, pool))
     lifecycle.on_finish("door", _closing(road.stop_admitting), 1.0)
     lifecycle.on_finish("road", lambda: road.drain(finish_s), finish_s + 1)
     lifecycle.on_finish("grpc", lambda: server.stop(1.0), 3.0)
@@ -220,20 +208,6 @@ async def _servers(settings: Settings, lifecycle: Lifecycle) -> tuple[str, str]:
     return postgres_url, redis_url
 
 
-def _stand_in_limits(rule: StandInRule) -> StandInLimits:
-    return StandInLimits(
-        currency=rule.currency,
-        largest_minor=rule.largest_minor,
-        card_minor=rule.card_minor,
-        card_count=rule.card_count,
-        total_minor=rule.total_minor,
-        total_count=rule.total_count,
-        window_s=rule.window_s,
-        pan_prefixes=tuple(rule.pan_prefixes),
-        entries=frozenset(EntryMode[entry.upper()] for entry in rule.entries),
-    )
-
-
 def _advertised(settings: Settings, port: int) -> str:
     """Where issuers reach this process: as it was told, or where it listens."""
     if settings.advertise:
@@ -245,99 +219,6 @@ def _advertised(settings: Settings, port: int) -> str:
 
 def _read_notice(direct: dict[str, IssuerChannel], issuer_id: str, notice: IssuerNotice) -> Notice:
     return direct[issuer_id].read_notice(notice)
-
-
-def build_channels(
-    settings: Settings, hsm: Hsm, clock: SystemClock, hub: IssuerHub, slot: int, stand_in: StandIn | None = None
-) -> dict[str, Channel]:
-    """Every channel that is switched on, by name."""
-    stood_in_for = {rule.issuer for rule in settings.stand_in}
-    channels: list[Channel] = [
-        IssuerChannel(issuer, hub, stand_in=stand_in if issuer in stood_in_for else None) for issuer in settings.issuers
-    ]
-    unionpay, alipay, wechat = settings.unionpay, settings.alipay, settings.wechat
-    if unionpay.host:
-        channels.append(
-            UnionPayChannel(
-                UnionPaySettings(
-                    host=unionpay.host,
-                    port=unionpay.port,
-                    acquirer=unionpay.acquiring_institution_id,
-                    forwarder=unionpay.forwarding_institution_id,
-                    network=unionpay.destination_id,
-                    source=unionpay.source_id,
-                    links=unionpay.links,
-                    slot=slot,
-                    entry_mode_code=unionpay.entry_mode_code,
-                    code_field=unionpay.code_field,
-                    reversal_reason=unionpay.reversal_reason,
-                    terminal_type=unionpay.terminal_type,
-                    captures_by_advice=unionpay.captures_by_advice,
-                    key_life_s=unionpay.key_life_s,
-                    bills_dir=str(settings.unionpay_bills_path),
-                    bill_totals=unionpay.bill_totals,
-                ),
-                hsm,
-                clock,
-            )
-        )
-    if alipay.gateway_url:
-        channels.append(AlipayChannel(_alipay_settings(settings), hsm, clock))
-    if wechat.base_url:
-        channels.append(WeChatChannel(_wechat_settings(settings), hsm, clock))
-    return {channel.name: channel for channel in channels}
-
-
-def _alipay_settings(settings: Settings) -> AlipaySettings:
-    """With what the files hold: in certificate mode the three certificates, else Alipay's public key."""
-    alipay = settings.alipay
-    certified = bool(alipay.application_certificate)
-
-    def certificate(file: str) -> str:
-        return _read(Path(file)).decode() if certified else ""
-
-    return AlipaySettings(
-        gateway_url=alipay.gateway_url,
-        app_id=alipay.app_id,
-        alipay_public_key_pem="" if certified else _read(settings.alipay_public_key_path).decode(),
-        application_certificate_pem=certificate(alipay.application_certificate),
-        root_certificates_pem=certificate(alipay.root_certificates),
-        alipay_certificate_pem=certificate(alipay.platform_certificate),
-        content_key=alipay.content_key,
-        notify_url=alipay.notify_url,
-        seller_id=alipay.seller_id,
-    )
-
-
-def _wechat_settings(settings: Settings) -> WeChatSettings:
-    """With what the files hold. A merchant of API v2 needs its key alone; certificates replace the public key."""
-    wechat, apiv3, public_url = settings.wechat, settings.wechat_apiv3_key_path, settings.notifications.public_url
-    root = _read(Path(wechat.platform_root)).decode() if wechat.platform_root else ""
-    public = not root and not wechat.v2_key_file
-    return WeChatSettings(
-        base_url=wechat.base_url,
-        appid=wechat.appid,
-        mchid=wechat.mchid,
-        merchant_serial_no=wechat.serial,
-        platform_public_key_pem=_read(settings.wechat_public_key_path).decode() if public else "",
-        platform_public_key_id=wechat.platform_public_key_id if public else "",
-        platform_root_pem=root,
-        # A key of 32 random bytes may end like a line; an editor's newline comes on top.
-        apiv3_key=_read(apiv3)[:32] if apiv3 is not None else b"",
-        v2_key=_read(Path(wechat.v2_key_file)).decode().strip() if wechat.v2_key_file else "",
-        client_certificate=wechat.client_certificate,
-        client_private_key=wechat.client_private_key,
-        notify_url=wechat.notify_url or (f"{public_url}/notify/wechat" if public_url else ""),
-        reversal_after_s=wechat.reversal_after_ms / 1000,
-        fund_flow_check=wechat.fund_flow_check,
-    )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SystemExit(f"cannot read {path}: {error.strerror}; `payswitch check-config` names the setting") from None
 
 
 def _limits(settings: Settings) -> Limits:
@@ -458,48 +339,13 @@ async def _grpc_server(
     issuer_pb2_grpc.add_IssuerServiceServicer_to_server(issuers, server)  # type: ignore[no-untyped-call]
     operations_pb2_grpc.add_OperationsServiceServicer_to_server(operators, server)  # type: ignore[no-untyped-call]
     credentials = grpc.ssl_server_credentials(
-        [(_read(settings.private_key_path), _read(settings.certificate_path))],
-        root_certificates=_read(settings.ca_path),
+        [(read_file(settings.private_key_path), read_file(settings.certificate_path))],
+        root_certificates=read_file(settings.ca_path),
         require_client_auth=True,
     )
     port = server.add_secure_port(settings.listen, credentials)
     await server.start()
     return server, port
-
-
-async def _terminal_door(
-    settings: Settings, lifecycle: Lifecycle, finish_s: float, behind: tuple[Road, FollowOns, World, Pool]
-) -> str:
-    """The listener for payment terminals, if there is to be one; returns its address. It is drained before the road."""
-    section, (road, follow_ons, world, pool) = settings.terminals, behind
-    if not section.listen:
-        return ""
-    desk_settings = DeskSettings(
-        budget_s=settings.budgets.answer_budget_ms / 1000,
-        institution=settings.unionpay.acquiring_institution_id,
-        networks=frozenset(section.networks),
-        repeat_window_ms=section.repeat_window_ms,
-        sign_ons=section.sign_ons_per_minute,
-        mac_key_algorithm="DES" if section.mac_key == "single" else "TDES-2KEY",
-    )
-    store = PostgresTerminals(pool)
-    security = TerminalSecurity(world.hsm, desk_settings.mac_key_algorithm)
-    payments = TerminalPayments(road, follow_ons, world.journal, store, security, world.clock, desk_settings)
-    limits = DoorLimits(
-        connections=section.connections,
-        connections_per_address=section.connections_per_address,
-        in_flight=section.in_flight,
-        idle_s=section.idle_ms / 1000,
-        message_s=section.message_ms / 1000,
-        message_bytes=section.largest_message_bytes,
-    )
-    door = TerminalDoor(Desk(payments, security, store, world.clock, desk_settings), limits)
-    host, port = split_address(section.listen)
-    bound = await door.start(host, port)
-    lifecycle.on_finish("terminals", lambda: door.drain(finish_s), finish_s + 1)
-    lifecycle.on_close("terminals", door.close)
-    lifecycle.on_close("terminals' reversals", lambda: payments.close(2.0))
-    return f"{host}:{bound}"
 
 
 async def _operations(

@@ -18,8 +18,9 @@ from rich.table import Table
 
 from adapters.issuer.hub import IssuerHub
 from hsm.errors import HsmError
-from switch.app import SystemClock, build_channels
+from switch.app import SystemClock
 from switch.billing_through import bill_through
+from switch.channel_wiring import build_channels
 from switch.client.connection import ClientCredentials
 from switch.config import ConfigurationError, Settings, load
 from switch.domain.bill import Bill

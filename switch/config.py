@@ -172,6 +172,11 @@ class Settings(BaseSettings):
         default = self.state_dir / "simulators" / "wechat_apiv3.key"
         return default if default.exists() else None
 
+    def notify_url_of(self, channel: str) -> str:
+        """What a wallet is told with each payment; the channel adds the merchant's and the authorization's ids."""
+        base = self.notifications.public_url.rstrip("/")
+        return f"{base}/notify/{channel}" if base and self.notifications.listen else ""
+
     def channel_names(self) -> list[str]:
         """The channels that are switched on, as routes name them."""
         named = {"unionpay": self.unionpay.host, "alipay": self.alipay.gateway_url, "wechat": self.wechat.base_url}

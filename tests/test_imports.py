@@ -40,9 +40,9 @@ RANK = {package: rank for rank, packages in enumerate(ARROWS) for package in pac
 WIRING = (
     *("switch.app", "switch.cli", "switch.config", "switch.settings_listing", "switch.settings_sections"),
     *("switch.bill_cli", "switch.billing", "switch.billing_through"),
-    *("switch.routes_cli", "switch.routes_desk", "switch.routing_wiring"),
+    *("switch.routes_cli", "switch.routes_desk", "switch.routing_wiring", "switch.channel_wiring"),
     *("switch.hsm_cli", "switch.hsm_wiring", "switch.keys_cli", "switch.key_ceremony", "switch.hidden_input"),
-    "switch.terminals_cli",
+    *("switch.terminals_cli", "switch.terminals_wiring"),
 )
 # They use the switch from outside, and may import anything.
 OUTSIDE = ("benchmarks", "switch.demo")

@@ -150,7 +150,7 @@ def _inquire(request: ChannelRequest) -> Message:
 def _read_query(request: ChannelRequest, answer: Answer) -> ChannelResult:
     if answer.code == codes.DONE:
         return _by_trade_status(request, answer, request.authorization.money.amount_minor)
-    if answer.sub_code == codes.TRADE_NOT_EXIST:
+    if (answer.code, answer.sub_code) == (codes.BUSINESS_FAILURE, codes.TRADE_NOT_EXIST):
         if request.authorization.operation is Operation.ORDER:
             # An order is no trade until somebody scans it.
             return AwaitingPayer()
@@ -189,7 +189,7 @@ def _read_cancel(request: ChannelRequest, answer: Answer) -> ChannelResult:
             case "Y":
                 return Unknown(Phase.SENT, "cancel_must_be_retried")
         raise MalformedAnswer("retry_flag is neither Y nor N")
-    if answer.sub_code == codes.TRADE_HAS_CLOSE:
+    if (answer.code, answer.sub_code) == (codes.BUSINESS_FAILURE, codes.TRADE_HAS_CLOSE):
         return Approved(channel_reference=answer.text("trade_no"))
     return _refusal(request, answer)
 

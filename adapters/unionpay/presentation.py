@@ -9,7 +9,8 @@
 | a stripe                           | 02p  | –         | 6                 | 0             |
 | QR or payment code, however it came| 03p  | chip data of an EMVCo payer's QR   | 6 | 0    |
 
-p: 1 with a PIN block (then DE26, DE52 and DE53 too), 2 without. 03 and all of DE60 are [U]: settings.
+p: 1 with a PIN block (then DE26, DE52 and DE53 too), 2 without. 02, 05, 03 and all of DE60 are [U]: this table,
+and settings for the last two.
 """
 
 from dataclasses import dataclass

@@ -31,7 +31,7 @@ class Roster:
         >>> roster = Roster(["a:1"])
         >>> roster.missing([])
         {'a:1': 1}
-        >>> roster.learn({"p": "a:1", "q": "a:1", "r": "b:1"})
+        >>> _ = roster.learn({"p": "a:1", "q": "a:1", "r": "b:1"})
         >>> roster.missing([("p", "a:1")])
         {'a:1': 1, 'b:1': 1}
         """

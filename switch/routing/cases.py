@@ -205,7 +205,7 @@ def _amounts(when: When) -> list[tuple[int, int]]:
         return []
     low = when.amount_from_minor or 0
     high = LARGEST_AMOUNT_MINOR if when.amount_to_minor is None else when.amount_to_minor
-    return [(low, max(low, high) + 1)]
+    return [(low, max(low, high + 1))]
 
 
 def _categories(when: When) -> list[tuple[int, int]]:

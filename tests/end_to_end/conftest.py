@@ -51,6 +51,14 @@ async def hsm_apart() -> AsyncIterator[Environment]:
         yield each
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def seldom_asking() -> AsyncIterator[Environment]:
+    """The module's own: it asks again once in ten minutes, so that what is known sooner was notified."""
+    names = ("INQUIRY_INTERVAL", "PAYER_TIMEOUT", "REVERSAL_BACKOFF_FIRST", "REVERSAL_BACKOFF_MAX")
+    async for each in _environment({f"PAYSWITCH_FOLLOW_UPS__{name}_MS": "600000" for name in names}):
+        yield each
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def shop(environment: Environment) -> AsyncIterator[Shop]:
     async with environment.client() as client:

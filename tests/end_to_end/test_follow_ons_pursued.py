@@ -21,6 +21,7 @@ async def _asked_in_vain(shop: Shop, request: pb.AuthorizeRequest, operation: st
     follow_on = named(request)
     wanted = {
         "capture": pb.CaptureRequest(follow_on=follow_on, amount=money(_PART)),
+        "increment": pb.IncrementRequest(follow_on=follow_on, amount=money(_PART)),
         "refund": pb.RefundRequest(follow_on=follow_on, amount=money(_PART)),
         "void": pb.VoidRequest(follow_on=follow_on),
         "reverse": pb.ReverseRequest(follow_on=follow_on),
@@ -58,6 +59,16 @@ async def test_a_capture(shop: Shop, way: Way) -> None:
     assert (state_name(shown), shown.captured_minor) == ("approved", _PART)
     assert await shop.booked(way, request) == [Booked(PAID, _PART)]
     await shop.until_served(way)
+
+
+async def test_an_increment(shop: Shop) -> None:
+    request = shop.order(ISSUER)
+    request.kind = pb.AUTHORIZATION_KIND_PRE_AUTHORIZATION
+    assert decided(await shop.ask(request)) == ("approved", "00")
+    await _asked_in_vain(shop, request, "increment")
+    shown = await _ended(shop, request)
+    assert (state_name(shown), shown.approved_minor) == ("approved", request.amount.amount_minor + _PART)
+    await shop.until_served(ISSUER)
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)

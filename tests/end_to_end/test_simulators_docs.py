@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alone import Alone
 from node import NODE, SCRIPTS
 
 ROOT = Path(__file__).parents[2]
@@ -47,13 +48,17 @@ async def test_the_node_clients_pay(folder: Path, example: str) -> None:
     await run(folder, str(NODE), "example.mjs")
 
 
-async def test_what_curl_is_shown_to_do_is_done(folder: Path) -> None:
+async def test_what_curl_is_shown_to_do_is_done(tmp_path: Path) -> None:
+    """To simulators of its own: faults are set, a day is closed."""
+    alone = Alone(tmp_path)
+    alone.config()
     start, *shell = examples("sh")
     assert start.startswith("payswitch simulators")
     assert len(shell) >= 6
     # One shell for all: later examples use what the first has set.
-    said = await run(folder, "bash", "-euc", "\n".join(shell))
+    said = await run(tmp_path, "bash", "-euc", "\n".join(shell))
     assert '"routes"' in said
+    assert alone.end()[0] == 0
 
 
 def test_the_page_names_every_field_of_the_file(client_config: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from routing_scene import BINS, SHA256, plan_from, table_from
 
@@ -96,6 +96,7 @@ PRESENTED = st.one_of(
 
 
 @given(st.lists(WHENS, min_size=1, max_size=4), st.lists(st.tuples(EXAMPLES, PRESENTED), min_size=1, max_size=8))
+@example([{"amount_from_minor": 1, "amount_to_minor": 0}], [({"amount_minor": n}, {"card": "62"}) for n in range(3)])
 @settings(max_examples=300, deadline=None)
 def test_the_first_rule_whose_conditions_hold_decides(whens: list[dict[str, Any]], payments: list[Any]) -> None:
     rules = [{"name": f"r{n}", "when": when, "channels": ["unionpay"]} for n, when in enumerate(whens)]

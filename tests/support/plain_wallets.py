@@ -93,18 +93,24 @@ class PlainAlipay:
             "alipay.trade.pay", content | {"subject": "tea", "total_amount": amount}, timeout_s=timeout_s
         )
 
-    async def call(self, method: str, content: Mapping[str, Any], timeout_s: float = 10.0) -> dict[str, Any]:
-        """The inner value. Raises TimeoutError, InvalidSignature."""
-        form = {
-            "app_id": self._config["app_id"],
-            "method": method,
-            "format": "JSON",
-            "charset": "utf-8",
-            "sign_type": "RSA2",
-            "timestamp": f"{datetime.now(_SHANGHAI):%Y-%m-%d %H:%M:%S}",
-            "version": "1.0",
-            "biz_content": json.dumps(content),
-        } | self._numbers
+    async def call(
+        self, method: str, content: Mapping[str, Any], timeout_s: float = 10.0, **public: str
+    ) -> dict[str, Any]:
+        """The inner value. public: more parameters beside the content. Raises TimeoutError, InvalidSignature."""
+        form = (
+            {
+                "app_id": self._config["app_id"],
+                "method": method,
+                "format": "JSON",
+                "charset": "utf-8",
+                "sign_type": "RSA2",
+                "timestamp": f"{datetime.now(_SHANGHAI):%Y-%m-%d %H:%M:%S}",
+                "version": "1.0",
+                "biz_content": json.dumps(content),
+            }
+            | self._numbers
+            | public
+        )
         if self._aes_key:
             form |= {"encrypt_type": "AES", "biz_content": self._encrypted(form["biz_content"])}
         text = "&".join(f"{name}={form[name]}" for name in sorted(form))
@@ -113,6 +119,12 @@ class PlainAlipay:
         tls = self._tls if self._url.startswith("https") else True
         async with self._session.post(self._url, data=form, timeout=timeout, ssl=tls) as response:
             return self._verified(f"{method.replace('.', '_')}_response", await response.read())
+
+    def verify_notification(self, form: Mapping[str, str]) -> None:
+        """Raises InvalidSignature."""
+        signed = sorted(name for name, value in form.items() if value and name not in ("sign", "sign_type"))
+        text = "&".join(f"{name}={form[name]}" for name in signed)
+        self._gateway_key.verify(base64.b64decode(form["sign"]), text.encode(), padding.PKCS1v15(), SHA256())
 
     def _verified(self, name: str, body: bytes) -> dict[str, Any]:
         head, tail = f'{{"{name}":'.encode(), b',"sign":"'
@@ -200,7 +212,7 @@ class PlainWeChat:
             method, url, data=body or None, headers=headers, timeout=timeout, ssl=tls
         ) as response:
             answer = await response.read()
-            self._verify(response.headers, answer)
+            self.verify(response.headers, answer)
             return response.status, json.loads(answer) if answer else {}
 
     async def download(self, url: str) -> bytes:
@@ -224,7 +236,8 @@ class PlainWeChat:
         }
         return "WECHATPAY2-SHA256-RSA2048 " + ",".join(f'{name}="{value}"' for name, value in parts.items())
 
-    def _verify(self, headers: Mapping[str, str], body: bytes) -> None:
+    def verify(self, headers: Mapping[str, str], body: bytes) -> None:
+        """Of an answer or a notification. Raises InvalidSignature."""
         assert headers["Wechatpay-Serial"] == self._platform_serial
         assert abs(int(headers["Wechatpay-Timestamp"]) - time.time()) < 300
         text = f"{headers['Wechatpay-Timestamp']}\n{headers['Wechatpay-Nonce']}\n".encode() + body + b"\n"

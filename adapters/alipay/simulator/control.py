@@ -62,6 +62,7 @@ class Control:
         if abs(fields.get("ahead_s", math.inf)) > FARTHEST_AHEAD_S:
             raise bad_request(f"ahead_s must be from -{FARTHEST_AHEAD_S} to {FARTHEST_AHEAD_S}")
         self._simulator.ahead_s = float(fields["ahead_s"])
+        self._simulator.book()  # what has happened by then happens
         return web.json_response({"ahead_s": self._simulator.ahead_s})
 
     async def _certificate(self, request: web.Request) -> web.Response:

@@ -72,7 +72,7 @@ class AlipaySimulator:
             for each in applications
         }
         self._downloads = Downloads(self._now_s)
-        self._timers: set[asyncio.TimerHandle] = set()
+        self._timers: dict[str, asyncio.TimerHandle] = {}  # by trade_no
         self._closing = asyncio.Event()
         application = web.Application(client_max_size=LONGEST_FORM_BYTES)
         application.add_routes([web.get("/gateway.do", self._serve), web.post("/gateway.do", self._serve)])
@@ -131,7 +131,7 @@ class AlipaySimulator:
 
     async def close(self) -> None:
         self._closing.set()
-        for timer in self._timers:
+        for timer in self._timers.values():
             timer.cancel()
         await self.notifications.deliveries.close()
         await self._doors.close()
@@ -141,18 +141,18 @@ class AlipaySimulator:
 
     def watch(self, client: Client, trade: Trade) -> None:
         """See to it that a trade that waits changes when its time has come, asked for or not."""
+        if (before := self._timers.pop(trade.trade_no, None)) is not None:
+            before.cancel()
         delay_s = client.book.next_change_s(trade)
         if delay_s == float("inf"):
             return
-        loop = asyncio.get_running_loop()
 
         def look() -> None:
-            self._timers.discard(timer)
             client.book.settle(trade)
             self.watch(client, trade)
 
-        timer = loop.call_later(max(0.01, min(delay_s, 3_600.0)), look)
-        self._timers.add(timer)
+        loop = asyncio.get_running_loop()
+        self._timers[trade.trade_no] = loop.call_later(max(0.01, min(delay_s, 3_600.0)), look)
 
     def _announce(self, client: Client, trade: Trade, event: str) -> None:
         if trade.notify_url:

@@ -11,15 +11,17 @@ from zoneinfo import ZoneInfo
 import aiohttp
 import pytest
 from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from adapters.alipay.bill_format import read_bill
 from adapters.alipay.channel import AlipayChannel
-from adapters.alipay.simulator import Payer
+from adapters.alipay.simulator import AlipayApplication, AlipaySimulator, Payer
 from adapters.alipay.simulator.bills import Period, bill_file
-from adapters.alipay.simulator.book import Movement
+from adapters.alipay.simulator.book import Movement, Origin
+from adapters.alipay.simulator.refusal import Refused
 from adapters.alipay.simulator.trade import PAID, Trade
 from switch.domain.bill import Bill, BillKind
 from switch.domain.money import Money
@@ -129,6 +131,48 @@ async def test_answers_without_a_bill(
     channel = await channels(await served(handler), simulator.public_key_pem)
     with pytest.raises(error):
         await channel.bill(DAY)
+
+
+# --- when and what the simulator makes ------------------------------------------------------------------------------
+
+
+def test_bills_are_made_in_the_morning_after_and_agree_with_the_book(
+    app_key: rsa.RSAPrivateKey, pem: Callable[[rsa.RSAPrivateKey], str]
+) -> None:
+    clock = [dt.datetime(2025, 1, 31, 23, 59, 59, tzinfo=SHANGHAI)]
+    accounts = {"": Payer("rich", 10**9)}
+    application = AlipayApplication("2021000000000001", pem(app_key))
+    simulator = AlipaySimulator([application], accounts=accounts, now_s=lambda: clock[0].timestamp())
+    client = simulator.clients["2021000000000001"]
+
+    def pay(number: int) -> None:
+        fields = {"out_trade_no": f"o{number}", "auth_code": f"28{number:016d}", "subject": "tea"}
+        client.book.pay(fields | {"total_amount": f"{number}.00"}, Origin())
+
+    pay(1)
+    clock[0] += dt.timedelta(seconds=2)
+    pay(2)
+    client.book.refund({"out_trade_no": "o1", "refund_amount": "0.50", "out_request_no": "r1"}, Origin())
+    for bill_type in ("trade", "signcustomer"):
+        for ready, period, rows in (
+            (dt.datetime(2025, 2, 1, 9, tzinfo=SHANGHAI), "2025-01-31", 1),
+            (dt.datetime(2025, 2, 2, 9, tzinfo=SHANGHAI), "2025-02-01", 2),
+            (dt.datetime(2025, 2, 3, tzinfo=SHANGHAI), "2025-01", 1),
+            (dt.datetime(2025, 3, 3, tzinfo=SHANGHAI), "2025-02", 2),
+        ):
+            clock[0] = ready - dt.timedelta(seconds=1)
+            with pytest.raises(Refused, match="bill_not_exist"):
+                client.bill(bill_type, period)
+            clock[0] = ready
+            texts = unzipped(client.bill(bill_type, period))
+            details = next(text for name, text in texts.items() if "汇总" not in name)
+            assert len([line for line in details.splitlines() if line[:1].isdigit()]) == rows
+    with pytest.raises(Refused, match="bill_not_exist"):
+        client.bill("trade", "2025-01-30")
+    account = unzipped(client.bill("signcustomer", "2025-02-01"))
+    assert any("#收入合计：1笔，共2.00元" in text and "#支出合计：1笔，共-0.50元" in text for text in account.values())
+    sums = next(text for name, text in account.items() if "汇总" in name)
+    assert "合计\t,1\t,2.00\t,1\t,-0.50\t,1.50\t" in sums
 
 
 # --- the file -------------------------------------------------------------------------------------------------------

@@ -105,7 +105,8 @@ def test_every_presentation_is_in_the_table(
     settings = replace(settings, entry_mode_code="04", terminal_type="08", longest_pin="06")
     _, fields = financial_fields(make_request(card, entry=entry, trace=dict(TRACE), pin_block=pin_block), settings)
     by_chip = entry in (EntryMode.NFC, EntryMode.BLUETOOTH, EntryMode.KEYED) and (emv or entry is EntryMode.NFC)
-    mode = "07" if by_chip else "01" if entry in (EntryMode.BLUETOOTH, EntryMode.KEYED) else "04"
+    at_terminal = {EntryMode.CHIP: "05", EntryMode.STRIPE: "02", EntryMode.BLUETOOTH: "01", EntryMode.KEYED: "01"}
+    mode = "07" if by_chip else at_terminal.get(entry, "04")
     assert fields[22] == mode + ("1" if with_pin else "2")
     assert fields[60] == "00000600080000"
     assert fields.get(55) == (emv or None)
