@@ -51,13 +51,13 @@ def build_channels(
             )
         )
     if alipay.gateway_url:
-        channels.append(AlipayChannel(_alipay_settings(settings), hsm, clock))
+        channels.append(AlipayChannel(alipay_settings(settings), hsm, clock))
     if wechat.base_url:
-        channels.append(WeChatChannel(_wechat_settings(settings), hsm, clock))
+        channels.append(WeChatChannel(wechat_settings(settings), hsm, clock))
     return {channel.name: channel for channel in channels}
 
 
-def _alipay_settings(settings: Settings) -> AlipaySettings:
+def alipay_settings(settings: Settings) -> AlipaySettings:
     """With what the files hold: in certificate mode the three certificates, else Alipay's public key."""
     alipay = settings.alipay
     certified = bool(alipay.application_certificate)
@@ -78,7 +78,7 @@ def _alipay_settings(settings: Settings) -> AlipaySettings:
     )
 
 
-def _wechat_settings(settings: Settings) -> WeChatSettings:
+def wechat_settings(settings: Settings) -> WeChatSettings:
     """With what the files hold. A merchant of API v2 needs its key alone; certificates replace the public key."""
     wechat, apiv3 = settings.wechat, settings.wechat_apiv3_key_path
     root = read_file(Path(wechat.platform_root)).decode() if wechat.platform_root else ""

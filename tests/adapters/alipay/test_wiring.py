@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from adapters.alipay.simulator import AlipaySimulator
-from switch.app import _alipay_settings
+from switch.channel_wiring import alipay_settings
 from switch.config import load
 
 
@@ -26,7 +26,7 @@ def files(simulator: AlipaySimulator, tmp_path: Path) -> dict[str, Path]:
 async def test_public_key_mode(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAYSWITCH_ALIPAY__PUBLIC_KEY", str(files["PUBLIC_KEY"]))
     monkeypatch.setenv("PAYSWITCH_ALIPAY__NOTIFY_URL", "https://pay.example/notify/alipay")
-    settings = _alipay_settings(load())
+    settings = alipay_settings(load())
     assert not settings.trust().certified
     assert (settings.notify_url, settings.content_key) == ("https://pay.example/notify/alipay", "")
 
@@ -39,7 +39,7 @@ async def test_certificate_mode_needs_no_public_key(
             monkeypatch.setenv(f"PAYSWITCH_ALIPAY__{name}", str(path))
     monkeypatch.setenv("PAYSWITCH_ALIPAY__PUBLIC_KEY", "/nowhere")
     monkeypatch.setenv("PAYSWITCH_ALIPAY__CONTENT_KEY", "alipay/content")
-    settings = _alipay_settings(load())
+    settings = alipay_settings(load())
     trust = settings.trust()
     assert (trust.certified, trust.root_sn) == (True, simulator.authority.root_sn)
     assert trust.key(simulator.authority.platform_sn) == simulator.authority.key.public_key
