@@ -106,7 +106,7 @@ async def test_what_commits_after_the_lease_ran_out_is_found_too(
     assert await journal.claim_in_doubt(owner) == 0
     await database.execute("UPDATE authorizations SET owner = $1", dead)
     assert await journal.claim_in_doubt(owner) == 0  # it was looked at a moment ago
-    await let_die(database, dead, ago_ms=20_000)
+    await let_die(database, dead, ago_ms=13_000)
     assert await journal.claim_in_doubt(owner) == 1
     await let_die(database, dead, ago_ms=61_000)
     assert await journal.claim_in_doubt(owner) == 0
