@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from switch.channel_wiring import _wechat_settings
+from switch.channel_wiring import wechat_settings
 from switch.config import ConfigurationError, Settings, load
 
 
@@ -25,14 +25,12 @@ def loaded(tmp_path: Path) -> Any:
 
 
 def test_the_public_key_is_the_default(loaded: Any) -> None:
-    told = _wechat_settings(loaded())
+    told = wechat_settings(loaded())
     assert (told.platform_public_key_pem, told.platform_root_pem, told.apiv3_key) == ("public key", "", b"")
 
 
 def test_certificate_mode_reads_root_and_key(loaded: Any, tmp_path: Path) -> None:
-    told = _wechat_settings(
-        loaded(platform_root=str(tmp_path / "root.pem"), apiv3_key_file=str(tmp_path / "apiv3.key"))
-    )
+    told = wechat_settings(loaded(platform_root=str(tmp_path / "root.pem"), apiv3_key_file=str(tmp_path / "apiv3.key")))
     assert (told.platform_public_key_id, told.platform_root_pem) == ("", "root")
     assert told.apiv3_key == b"0123456789abcdef0123456789abcdef"
 
@@ -40,12 +38,12 @@ def test_certificate_mode_reads_root_and_key(loaded: Any, tmp_path: Path) -> Non
 def test_the_simulators_apiv3_key_is_found(loaded: Any, tmp_path: Path) -> None:
     key = bytes(range(32))[::-1]  # ends like any bytes do
     (tmp_path / "simulators" / "wechat_apiv3.key").write_bytes(key)
-    assert _wechat_settings(loaded()).apiv3_key == key
+    assert wechat_settings(loaded()).apiv3_key == key
 
 
 def test_a_merchant_of_v2_needs_its_key_alone(loaded: Any, tmp_path: Path) -> None:
     (tmp_path / "simulators" / "wechat.pem").unlink()
-    told = _wechat_settings(loaded(v2_key_file=str(tmp_path / "v2.key")))
+    told = wechat_settings(loaded(v2_key_file=str(tmp_path / "v2.key")))
     assert told.v2_key == "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
     assert told.v2_key not in repr(told)
 
