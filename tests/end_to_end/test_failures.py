@@ -163,7 +163,7 @@ async def test_a_network_that_sends_garbage_is_left_and_found_again(store: Shop)
     await environment.listening("unionpay", False)
     nonsense = await asyncio.start_server(talk_nonsense, HOST, environment.ports.unionpay)
     try:
-        await asyncio.wait_for(talked.wait(), 10)
+        await asyncio.wait_for(talked.wait(), 30)
         request = store.order(UNIONPAY)
         assert decided(await until_answered(store.client, request))[0] in ("declined", "unknown")
         assert "[!] channel/unionpay" in await _readiness(environment)
@@ -257,6 +257,6 @@ async def test_a_switch_without_its_parent_ends_by_itself(store: Shop) -> None:
     assert running is not None
     assert running.stdin is not None
     running.stdin.close()
-    assert await asyncio.wait_for(running.wait(), 10) == 0
+    assert await asyncio.wait_for(running.wait(), 30) == 0
     await store.environment.start_switch()
     await store.until_served(UNIONPAY)
