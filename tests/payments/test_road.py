@@ -13,6 +13,8 @@ from switch.ports import Approved, AwaitingPayer, Declined, Phase, Unknown
 from switch.routing.plan import Choice, Plan, Rule, Success
 from switch.routing.table import RoutingTable
 
+pytestmark = pytest.mark.usefixtures("own_time")
+
 
 async def test_intent_before_the_first_byte_and_outcome_before_the_answer(town, request_of):
     answer = town.road.enter(request_of(), 0.2)

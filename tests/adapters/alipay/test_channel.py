@@ -22,11 +22,11 @@ def counted(name: str, **labels: str) -> float:
 
 
 async def until(condition: Any) -> None:
-    for _ in range(500):
+    for _ in range(3_000):
         if condition():
             return
         await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen within five seconds")
+    raise AssertionError("it did not happen within thirty seconds")
 
 
 def entry(simulator: Any, request: Any) -> dict[str, Any]:
