@@ -68,7 +68,9 @@ class _Talk:
         if (fields.get("mch_id"), fields.get("appid")) != (self._settings.mchid, self._settings.appid):
             return Unknown(Phase.SENT, "the answer is another merchant's")
         if fields.get("result_code") != "SUCCESS":
-            return refused(asked, 400, fields.get("err_code", "")[:64])
+            code = fields.get("err_code", "")[:64]
+            # A refused query says nothing of the refund that was taken on before it.
+            return Unknown(Phase.SENT, code) if self._querying_refund else refused(asked, 400, code)
         if self._querying_refund:
             return refund_result(asked, self._refund_of(fields))
         match asked.operation:
