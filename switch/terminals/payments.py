@@ -43,8 +43,10 @@ _ORIGINALS = {
     PosKind.COMPLETION: frozenset({Operation.PRE_AUTHORIZATION}),
     PosKind.REFUND: frozenset({Operation.SALE, Operation.CAPTURE}),
 }
-_UNDO_TRIES = 8
-_UNDO_PAUSE_S = 0.5
+# Some minutes: longer than a database takes to fail over.
+_UNDO_TRIES = 60
+_UNDO_FIRST_PAUSE_S = 0.5
+_UNDO_LONGEST_PAUSE_S = 10.0
 
 
 class TerminalPayments:
@@ -188,12 +190,14 @@ class TerminalPayments:
     async def _undo(self, terminal: Terminal, entry: TerminalEntry, money: Money) -> None:
         """The reversal that the terminal will send as well, under the same name: whoever is first, it is one."""
         key = _reversal_key(terminal, Reference(entry.batch, entry.stan))
+        pause_s = _UNDO_FIRST_PAUSE_S
         for _ in range(_UNDO_TRIES):
             try:
                 await self._carried_out(terminal, entry, Operation.REVERSAL, key, money)
             except Exception as error:
                 log.info("not_undone_yet", reason=str(error), terminal=terminal.terminal_id)
-                await asyncio.sleep(_UNDO_PAUSE_S)
+                await asyncio.sleep(pause_s)
+                pause_s = min(_UNDO_LONGEST_PAUSE_S, 2 * pause_s)
             else:
                 return
         log.error("not_undone", terminal=terminal.terminal_id, merchant=terminal.merchant.id, stan=entry.stan)

@@ -1,6 +1,7 @@
 """What terminals ask for and get: payments, what follows on them, reversals, settlement."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 from counter import CARD, MERCHANT, TERMINAL
@@ -11,7 +12,8 @@ from hsm.direct import DirectHsm
 from hsm.errors import HsmUnavailable
 from hsm.keys import KeyUsage
 from switch.domain.states import EntryMode, Operation, State
-from switch.ports import Approved, Declined
+from switch.ports import Approved, Declined, StoreUnavailable
+from switch.terminals import payments
 
 
 def code(message: Any) -> str:
@@ -281,6 +283,30 @@ async def test_a_road_that_gives_no_answer_leaves_nothing_behind(shop: Any, refu
     assert [each.operation for each in shop.journal.follow_ons.values()] == [Operation.REVERSAL]
     assert code(await terminal.reverse(sent(terminal))) == "00"
     assert len(shop.journal.follow_ons) == 1
+
+
+async def test_what_was_not_answered_is_undone_once_the_database_is_back(
+    shop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failover takes half a minute: whoever gave up before would leave a payment that nobody was told of."""
+    monkeypatch.setattr(payments, "_UNDO_FIRST_PAUSE_S", 0.0)
+    terminal = await shop.signed_on()
+    find, failures = shop.journal.find, 0
+
+    async def away_for_long(merchant_id: str, authorization_id: UUID) -> Any:
+        nonlocal failures
+        if failures < 50:
+            failures += 1
+            raise StoreUnavailable("down")
+        return await find(merchant_id, authorization_id)
+
+    shop.journal.find = away_for_long
+    shop.journal.down_for_outcomes = True
+    assert code(await terminal.sale(CARD, 1200)) == "98"
+    shop.journal.down_for_outcomes = False
+    await shop.payments[0].close(10.0)
+    assert failures == 50
+    assert [each.operation for each in shop.journal.follow_ons.values()] == [Operation.REVERSAL]
 
 
 async def test_a_database_that_is_away(shop: Any, refusals: Any) -> None:
