@@ -38,7 +38,10 @@ class V2:
         total_fen = amount_fen if request.operation is Operation.SALE else request.authorization.money.amount_minor
         out_trade_no, out_refund_no = trace["out_trade_no"], trace.get("out_refund_no", "")
         refund_fen = amount_fen if request.operation is Operation.REFUND else 0
-        asked = Asked(request.operation, self._settings.mchid, out_trade_no, total_fen, out_refund_no, refund_fen)
+        asked = Asked(
+            request.operation, self._settings.mchid, out_trade_no, total_fen, out_refund_no, refund_fen,
+            request.repeat > 0,
+        )  # fmt: skip
         return _Talk(self._settings, request, asked)
 
 
