@@ -1,5 +1,6 @@
 """What terminals ask for and get: payments, what follows on them, reversals, settlement."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -200,6 +201,21 @@ async def test_a_reversal_of_an_approved_sale(shop: Any, refusals: Any) -> None:
     # A late repeat of the sale is not told that it was approved.
     assert code(await terminal.send(sale)) == "22"
     assert refusals("undone") == 1
+
+
+async def test_a_reversal_after_a_weekend(shop: Any) -> None:
+    """A terminal keeps its reversal until it has an answer, however long the shop was closed."""
+    terminal = await shop.signed_on()
+    assert code(await terminal.sale(CARD, 1200)) == "00"
+    sale = sent(terminal)
+    [(name, entry)] = shop.store.entries.items()
+    long_ago_ms = entry.transmission_time_ms - 39 * 3600 * 1000
+    shop.store.entries[name] = replace(entry, transmission_time_ms=long_ago_ms)
+    assert code(await terminal.reverse(sale)) == "00"
+    assert code(await terminal.reverse(sale)) == "00"
+    [row] = shop.journal.rows.values()
+    assert row.state is State.REVERSED
+    assert [each.operation for each in shop.first.sent] == [Operation.SALE, Operation.REVERSAL]
 
 
 async def test_a_reversal_before_its_original(shop: Any) -> None:
