@@ -26,7 +26,7 @@ def _matching(pattern: str) -> Check:
     return lambda value: isinstance(value, str) and compiled.fullmatch(value) is not None
 
 
-# Unicode's control characters and halves of a pair; a line's end or the joiners in a family of emoji are text.
+# Unicode's control characters and halves of a pair; spaces of any width and the joiners in a family of emoji are text.
 _NO_TEXT: Final = frozenset({"Cc", "Cs"})
 
 
