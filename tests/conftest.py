@@ -12,14 +12,24 @@ import asyncpg
 import pytest
 import redis.asyncio as redis
 import structlog
+from hypothesis import HealthCheck, settings
+from midnight import clear_of_midnight
 
 from switch.store.embedded import EmbeddedPostgres, EmbeddedRedis
 from switch.store.migrate import migrate
 from switch.store.partitions import ensure_partitions
 from switch.store.pool import create_pool
 
+__all__ = ["clear_of_midnight"]
+
 # Tests kill servers and connections, not the machine: what fsync guards against does not happen here.
 TEST_SETTINGS = {"fsync": "off", "shared_buffers": "64MB", "max_wal_size": "256MB", "min_wal_size": "80MB"}
+
+# How busy the machine is decides no test, and neither does luck: the same examples every time. To search for others:
+# pytest --hypothesis-profile=search.
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", parent=settings.get_profile("search"), derandomize=True)
+settings.load_profile("same")
 
 
 def _fresh_directory() -> Iterator[Path]:

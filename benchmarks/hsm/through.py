@@ -14,7 +14,10 @@ from hsm.wire import HEADER_BYTES, Codec
 
 
 async def client_rate(hsm: RemoteHsm, operation: Operation, batch: int, seconds: float, in_flight: int) -> float:
-    """Items a second through the product's client, `in_flight` batches open. Raises on the first failed item."""
+    """Items a second through the product's client, `in_flight` batches open. Raises on the first failed item.
+
+    At least one batch is measured, however little time there is.
+    """
     items = operation.items(batch)
     done = 0
     begun_s = time.perf_counter()
@@ -22,7 +25,7 @@ async def client_rate(hsm: RemoteHsm, operation: Operation, batch: int, seconds:
 
     async def keep_asking() -> None:
         nonlocal done
-        while time.perf_counter() < until_s:
+        while time.perf_counter() < until_s or not done:
             for result in await hsm.run(operation.command, items):
                 if isinstance(result, Exception):
                     raise result
@@ -41,7 +44,7 @@ def _press(path: str, frames: list[bytes], seconds: float, pipe: Connection) -> 
         received, answers = bytearray(), 0
         line.sendall(b"".join(frames))
         begun_s = time.perf_counter()
-        while time.perf_counter() - begun_s < seconds:
+        while time.perf_counter() - begun_s < seconds or not answers:
             received += line.recv(1 << 20)
             complete = 0
             while len(received) >= HEADER_BYTES:

@@ -111,9 +111,9 @@ async def test_malformed_protobuf_is_an_error_and_the_server_survives(channel, s
 async def test_the_callers_deadline_is_kept(stub, tap, town):
     town.first.script = lambda request: None
     started = time.monotonic()
-    answer = await stub.Authorize(tap(), timeout=0.1)
+    answer = await stub.Authorize(tap(), timeout=5)
     assert answer.decision == common_pb2.DECISION_UNKNOWN
-    assert time.monotonic() - started < 0.1
+    assert time.monotonic() - started < 5
 
 
 async def frames_of(stub, items):
@@ -139,26 +139,31 @@ async def test_a_stream_answers_every_item_good_or_bad(stub, tap):
 async def test_a_stream_answers_in_completion_order(stub, tap, town):
     silent, quick = tap(amount_minor=1300), tap()
     town.first.script = lambda request: None if request.money.amount_minor == 1300 else Approved()
-    items = [pb.AuthorizeStreamItem(sequence=1, request=silent), pb.AuthorizeStreamItem(sequence=2, request=quick)]
+    items = [
+        pb.AuthorizeStreamItem(sequence=1, request=silent, budget_ms=5_000),
+        pb.AuthorizeStreamItem(sequence=2, request=quick),
+    ]
     assert [each.sequence for each in await frames_of(stub, items)] == [2, 1]
 
 
 async def test_a_stream_items_budget_is_kept(stub, tap, town):
     town.first.script = lambda request: None
     started = time.monotonic()
-    [result] = await frames_of(stub, [pb.AuthorizeStreamItem(sequence=1, request=tap(), budget_ms=60)])
+    [result] = await frames_of(stub, [pb.AuthorizeStreamItem(sequence=1, request=tap(), budget_ms=5_000)])
     assert result.response.response_code == "68"
-    assert time.monotonic() - started < 0.1
+    assert time.monotonic() - started < 10
 
 
 async def test_a_caller_that_leaves_its_stream_cancels_nothing(stub, tap, town):
-    town.journal.slow_s = 0.02
+    sent = asyncio.Event()
+    town.first.script = lambda request: sent.set()
     call = stub.AuthorizeStream()
     await call.write(pb.AuthorizeStreamRequest(items=[pb.AuthorizeStreamItem(sequence=1, request=tap())]))
-    await asyncio.sleep(0.015)
+    await sent.wait()
     assert town.road.in_flight == 1
     call.cancel()
-    assert await town.road.drain(1.0)
+    town.first.replies[0].set_result(Approved())
+    assert await town.road.drain(20.0)
     assert [each.response_code for each in town.journal.rows.values()] == ["00"]
 
 

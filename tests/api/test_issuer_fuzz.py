@@ -179,8 +179,8 @@ async def _play(frames: list[bytes]) -> None:
             while await stream.read() is not grpc.aio.EOF:
                 continue
         # What else than these it may be is only that gRPC failed to write on a stream that was over.
-        assert await asyncio.wait_for(stream.code(), 5) in (*ENDS, grpc.StatusCode.INTERNAL)
-        result = await asyncio.wait_for(mine, 5)  # answered, or lost with the stream
+        assert await asyncio.wait_for(stream.code(), 30) in (*ENDS, grpc.StatusCode.INTERNAL)
+        result = await asyncio.wait_for(mine, 30)  # answered, or lost with the stream
         assert not isinstance(result, Approved) or believed(frames)
         assert not theirs.done()  # nobody answers for another issuer
         again = await door.signed_on()
@@ -188,7 +188,7 @@ async def _play(frames: list[bytes]) -> None:
         await again.read()
         answer = pb.ConnectRequest(answers={"answers": [{"message_id": "next", "response_code": "00"}]})
         await again.write(answer.SerializeToString())
-        assert isinstance(await asyncio.wait_for(next_one, 5), Approved)
+        assert isinstance(await asyncio.wait_for(next_one, 30), Approved)
         again.cancel()
         other.cancel()
 
@@ -297,7 +297,7 @@ async def told(frames: list[bytes]) -> None:
         assert not running.done()
     finally:
         await connection.close(timeout_s=0.2)
-        await asyncio.wait_for(running, 5)
+        await asyncio.wait_for(running, 30)
         await server.stop(0)
 
 

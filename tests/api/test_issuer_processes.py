@@ -27,7 +27,7 @@ async def test_what_was_read_last_stands_while_the_database_is_away() -> None:
 
     watch = ProcessesWatch(living, lambda processes: told.append(list(processes)), 0.001)
     watch.start()
-    await asyncio.wait_for(read_all.wait(), 5)
+    await asyncio.wait_for(read_all.wait(), 30)
     await watch.close()
     first, second = ("switch-000000000001", "a:1"), ("switch-000000000002", "b:1")
     assert told == [[first], [first, second]]

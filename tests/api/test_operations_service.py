@@ -115,7 +115,7 @@ async def test_one_at_a_time(serve, channel):
     channel.gate.clear()
     address = await serve()
     first = asyncio.create_task(bill_through(address, None, "issuer:x", DAY))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await channel.asked.wait()
         with pytest.raises(ConnectionError, match="RESOURCE_EXHAUSTED"):
             await bill_through(address, None, "issuer:x", DAY)

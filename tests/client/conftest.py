@@ -125,7 +125,7 @@ async def connect(switch: FakeSwitch) -> AsyncIterator[Connect]:
         clients.append(client)
         await client.__aenter__()
         if ready:
-            await asyncio.wait_for(client.ready.wait(), 5)
+            await asyncio.wait_for(client.ready.wait(), 30)
         return client
 
     yield open_

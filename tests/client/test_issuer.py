@@ -64,7 +64,7 @@ class FakeDoor(issuer_pb2_grpc.IssuerServiceServicer):
         self.say.put_nowait(pb.ConnectResponse(messages=pb.IssuerMessages(messages=messages)))
 
     async def answers(self) -> list[pb.IssuerAnswer]:
-        frame = await asyncio.wait_for(self.heard.get(), 5)
+        frame = await asyncio.wait_for(self.heard.get(), 30)
         return list(frame.answers.answers)
 
 
@@ -104,17 +104,17 @@ async def dial(door: FakeDoor) -> AsyncIterator[Dial]:
         connection = IssuerConnection(options.pop("targets", door.target), "bank", handler, **options)
         opened.append((connection, asyncio.create_task(connection.run())))
         if ready:
-            await asyncio.wait_for(connection.ready.wait(), 5)
+            await asyncio.wait_for(connection.ready.wait(), 30)
         return connection
 
     yield dial_
     for connection, running in opened:
         await connection.close(timeout_s=0.1)
-        await asyncio.wait_for(running, 5)
+        await asyncio.wait_for(running, 30)
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.005)
 
@@ -206,7 +206,7 @@ async def test_an_operation_newer_than_the_sdk_is_refused(door, dial):
 async def test_echo_is_returned(door, dial):
     await dial()
     door.say.put_nowait(pb.ConnectResponse(echo=pb.Echo(nonce=7)))
-    frame = await asyncio.wait_for(door.heard.get(), 5)
+    frame = await asyncio.wait_for(door.heard.get(), 30)
     assert frame.echo.nonce == 7
 
 
@@ -214,7 +214,7 @@ async def test_dials_again_when_the_switch_hangs_up(door, dial):
     connection = await dial()
     door.say.put_nowait(None)
     await until(lambda: len(door.sign_ons) == 2)
-    await asyncio.wait_for(connection.ready.wait(), 5)
+    await asyncio.wait_for(connection.ready.wait(), 30)
     door.messages(sale("a"))
     assert len(await door.answers()) == 1
 
@@ -225,7 +225,7 @@ async def test_dials_again_when_the_switch_was_down(door, dial):
     await asyncio.sleep(0.05)
     assert not connection.ready.is_set()
     await door.start()
-    await asyncio.wait_for(connection.ready.wait(), 5)
+    await asyncio.wait_for(connection.ready.wait(), 30)
 
 
 async def test_keeps_dialling_when_refused(door, dial):
@@ -234,7 +234,7 @@ async def test_keeps_dialling_when_refused(door, dial):
     await until(lambda: len(door.sign_ons) >= 2)
     assert not connection.ready.is_set()
     door.refusal = ""
-    await asyncio.wait_for(connection.ready.wait(), 5)
+    await asyncio.wait_for(connection.ready.wait(), 30)
 
 
 async def test_a_silent_switch_is_left(door, dial):
@@ -266,14 +266,14 @@ async def test_one_link_to_each_target(door, dial):
 async def test_sign_off_says_so_and_stays_off(door, dial):
     connection = await dial()
     leaving = asyncio.create_task(connection.sign_off())
-    frame = await asyncio.wait_for(door.heard.get(), 5)
+    frame = await asyncio.wait_for(door.heard.get(), 30)
     assert frame.WhichOneof("frame") == "sign_off"
     door.say.put_nowait(None)
-    await asyncio.wait_for(leaving, 5)
+    await asyncio.wait_for(leaving, 30)
     await asyncio.sleep(0.15)
     assert len(door.sign_ons) == 1
     connection.sign_on()
-    await asyncio.wait_for(connection.ready.wait(), 5)
+    await asyncio.wait_for(connection.ready.wait(), 30)
 
 
 # --- bills, notices, credit -------------------------------------------------------------------------------------------
@@ -285,7 +285,7 @@ def bill_line(number: int, kind: BillKind = BillKind.PAYMENT) -> IssuerBillLine:
 
 async def asked_bill(door: FakeDoor, day: str = "2026-03-04") -> pb.BillChunk:
     door.say.put_nowait(pb.ConnectResponse(bill_request=pb.BillRequest(request_id="r", day=day)))
-    return (await asyncio.wait_for(door.heard.get(), 5)).bill_chunk
+    return (await asyncio.wait_for(door.heard.get(), 30)).bill_chunk
 
 
 async def test_a_bill_comes_in_parts_with_its_totals(door, dial):
@@ -298,7 +298,7 @@ async def test_a_bill_comes_in_parts_with_its_totals(door, dial):
     await dial(bill=bill)
     chunks = [await asked_bill(door)]
     while not chunks[-1].last:
-        chunks.append((await asyncio.wait_for(door.heard.get(), 5)).bill_chunk)
+        chunks.append((await asyncio.wait_for(door.heard.get(), 30)).bill_chunk)
     assert days == [date(2026, 3, 4)]
     assert [(each.sequence, len(each.lines), len(each.totals)) for each in chunks] == [
         (0, 500, 0), (1, 500, 0), (2, 201, 2),
@@ -339,21 +339,21 @@ async def test_payments_go_before_a_bill(door, dial):
     link = next(iter(connection._lines)).link
     link._bills.append(bill_frames("r", [bill_line(number) for number in range(1, 1_001)]))
     link.answer([IssuerAnswer("a", "00")])
-    frames = [(await asyncio.wait_for(door.heard.get(), 5)).WhichOneof("frame") for _ in range(3)]
+    frames = [(await asyncio.wait_for(door.heard.get(), 30)).WhichOneof("frame") for _ in range(3)]
     assert frames == ["answers", "bill_chunk", "bill_chunk"]
 
 
 async def test_a_notice_is_repeated_until_it_is_taken(door, dial):
     connection = await dial()
     telling = asyncio.create_task(connection.notify(IssuerNotice("n1", "m1", "r1", 2)))
-    heard = [await asyncio.wait_for(door.heard.get(), 5)]
+    heard = [await asyncio.wait_for(door.heard.get(), 30)]
     door.say.put_nowait(pb.ConnectResponse(notice_answer=pb.NoticeAnswer(notice_id="n1", cause="unavailable")))
-    heard.append(await asyncio.wait_for(door.heard.get(), 5))
+    heard.append(await asyncio.wait_for(door.heard.get(), 30))
     door.say.put_nowait(None)  # the stream is lost before the answer
-    heard.append(await asyncio.wait_for(door.heard.get(), 5))
+    heard.append(await asyncio.wait_for(door.heard.get(), 30))
     assert not telling.done()
     door.say.put_nowait(pb.ConnectResponse(notice_answer=pb.NoticeAnswer(notice_id="n1", accepted=True)))
-    await asyncio.wait_for(telling, 5)
+    await asyncio.wait_for(telling, 30)
     said = [(each.notice.notice_id, each.notice.message_id, each.notice.state) for each in heard]
     assert said == [("n1", "m1", 2)] * 3
 
@@ -361,16 +361,16 @@ async def test_a_notice_is_repeated_until_it_is_taken(door, dial):
 async def test_a_refused_notice_is_not_repeated(door, dial):
     connection = await dial()
     telling = asyncio.create_task(connection.notify(IssuerNotice("n1", "m1")))
-    await asyncio.wait_for(door.heard.get(), 5)
+    await asyncio.wait_for(door.heard.get(), 30)
     door.say.put_nowait(pb.ConnectResponse(notice_answer=pb.NoticeAnswer(notice_id="n1", cause="foreign")))
     with pytest.raises(NoticeRefused, match="foreign"):
-        await asyncio.wait_for(telling, 5)
+        await asyncio.wait_for(telling, 30)
 
 
 async def test_credit_is_said_again_and_kept_for_the_next_stream(door, dial):
     connection = await dial(credit=5)
     connection.change_credit(7)
-    frame = await asyncio.wait_for(door.heard.get(), 5)
+    frame = await asyncio.wait_for(door.heard.get(), 30)
     assert frame.credit_change.credit == 7
     door.say.put_nowait(None)
     await until(lambda: len(door.sign_ons) == 2)
@@ -383,7 +383,7 @@ async def test_a_credit_that_changes_during_the_sign_on_is_said(door, dial):
     await until(lambda: len(door.sign_ons) == 1)
     connection.change_credit(7)
     door.signs_on.set()
-    frame = await asyncio.wait_for(door.heard.get(), 5)
+    frame = await asyncio.wait_for(door.heard.get(), 30)
     assert frame.credit_change.credit == 7
 
 

@@ -94,13 +94,13 @@ async def dial(switch: Switch) -> AsyncIterator[Dial]:
     async def dial_(target: str, **options: Any) -> IssuerConnection:
         connection = IssuerConnection(target, "bank", approve, **options)
         opened.append((connection, asyncio.create_task(connection.run())))
-        await asyncio.wait_for(connection.ready.wait(), 5)
+        await asyncio.wait_for(connection.ready.wait(), 30)
         return connection
 
     yield dial_
     for connection, running in opened:
         await connection.close(timeout_s=0.5)
-        await asyncio.wait_for(running, 5)
+        await asyncio.wait_for(running, 30)
 
 
 async def test_one_address_is_enough_to_find_all(switch: Switch, dial: Dial) -> None:

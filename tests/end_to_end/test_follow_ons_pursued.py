@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import time
 
 import pytest
 from shop import ISSUER, PAID, UNDONE, UNIONPAY, WAYS, Booked, Shop, Way, decided, money, named, state_name
@@ -12,12 +11,11 @@ from payswitch.v1 import authorization_pb2 as pb
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-BUDGET_S = 0.8
 _PART = 400
 
 
 async def _asked_in_vain(shop: Shop, request: pb.AuthorizeRequest, operation: str) -> None:
-    """The caller is answered in time: unknown; so is its repeat, which sends nothing."""
+    """The caller is answered although no channel is: unknown; so is its repeat, which sends nothing."""
     follow_on = named(request)
     wanted = {
         "capture": pb.CaptureRequest(follow_on=follow_on, amount=money(_PART)),
@@ -29,11 +27,9 @@ async def _asked_in_vain(shop: Shop, request: pb.AuthorizeRequest, operation: st
     simulators = shop.environment.pids["simulators"]
     os.kill(simulators, signal.SIGSTOP)
     try:
-        started_s = time.perf_counter()
-        answer = await shop.until_answered(lambda: getattr(shop.client, operation)(wanted))
-        assert time.perf_counter() - started_s <= BUDGET_S
-        assert decided(answer.result) == ("unknown", "68")
-        assert decided((await getattr(shop.client, operation)(wanted)).result) == ("unknown", "68")
+        for _ in range(2):
+            answer = await shop.until_answered(lambda: getattr(shop.client, operation)(wanted))
+            assert decided(answer.result) == ("unknown", "68")
         await asyncio.sleep(1.5)  # the resolver has begun to repeat it
     finally:
         os.kill(simulators, signal.SIGCONT)

@@ -17,7 +17,7 @@ async def held(shop: Shop, way: Way) -> pb.AuthorizeRequest:
 
 async def raised(shop: Shop, request: pb.AuthorizeRequest, amount_minor: int) -> pb.FollowOnResult:
     wanted = pb.IncrementRequest(follow_on=named(request), amount=money(amount_minor))
-    return (await shop.until_answered(lambda: shop.client.increment(wanted))).result
+    return (await shop.done(shop.client.increment, wanted)).result
 
 
 async def test_a_raised_hold_is_captured_whole(shop: Shop) -> None:
@@ -27,9 +27,9 @@ async def test_a_raised_hold_is_captured_whole(shop: Shop) -> None:
     shown = await shop.shown(request)
     assert (shown.approved_minor, shown.answer.approved.amount_minor) == (whole_minor, first)
     over = pb.CaptureRequest(follow_on=named(request), amount=money(whole_minor + 1))
-    assert decided((await shop.until_answered(lambda: shop.client.capture(over))).result) == ("declined", "64")
+    assert decided((await shop.done(shop.client.capture, over)).result) == ("declined", "64")
     whole = pb.CaptureRequest(follow_on=named(request), amount=money(whole_minor))
-    assert decided((await shop.until_answered(lambda: shop.client.capture(whole))).result) == ("approved", "00")
+    assert decided((await shop.done(shop.client.capture, whole)).result) == ("approved", "00")
     assert await shop.booked(ISSUER, request) == [Booked(PAID, whole_minor)]
 
 
@@ -37,7 +37,7 @@ async def test_a_void_undoes_it_whole(shop: Shop) -> None:
     request = await held(shop, ISSUER)
     assert decided(await raised(shop, request, 700)) == ("approved", "00")
     void = pb.VoidRequest(follow_on=named(request))
-    assert decided((await shop.until_answered(lambda: shop.client.void(void))).result) == ("approved", "00")
+    assert decided((await shop.done(shop.client.void, void)).result) == ("approved", "00")
     assert state_name(await shop.shown(request)) == "voided"
     assert [each.standing for each in await shop.booked(ISSUER, request)] == [UNDONE]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from shop import ISSUED
+from shop import ISSUED, Shop
 
 from payswitch.v1 import common_pb2
 from switch.demo.environment import Environment
@@ -29,7 +29,7 @@ _ROUTES = [
 _OVERRIDES = {
     "PAYSWITCH_STAND_IN": json.dumps([_STAND_IN]),
     "PAYSWITCH_ROUTES": json.dumps(_ROUTES),
-    "PAYSWITCH_LEASE_MS": "1000",
+    "PAYSWITCH_LEASE_MS": "3000",
 }
 
 
@@ -86,12 +86,14 @@ async def test_stand_in_from_the_terminal_to_the_issuers_book(town: Environment)
     terminal = Terminal(town.state_dir)
     before = {line["message_id"] for line in await town.book("issuer")}
     async with town.client() as client:
-        there = await client.authorize(terminal.tap(ISSUED[0], 1_000))
+        shop = Shop(town, client)
+        await shop.connected()
+        there = await shop.ask(terminal.tap(ISSUED[0], 1_000))
         assert (there.decision, there.approval_code[:1] == "S") == (common_pb2.DECISION_APPROVED, False)
         await town.listening("issuer", False)
         try:
-            away = [await client.authorize(terminal.tap(ISSUED[0], each)) for each in (5_000, 3_000, 1)]
-            with_pin = await client.authorize(terminal.tap(ISSUED[3], 100, ISSUED[3].pin))
+            away = [await shop.ask(terminal.tap(ISSUED[0], each)) for each in (5_000, 3_000, 1)]
+            with_pin = await shop.ask(terminal.tap(ISSUED[3], 100, ISSUED[3].pin))
         finally:
             await town.listening("issuer", True)
     assert [each.decision for each in away[:2]] == [common_pb2.DECISION_APPROVED] * 2

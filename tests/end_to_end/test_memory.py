@@ -97,8 +97,8 @@ async def pay_with_the_pin(shop: Shop, cards: list[Card]) -> None:
     """Towards UnionPay's working key and towards the issuer's; both say that the PIN is wrong."""
     for _, card in zip(range(24), cycle(cards), strict=False):
         request = shop.terminal.tap(card, 5_100, _PIN)
-        answer = await shop.client.authorize(request)
-        assert answer.decision == common_pb2.DECISION_DECLINED
+        answer = await shop.ask(request)
+        assert answer.decision in (common_pb2.DECISION_DECLINED, common_pb2.DECISION_UNKNOWN)
 
 
 def hsm_pids(environment: Environment) -> list[int]:

@@ -84,7 +84,7 @@ async def pay_in_every_way(shop: Shop, canaries: Canaries) -> list[pb.AuthorizeR
             canaries.binary("a PIN block", request.pin.block)
         if request.HasField("payer_code"):
             canaries.text("a payment code", request.payer_code.code)
-        await shop.client.authorize(request)
+        await shop.ask(request)
     await unanswered_ones(shop, canaries, paid)
     await refused_ones(shop, canaries)
     return paid
@@ -96,12 +96,12 @@ async def unanswered_ones(shop: Shop, canaries: Canaries, paid: list[pb.Authoriz
         await shop.scripted(way, request, behaviour)
         if request.HasField("payer_code"):
             canaries.text("a payment code", request.payer_code.code)
-        await shop.client.authorize(request)
+        await shop.ask(request)
         await shop.settled(request)
         paid.append(request)
     kept = await shop.pay(WECHAT)
     canaries.text("a payment code", kept.payer_code.code)
-    await shop.client.refund(pb.RefundRequest(follow_on=named(kept), amount=kept.amount))
+    await shop.done(shop.client.refund, pb.RefundRequest(follow_on=named(kept), amount=kept.amount))
     paid.append(kept)
 
 
@@ -118,7 +118,7 @@ async def refused_ones(shop: Shop, canaries: Canaries) -> None:
     misnamed.merchant_id = f"{RICH.pan}X"
     for request in (mistyped, torn, cut, misnamed):
         with pytest.raises(InvalidPayment) as caught:
-            await shop.client.authorize(request)
+            await shop.until_answered(lambda request=request: shop.client.authorize(request))  # type: ignore[misc]
         assert canaries.found_in(str(caught.value).encode()) == []
 
 
@@ -202,7 +202,7 @@ async def test_answers_show_a_card_by_its_ends_only(shop: Shop, canaries: Canari
     canaries.binary("the PIN block", card.pin.block)
     for request in (card, code):
         identify(request)
-        answer = await shop.client.authorize(request)
+        answer = await shop.ask(request)
         shown = await shop.shown(request)
         assert canaries.found_in(answer.SerializeToString() + shown.SerializeToString()) == []
         assert "*" in shown.masked_credential

@@ -22,6 +22,8 @@ from alone import Alone, Control, until
 from plain_member import PlainMember
 from plain_wallets import PlainAlipay, PlainWeChat, fresh_number
 
+pytestmark = pytest.mark.usefixtures("clear_of_midnight")
+
 _STEPS = 60
 _AHEAD_S = 2 * 86_400
 

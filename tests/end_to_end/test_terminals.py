@@ -184,7 +184,7 @@ async def test_a_pre_authorization_its_completion_and_a_refund(counter: Counter)
 async def test_silence_is_reversed(counter: Counter) -> None:
     amount_minor = fresh_amount()
     await counter.environment.scenario("unionpay", behaviour="silent", amount_minor=amount_minor, times=1)
-    assert code(await counter.terminal.sale(CARD, amount_minor)) in ("68", "98")
+    assert code(await counter.terminal.sale(CARD, amount_minor)) in _TOO_SLOW
     sale = counter.last
     assert code(await counter.until_answered(lambda: counter.terminal.reverse(sale))) == "00"
     for _ in range(200):

@@ -73,7 +73,7 @@ async def test_a_second_signal_skips_the_waiting_but_not_the_closing() -> None:
     lifecycle.on_close("store", noting(steps, "store"))
     lifecycle.stop("first")
     lifecycle.stop("second")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await lifecycle.run()
     assert steps == ["store"]
 

@@ -7,6 +7,8 @@ import pytest
 from switch.domain.states import Decision, State
 from switch.payments.errors import Unavailable
 
+pytestmark = pytest.mark.usefixtures("own_time")
+
 
 async def test_a_repeat_waits_until_the_lost_sending_is_settled_and_is_then_carried_out_once(town, request_of) -> None:
     request = request_of()

@@ -14,26 +14,41 @@ from switch.payments.follow_on import FollowOnRequest, FollowOns
 from switch.payments.ownership import Ownership
 from switch.payments.resolve import Resolver, ResolveSettings
 from switch.payments.road import Road
-from switch.ports import Approved, Declined
+from switch.payments.world import RoadSettings
+from switch.ports import Approved, Declined, Phase, Unknown
 from switch.store.journal import PostgresJournal
 from switch.store.leases import PostgresLeases
 
 PARTS = (Operation.CAPTURE, Operation.REFUND, Operation.INCREMENT)
 
 
+class StillClock:
+    """However long the database takes, the channel gets all of its share of the budget."""
+
+    def time_ms(self):
+        return time.time_ns() // 1_000_000
+
+    def monotonic_s(self):
+        return 0.0
+
+
 @pytest.fixture
 async def city(town, database):
-    """The town with PostgreSQL for its journal: `road`, `follow_ons`, `resolver`, `journal`, `first` (the channel)."""
-    ownership = Ownership(PostgresLeases(database, lease_s=30), "test", 30.0, lambda: 0, lambda reason: None)
+    """The town with PostgreSQL for its journal: `road`, `follow_ons`, `resolver`, `journal`, `first` (the channel).
+
+    A channel is silent after 50 ms. No database is too slow for the rest of the budget.
+    """
+    ownership = Ownership(PostgresLeases(database, lease_s=600), "test", 600.0, lambda: 0, lambda reason: None)
     await ownership.join()
     journal = PostgresJournal(database, reversal_after_s=0)
-    world = replace(town.world, journal=journal, ownership=ownership)
-    road = Road(world, town.settings)
-    settings = ResolveSettings(message_timeout_s=0.05, backoff_first_s=0.0)
+    world = replace(town.world, journal=journal, ownership=ownership, clock=StillClock())
+    settings = RoadSettings(answer_budget_ms=30_000)
+    road = Road(world, settings)
+    follow_ons = FollowOns(world, replace(settings, answer_reserve_ms=29_950))
+    resolver = Resolver(world, ResolveSettings(message_timeout_s=0.05, backoff_first_s=0.0))
     yield SimpleNamespace(
-        road=road, follow_ons=FollowOns(world, town.settings), resolver=Resolver(world, settings), journal=journal,
-        first=town.first, database=database,
-    )  # fmt: skip
+        road=road, follow_ons=follow_ons, resolver=resolver, journal=journal, first=town.first, database=database
+    )
     await road.close()
 
 
@@ -47,7 +62,7 @@ def follow_on_of(record, operation, amount_minor=0):
 async def approved(city, request_of, operation):
     held = operation in (Operation.CAPTURE, Operation.INCREMENT)
     kind = Operation.PRE_AUTHORIZATION if held else Operation.SALE
-    record = await city.road.enter(request_of(operation=kind), 1.0)
+    record = await city.road.enter(request_of(operation=kind), 30.0)
     assert record.state is State.APPROVED
     return record
 
@@ -124,8 +139,8 @@ async def test_killed_after_sending(city, request_of, operation):
 
 
 async def test_an_early_reversal_is_sent_by_the_resolver_alone(city, request_of):
-    city.first.script = lambda request: None
-    record = await city.road.enter(request_of(), 0.05)
+    city.first.script = lambda request: Unknown(Phase.SENT, "silent")
+    record = await city.road.enter(request_of(), 30.0)
     city.first.script = lambda request: Declined("12")
     done = await city.follow_ons.carry_out(follow_on_of(record, Operation.REVERSAL))
     assert done.state is State.UNKNOWN

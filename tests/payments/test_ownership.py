@@ -3,7 +3,11 @@
 import asyncio
 from uuid import uuid4
 
+import pytest
+
 from switch.payments.ownership import Ownership
+
+pytestmark = pytest.mark.usefixtures("own_time")
 
 
 class Leases:

@@ -13,6 +13,8 @@ from switch.payments.follow_on import FollowOnRequest, FollowOns
 from switch.payments.resolve import Resolver, ResolveSettings
 from switch.ports import Approved, AwaitingPayer, Declined, Phase, Unknown
 
+pytestmark = pytest.mark.usefixtures("own_time")
+
 
 async def unknown_record(town, request_of):
     town.first.script = lambda request: None

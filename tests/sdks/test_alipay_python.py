@@ -39,7 +39,7 @@ from adapters.alipay.simulator import client_codes
 
 __all__ = ["client_key", "gateway"]
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.usefixtures("clear_of_midnight")]
 
 Call = Callable[..., Any]
 CODES = client_codes()

@@ -18,6 +18,8 @@ from wechat_scene import APIV3_KEY, APPID, MCHID, SERIAL, V2_KEY, WeChatClient, 
 
 from adapters.wechat.simulator import client_codes
 
+pytestmark = pytest.mark.usefixtures("clear_of_midnight")
+
 
 @pytest.fixture
 async def wechat(tmp_path: Path) -> AsyncIterator[WeChatClient]:

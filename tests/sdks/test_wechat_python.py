@@ -26,6 +26,8 @@ from wechatpy.pay import WeChatPay as WeChatPayV2
 
 from adapters.wechat.simulator import client_codes
 
+pytestmark = pytest.mark.usefixtures("clear_of_midnight")
+
 CODES = client_codes()
 MODES = pytest.mark.parametrize("mode", ["public key", "certificate"])
 

@@ -20,7 +20,7 @@ _keys = (f"key-{number}" for number in itertools.count())
 
 @pytest.fixture
 def leases(database: asyncpg.Pool) -> PostgresLeases:
-    return PostgresLeases(database, lease_s=30)
+    return PostgresLeases(database, lease_s=600)  # longer than any test; those of leases end them themselves
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -117,7 +118,11 @@ async def _pursue(journal: Journal, owner: UUID, original: Authorization, book: 
         await journal.finish_follow_ups([(work, result)])
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.timeout(600)
+@settings(
+    max_examples=200, deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)  # fmt: skip
 @given(operation=st.sampled_from([Operation.PRE_AUTHORIZATION] * 3 + [Operation.SALE]), steps=_STEPS)
 async def test_no_sequence_breaks_the_order_of_amounts(
     journal: PostgresJournal, approve: Callable[..., Any], make_follow_on: Callable[..., FollowOn], owner: UUID,

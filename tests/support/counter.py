@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from town import WallClock, town
+from town import LoopClock, town
 
 from adapters.unionpay.pos.simulator import Card, SimulatedTerminal
 from hsm.direct import DirectHsm
@@ -133,8 +133,8 @@ async def shop(town: Any, hsm: DirectHsm) -> AsyncIterator[Any]:
         desk_settings = DeskSettings(**({"budget_s": 20.0, "sign_ons": 100} | settings))
         follow_ons = FollowOns(town.world, road_settings)
         security = TerminalSecurity(hsm, desk_settings.mac_key_algorithm)
-        payments = TerminalPayments(road, follow_ons, town.journal, store, security, WallClock(), desk_settings)
-        doors.append(TerminalDoor(Desk(payments, security, store, WallClock(), desk_settings), limits or DoorLimits()))
+        payments = TerminalPayments(road, follow_ons, town.journal, store, security, LoopClock(), desk_settings)
+        doors.append(TerminalDoor(Desk(payments, security, store, LoopClock(), desk_settings), limits or DoorLimits()))
         made.append(payments)
         return await doors[-1].start("127.0.0.1", 0)
 

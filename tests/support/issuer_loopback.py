@@ -45,7 +45,7 @@ class LoopbackSwitch:
         simulator = IssuerSimulator(target or self.target, "bank", ZONE_PIN_KEY, default_accounts(), **options)
         self.simulators.append(simulator)
         await simulator.start()
-        await asyncio.wait_for(simulator.ready.wait(), 5)
+        await asyncio.wait_for(simulator.ready.wait(), 30)
         return simulator
 
     def authorization(self, operation: Operation, amount_minor: int) -> Authorization:
@@ -99,9 +99,9 @@ class LoopbackSwitch:
         return request
 
     async def ask(self, request: ChannelRequest) -> ChannelResult:
-        return await asyncio.wait_for(self.channel.send([request])[0], 5)
+        return await asyncio.wait_for(self.channel.send([request])[0], 30)
 
     async def settled(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not condition():  # noqa: ASYNC110 - what is waited for has no event
                 await asyncio.sleep(0.005)

@@ -114,6 +114,7 @@ def named(request: pb.AuthorizeRequest) -> pb.FollowOn:
 
 _TRIES = 20
 _A = TypeVar("_A")
+_R = TypeVar("_R")
 
 
 class Shop:
@@ -143,6 +144,16 @@ class Shop:
                 await asyncio.sleep(0.1)
         raise AssertionError(f"no answer in {_TRIES} tries")
 
+    async def done(self, operation: Callable[[_R], Awaitable[_A]], request: _R) -> _A:
+        """What becomes of a later operation: asked again, as an acquirer would, until its outcome is known."""
+        until_s = time.monotonic() + SETTLE_TIMEOUT_S
+        while True:
+            answer: Any = await self.until_answered(lambda: operation(request))
+            if answer.result.decision != common_pb2.DECISION_UNKNOWN:
+                return answer  # type: ignore[no-any-return]
+            assert time.monotonic() < until_s, f"still unknown: {answer}"
+            await asyncio.sleep(0.1)
+
     async def ask(self, request: pb.AuthorizeRequest) -> pb.AuthorizeResponse:
         """The answer. What was declined since no time was left to ask the channel is tried anew, under a new key."""
         while True:
@@ -153,9 +164,12 @@ class Shop:
             identify(request)
 
     async def pay(self, way: Way, amount_minor: int = 0) -> pb.AuthorizeRequest:
-        """An approved payment."""
-        request = self.order(way, amount_minor)
-        answer = await self.ask(request)
+        """An approved payment; one of any amount is made anew where the machine was too slow for the channel."""
+        for _ in range(_TRIES):
+            request = self.order(way, amount_minor)
+            answer = await self.ask(request)
+            if amount_minor or answer.decision != common_pb2.DECISION_UNKNOWN:
+                break
         assert (answer.decision, answer.response_code) == (common_pb2.DECISION_APPROVED, "00"), answer
         assert answer.channel == way.channel
         return request
@@ -201,7 +215,7 @@ class Shop:
             assert time.monotonic() < until_s, f"{way.channel} did not come back: {answer}"
             try:
                 answer = await self.client.authorize(self.order(way))
-            except PaymentRefused:
+            except (PaymentRefused, OutcomeUnknown):
                 await asyncio.sleep(0.1)
 
 

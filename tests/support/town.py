@@ -33,6 +33,7 @@ from switch.ports import (
     ChannelHealth,
     ChannelRequest,
     ChannelResult,
+    Clock,
     CountersUnavailable,
     FollowUp,
     FollowUpResult,
@@ -47,7 +48,8 @@ from switch.store.follow_on_rules import NO_ORIGINAL, OVERTOOK, InFlight, judge,
 class MemoryJournal:
     """The journal's semantics in a dictionary. `events` shows the order of things; `down` makes every call fail."""
 
-    def __init__(self, events: list[str]) -> None:
+    def __init__(self, events: list[str], clock: Clock) -> None:
+        self.clock = clock
         self.rows: dict[tuple[str, UUID], Authorization] = {}
         self.follow_ons: dict[tuple[str, UUID], FollowOn] = {}
         self.follow_ups: list[FollowUp] = []
@@ -91,7 +93,7 @@ class MemoryJournal:
         for each, is_ours in zip(authorizations, ours, strict=True):
             if is_ours and each.state in (State.UNKNOWN, State.AWAITING_PAYER):
                 kind = Operation.REVERSAL if each.state is State.UNKNOWN else Operation.INQUIRY
-                self.follow_ups.append(FollowUp(copy.copy(each), kind, 0, 1, int(time.time() * 1000)))
+                self.follow_ups.append(FollowUp(copy.copy(each), kind, 0, 1, self.clock.time_ms()))
         return ours
 
     def _replace(self, record: Authorization) -> bool:
@@ -149,7 +151,7 @@ class MemoryJournal:
         ]  # fmt: skip
         trace = {} if follow_on is None else dict(follow_on.trace)
         self.follow_ups.append(
-            FollowUp(copy.copy(record), operation, 0, 1, int(time.time() * 1000), trace, copy.copy(follow_on))
+            FollowUp(copy.copy(record), operation, 0, 1, self.clock.time_ms(), trace, copy.copy(follow_on))
         )
 
     async def finish_follow_on(self, follow_on: FollowOn, original: Authorization) -> None:
@@ -335,9 +337,14 @@ class Observed:
         self.dead_letters.append(channel)
 
 
-class WallClock:
+class LoopClock:
+    """Begins at the time of day, and goes as the loop's clock goes."""
+
+    def __init__(self) -> None:
+        self._ahead_s = time.time() - self.monotonic_s()
+
     def time_ms(self) -> int:
-        return time.time_ns() // 1_000_000
+        return int((self._ahead_s + self.monotonic_s()) * 1000)
 
     def monotonic_s(self) -> float:
         return asyncio.get_running_loop().time()
@@ -347,7 +354,8 @@ class WallClock:
 async def town() -> Any:
     """Everything around a road: `town.road`, `town.journal`, `town.first`, `town.second` (channels), …"""
     events: list[str] = []
-    journal, leases = MemoryJournal(events), OneLease()
+    clock = LoopClock()
+    journal, leases = MemoryJournal(events, clock), OneLease()
     first, second = ScriptedChannel("first", events), ScriptedChannel("second", events)
     ownership = Ownership(leases, "test", 5.0, lambda: 0, lambda reason: events.append(reason))
     await ownership.join()
@@ -355,9 +363,9 @@ async def town() -> Any:
         SimpleNamespace(name="cards", channels=["first", "second"], pan_prefix="62", scheme=None),
         SimpleNamespace(name="codes", channels=["first"], pan_prefix=None, scheme="alipay"),
     ]
-    routing = LiveRouting(RoutingTable(plan_of_settings(rules)), time.monotonic)
+    routing = LiveRouting(RoutingTable(plan_of_settings(rules)), clock.monotonic_s)
     world = World(
-        journal, MemoryHsm(), {"first": first, "second": second}, MemoryCounters(), WallClock(), ownership,  # type: ignore[arg-type]
+        journal, MemoryHsm(), {"first": first, "second": second}, MemoryCounters(), clock, ownership,  # type: ignore[arg-type]
         routing, Observed(), Limits(),
     )  # fmt: skip
     settings = RoadSettings()

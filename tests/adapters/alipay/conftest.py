@@ -216,7 +216,7 @@ class Till:
     async def ask(self, channel: AlipayChannel, request: ChannelRequest) -> ChannelResult:
         channel.prepare([request])
         (future,) = channel.send([request])
-        return await asyncio.wait_for(future, 5)
+        return await asyncio.wait_for(future, 30)
 
 
 @pytest.fixture

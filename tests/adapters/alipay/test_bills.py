@@ -28,6 +28,8 @@ from switch.domain.money import Money
 from switch.domain.states import Operation
 from switch.ports import BillNotReady, BillRefused
 
+pytestmark = pytest.mark.usefixtures("clear_of_midnight")
+
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 DAY = dt.date(2025, 1, 31)
 NOON_S = dt.datetime(2025, 1, 31, 12, tzinfo=SHANGHAI).timestamp()

@@ -39,11 +39,11 @@ def counted(outcome: str) -> float:
 
 
 async def until(condition: Any) -> None:
-    for _ in range(500):
+    for _ in range(3_000):
         if condition():
             return
         await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen within five seconds")
+    raise AssertionError("it did not happen within thirty seconds")
 
 
 # --- serial numbers and chains --------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ async def test_no_payment_waits_for_a_new_certificate(
     simulator.authority.rotate()
     sales = [till.sale(100 + number) for number in range(20)]
     certified.prepare(sales)
-    results = await asyncio.wait_for(asyncio.gather(*certified.send(sales)), 5)
+    results = await asyncio.wait_for(asyncio.gather(*certified.send(sales)), 30)
     assert results == [AwaitingPayer()] * 20
     assert await till.ask(certified, till.follow_on(sales[0], Operation.INQUIRY)) == Unknown(
         Phase.SENT, "unknown_certificate"

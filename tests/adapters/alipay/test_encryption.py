@@ -67,7 +67,7 @@ async def test_without_encryption_nothing_is_sent(
 async def test_an_answer_that_cannot_be_deciphered_leaves_the_outcome_open(
     encrypting: AlipayChannel, simulator: Any, till: Any, hsm: Any
 ) -> None:
-    for _ in range(500):
+    for _ in range(3_000):
         if encrypting.health().ready:
             break
         await asyncio.sleep(0.01)

@@ -37,11 +37,11 @@ class Door:
         return web.Response(status=status, body=body)
 
     async def until(self, count: int) -> None:
-        for _ in range(500):
+        for _ in range(3_000):
             if len(self.bodies) >= count:
                 return
             await asyncio.sleep(0.01)
-        raise AssertionError(f"{len(self.bodies)} came within five seconds, not {count}")
+        raise AssertionError(f"{len(self.bodies)} came within thirty seconds, not {count}")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ memory, and one clock of the test's own is everybody's.
 """
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from adapters.alipay.channel import AlipayChannel
 from adapters.simulation import Behaviour, Scenario
 from switch.domain.states import EntryMode, Operation, State
 from switch.payments.resolve import Resolver, ResolveSettings
+from switch.payments.road import Road
 
 __all__ = ["alipay_code", "request_of", "town"]
 
@@ -71,15 +73,16 @@ async def watch(town: Any, channel: AlipayChannel, clock: SetClock) -> Watch:
     channel.name = "first"
     channel._clock = town.world.clock = clock
     town.world.channels["first"] = channel
-    for _ in range(500):
+    town.road = Road(town.world, replace(town.settings, answer_budget_ms=20_000))
+    for _ in range(3_000):
         if channel.health().ready:
             return Watch(town, channel, clock)
         await asyncio.sleep(0.01)
-    raise AssertionError("the channel was not ready within five seconds")
+    raise AssertionError("the channel was not ready within thirty seconds")
 
 
 async def paid(town: Any, request_of: Any, code: Any, **changes: Any) -> Any:
-    return await town.road.enter(request_of(credential=code, entry=EntryMode.PAYER_CODE, **changes), 2.0)
+    return await town.road.enter(request_of(credential=code, entry=EntryMode.PAYER_CODE, **changes), 20.0)
 
 
 @pytest.mark.parametrize("answer", ["10003", "20000"])

@@ -110,7 +110,7 @@ async def test_no_bill_without_a_link_or_with_a_lost_or_silent_one(start_switch)
 
     connection = IssuerConnection(switch.target, "bank", handler, bill=never)
     running = asyncio.create_task(connection.run())
-    await asyncio.wait_for(connection.ready.wait(), 5)
+    await asyncio.wait_for(connection.ready.wait(), 30)
     await switch.settled(lambda: switch.hub.link_count("bank") == 1)
     with pytest.raises(ConnectionError, match="no more"):
         await switch.channel.bill(DAY)

@@ -103,7 +103,7 @@ async def test_a_late_outcome_is_learnt_and_moves_nothing_by_itself(switch: Loop
     future = switch.channel.send([sale])[0]
     await switch.settled(lambda: bool(simulator.book()))
     name = sale.trace["message_id"]
-    await asyncio.wait_for(simulator.notify(name), 5)
+    await asyncio.wait_for(simulator.notify(name), 30)
     [notice] = switch.notices
     assert (notice.channel, notice.reference, notice.said) == ("issuer:bank", name, "approved")
     assert not future.done()
@@ -129,7 +129,7 @@ async def test_a_notice_that_cannot_be_is_refused(switch: LoopbackSwitch, notice
     simulator = await switch.simulator()
     before = refused("notice_malformed")
     with pytest.raises(NoticeRefused, match="malformed"):
-        await asyncio.wait_for(simulator.connection.notify(notice), 5)
+        await asyncio.wait_for(simulator.connection.notify(notice), 30)
     assert (switch.notices, refused("notice_malformed")) == ([], before + 1)
     assert isinstance(await switch.ask(switch.request()), Approved)
 

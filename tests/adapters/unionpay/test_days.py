@@ -41,7 +41,7 @@ async def test_a_cutover(network: Any, channel: Any, exchange: Any, make_request
     assert not channel.health().detail.endswith("cutover under way")
     assert channel._network_requests.settlement_date == f"{network.settlement_day():%m%d}"
     assert (asked("cutover_begins"), asked("cutover_ends")) == (before[0] + 1, before[1] + 1)
-    assert isinstance(await asyncio.wait_for(late, 3), Approved)  # what was in flight stays
+    assert isinstance(await asyncio.wait_for(late, 30), Approved)  # what was in flight stays
     after = make_request(rich)
     assert isinstance(await exchange(after), Approved)
     days = [each["settlement_day"] for each in network.book()]

@@ -55,8 +55,8 @@ async def test_reply_under_the_new_key_before_it_is_active(
     assert not early.done()
     hsm.hold.set()
     await reset
-    assert isinstance(await asyncio.wait_for(early, 2), Approved)
-    assert isinstance(await asyncio.wait_for(future, 2), Approved)
+    assert isinstance(await asyncio.wait_for(early, 30), Approved)
+    assert isinstance(await asyncio.wait_for(future, 30), Approved)
 
 
 async def test_single_length_keys(

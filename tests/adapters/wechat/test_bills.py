@@ -18,6 +18,8 @@ from switch.domain.bill import BillKind
 from switch.domain.states import Operation
 from switch.ports import BillNotReady, BillRefused
 
+pytestmark = pytest.mark.usefixtures("clear_of_midnight")
+
 ZONE = ZoneInfo("Asia/Shanghai")
 MCHID = "1230000109"
 

@@ -14,11 +14,11 @@ from switch.ports import Approved, Phase, Unknown
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(500):
+    for _ in range(3_000):
         if condition():
             return
         await asyncio.sleep(0.01)
-    raise AssertionError("it did not come about within 5 s")
+    raise AssertionError("it did not come about within 30 s")
 
 
 @pytest.fixture

@@ -22,11 +22,11 @@ def entry(simulator: Any, request: Any) -> dict[str, Any]:
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    for _ in range(250):
+    for _ in range(1_500):
         if condition():
             return
         await asyncio.sleep(0.02)
-    raise AssertionError("it did not come about within 5 s")
+    raise AssertionError("it did not come about within 30 s")
 
 
 async def reachable(channel: Any) -> None:

@@ -22,7 +22,7 @@ async def till(
         "v2": v2_settings,
     }
     made = await till_for(settings_for(simulator, **changes[request.param]))
-    for _ in range(250):
+    for _ in range(1_500):
         if made.channel.health().ready:
             return made
         await asyncio.sleep(0.02)
