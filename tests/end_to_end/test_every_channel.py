@@ -279,7 +279,7 @@ async def test_a_card_that_holds_too_little_is_approved_in_part(shop: Shop, way:
     request = shop.order(way)
     amount_minor = request.amount.amount_minor
     await shop.scripted(way, request, "decline", code="10")
-    answer = await _timed(shop, request)
+    answer = await shop.ask(request)
     assert (decided(answer), answer.approved) == (("approved", "10"), money(amount_minor // 2))
     assert await shop.booked(way, request) == [Booked(PAID, amount_minor // 2)]
     over = pb.RefundRequest(follow_on=named(request), amount=money(amount_minor // 2 + 1))

@@ -207,7 +207,7 @@ class AlipaySimulator:
         """Raises Refused."""
         if method == BILL_URL:
             bill = client.bill(fields["bill_type"], fields["bill_date"])
-            base = f"{request.url.scheme}://{request.url.authority}"
+            base = f"{request.scheme}://{request.host}"
             return Reply("10000", {"bill_download_url": base + self._downloads.offer(fields["bill_date"], bill)})
         if method == CERTIFICATE:
             certificate = self.authority.platform_certificate(fields["alipay_cert_sn"])

@@ -5,9 +5,11 @@ import base64
 import json
 import ssl
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 import aiohttp
 import pytest
@@ -469,6 +471,19 @@ async def test_the_silent_code_pays_and_is_never_answered(caller: Caller) -> Non
 def test_the_clients_codes_are_complete() -> None:
     names = {"approve", "insufficient_funds", "user_paying", "user_paying_then_declined", "silent", "invalid"}
     assert client_codes().keys() == names
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "alipay.test:7584"])
+async def test_a_bill_is_fetched_where_the_client_asked(caller: Caller, host: str) -> None:
+    """The URL names a port only if the client did: not every client can read one."""
+    await caller.call("alipay.trade.pay", PAYMENT)
+    day = f"{datetime.now(ZoneInfo('Asia/Shanghai')):%Y-%m-%d}"
+    caller.simulator.ahead_s = 2 * 86_400.0
+    method = "alipay.data.dataservice.bill.downloadurl.query"
+    form = caller.parameters(method, {"bill_type": "trade", "bill_date": day})
+    async with caller.session.post(caller.simulator.gateway_url, data=form, headers={"Host": host}) as response:
+        answer = caller.opened(await response.read(), method.replace(".", "_") + "_response")
+    assert answer["bill_download_url"].startswith(f"http://{host}/downloadBillFile.resource?")
 
 
 async def test_https_shows_the_same_gateway(

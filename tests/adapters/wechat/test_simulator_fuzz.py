@@ -163,6 +163,15 @@ async def test_v2_refuses_what_is_not_well_said(simulator: Any, change: dict[str
     assert simulator.book() == []
 
 
+async def test_v2_ignores_a_field_that_it_does_not_know(simulator: Any) -> None:
+    fields = V2_CALL | {"a_field_of_tomorrow": "1"}
+    fields["sign"] = sign(fields, V2_KEY, "MD5")
+    url = f"http://127.0.0.1:{simulator.port}/pay/micropay"
+    async with aiohttp.ClientSession() as session, session.post(url, data=write_xml(fields)) as response:
+        told = read_xml(await response.read())
+    assert (told["return_code"], told["result_code"]) == ("SUCCESS", "SUCCESS")
+
+
 async def test_v2_refuses_a_document_type(simulator: Any) -> None:
     body = b'<!DOCTYPE xml [<!ENTITY a SYSTEM "file:///etc/passwd">]><xml><body>&a;</body></xml>'
     url = f"http://127.0.0.1:{simulator.port}/pay/micropay"
