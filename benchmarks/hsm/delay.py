@@ -31,7 +31,7 @@ async def measure(hsm: RemoteHsm, seconds: float, *, signing: bool) -> Delay:
     """
     until_s = time.perf_counter() + seconds
     signed = [asyncio.create_task(_keep_signing(hsm, SIGNATURE, until_s)) for _ in range(SIGNERS if signing else 0)]
-    times_us = []
+    times_us: list[float] = []
     while time.perf_counter() < until_s or len(times_us) < 2:
         begun_s = time.perf_counter()
         [result] = await hsm.run(TRANSLATION.command, TRANSLATION.items(1))
