@@ -228,7 +228,8 @@ class StandIn(Protocol):
     async def approve(self, issuer_id: str, requests: Sequence[ChannelRequest]) -> list[str | None]:
         """The approval code (DE38) of each that is approved; durable, inside the limits, and an advice is owed.
 
-        The same message (by its trace) is decided once. None: not approved. Raises StoreUnavailable: none was.
+        The same message (by its trace) is decided once. None: not approved. Raises StoreUnavailable if it cannot be
+        sure: some may be durable, and advices owed.
         """
 
 

@@ -43,6 +43,8 @@ def settings_of(model: type[BaseModel], prefix: str, above: tuple[str, ...] = ()
 def _as_toml(value: object) -> str:
     if isinstance(value, SecretStr | Path | str):
         return f'"{value}"'
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, list):
         return f"[{', '.join(map(_as_toml, value))}]"
     if isinstance(value, BaseModel):

@@ -1,6 +1,7 @@
 """The way to Alipay's gateway for whoever asks: encrypt, sign, post, verify, decipher. Payments and probes alike."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import structlog
 from prometheus_client import Counter
@@ -68,7 +69,7 @@ class Gateway:
             if content is not None
         ]
         texts = [(settings.signing_key, signed_text(each)) for each in unsigned]
-        results = await self._hsm.sign(texts) if texts else []
+        results = await _each(self._hsm.sign(texts), len(texts)) if texts else []
         signatures = iter(zip(unsigned, results, strict=True))
         signed: list[dict[str, str] | None] = []
         for content in contents:
@@ -107,7 +108,7 @@ class Gateway:
         key = self._settings.content_key
         items = [(key, "cbc", "pkcs7", _ZERO_IV, each.biz_content.encode()) for each in messages]
         contents: list[str | None] = []
-        for result in await self._hsm.run("encipher", items):
+        for result in await _each(self._hsm.run("encipher", items), len(items)):
             if isinstance(result, Exception):
                 _failed("alipay_encryption_failed", "not_encrypted", result)
                 contents.append(None)
@@ -125,6 +126,14 @@ class Gateway:
         if isinstance(result, Exception):
             raise MalformedAnswer("the value cannot be deciphered")
         return deciphered_value(result)
+
+
+async def _each(call: Awaitable[Sequence[Any]], count: int) -> Sequence[Any]:
+    """The results of one HSM call; where the HSM as a whole is away, that error for each: nothing leaves unsigned."""
+    try:
+        return await call
+    except Exception as error:
+        return [error] * count
 
 
 def _failed(event: str, reason: str, error: Exception) -> None:

@@ -148,12 +148,18 @@ class IssuerChannel:
         return wanted and self._hub.link_count(self.issuer_id) == 0
 
     async def _ask_stand_in(self, untaken: "list[tuple[ChannelRequest, asyncio.Future[ChannelResult]]]") -> None:
-        """Nothing was sent, so a refusal to stand in lets the payment be tried elsewhere."""
+        """Nothing was sent, so a refusal to stand in lets the payment be tried elsewhere.
+
+        An approval whose commit was not confirmed may be durable, with its advice: that is reversed.
+        """
         assert self._stand_in is not None
         try:
             codes = await self._stand_in.approve(self.issuer_id, [request for request, _ in untaken])
         except StoreUnavailable:
-            codes = [None] * len(untaken)
+            for _, future in untaken:
+                if not future.done():
+                    future.set_result(Unknown(Phase.SENT, "whether it was stood in for is not known"))
+            return
         for (_, future), code in zip(untaken, codes, strict=True):
             if not future.done():
                 future.set_result(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import structlog
@@ -40,7 +40,7 @@ class Reply:
 
     waiting: Waiting
     mti: str
-    fields: Fields
+    fields: Fields = field(repr=False)
 
 
 @dataclass(slots=True)

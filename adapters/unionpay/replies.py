@@ -13,6 +13,8 @@ SIGN_ON_AGAIN = "77"
 _APPROVED = frozenset({"00", "11", PARTIALLY_APPROVED})
 # The original never arrived, or the network keeps a tombstone for it: either way it has no effect, as was asked.
 _REVERSED = frozenset({"00", "25"})
+# What may be approved in part; of anything else it is not known how much was done.
+_PARTIAL = frozenset({Operation.SALE, Operation.PRE_AUTHORIZATION})
 _STILL_OPEN = frozenset({"09"})
 
 
@@ -54,6 +56,8 @@ def interpret(expected: Expected, fields: Fields) -> ChannelResult:
     if code in (_REVERSED if expected.operation is Operation.REVERSAL else _APPROVED):
         amount_minor = int(_text(fields, 4) or expected.amount_minor)
         partial = code == PARTIALLY_APPROVED
+        if partial and expected.operation not in _PARTIAL:
+            return Unknown(Phase.SENT, "an approval that does not fit the operation")
         if not (0 < amount_minor < expected.amount_minor if partial else amount_minor == expected.amount_minor):
             return Unknown(Phase.SENT, "the reply's amount differs")
         return Approved(

@@ -43,6 +43,8 @@ _REFUSALS = {
     "TRADEERROR": "05",
     "USERACCOUNTABNORMAL": "62",
 }
+# The caller was turned away, whatever he asked: of a repeat it says nothing of what was done before.
+_AT_THE_DOOR = frozenset({"APPIDMCHIDNOTMATCH", "MCHNOTEXISTS", "NOAUTH", "SIGNERROR"})
 _STILL_PAYING = "USERPAYING"
 _ORIGINAL_MISSING = "ORDERNOTEXIST"
 
@@ -51,7 +53,7 @@ _ORIGINAL_MISSING = "ORDERNOTEXIST"
 class Asked:
     """What an answer must be the answer to. total_fen: the order's; refund_fen: 0 unless a refund was asked for.
 
-    out_refund_no: for an inquiry too, when it asks after a refund.
+    out_refund_no: for an inquiry too, when it asks after a refund. repeated: the same was sent before.
     """
 
     operation: Operation
@@ -60,6 +62,7 @@ class Asked:
     total_fen: int
     out_refund_no: str = ""
     refund_fen: int = 0
+    repeated: bool = False
 
 
 def result_of(asked: Asked, status: int, body: bytes) -> ChannelResult:
@@ -136,6 +139,8 @@ def refused(asked: Asked, status: int, code: str) -> ChannelResult:
     if asked.operation is Operation.INQUIRY:
         return Unknown(Phase.SENT, code)
     if asked.operation is Operation.REVERSAL and plain != _ORIGINAL_MISSING:
+        return Unknown(Phase.SENT, code)
+    if asked.repeated and plain in _AT_THE_DOOR:
         return Unknown(Phase.SENT, code)
     response_code = _REFUSALS.get(plain)
     return Declined(response_code, code) if response_code else Unknown(Phase.SENT, code)

@@ -73,6 +73,7 @@ class V3:
             total_fen=request.money.amount_minor if begins else request.authorization.money.amount_minor,
             out_refund_no=request.trace.get("out_refund_no", ""),
             refund_fen=request.money.amount_minor if request.operation is Operation.REFUND else 0,
+            repeated=request.repeat > 0,
         )
 
 

@@ -25,6 +25,8 @@ from switch.ports import Approved, ChannelRequest, ChannelResult, Declined, Phas
 
 log = structlog.get_logger()
 
+_OF_ALL = frozenset({Operation.VOID, Operation.REVERSAL})
+
 
 @dataclass(slots=True, frozen=True)
 class FollowOnRequest:
@@ -103,8 +105,10 @@ class FollowOns:
         if original is None or channel is None or follow_on.operation not in channel.operations:
             return None
         merchant = Merchant(original.merchant_id, category_code=original.merchant_category_code)
+        # What undoes all of it carries the original's amount, whichever the acquirer named (invariant 8).
+        money = original.money if follow_on.operation in _OF_ALL else follow_on.money
         message = ChannelRequest(
-            follow_on.operation, original, follow_on.money, await unsealed(self._world.hsm, original), merchant, 0.0
+            follow_on.operation, original, money, await unsealed(self._world.hsm, original), merchant, 0.0
         )
         channel.prepare([message])
         follow_on.trace = message.trace

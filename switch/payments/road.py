@@ -266,6 +266,10 @@ class Road:
                     self._answer(transaction)
                 else:
                     recorded.append(transaction)
+        for transaction in cascading:
+            if not transaction.decided and transaction.answer.done():
+                # Its time ran out on the way here. Its row is durable, and must not stay SENT.
+                decline(transaction.record, "record", CHANNEL_DOWN_CODE, "no time was left to ask the next channel")
         undecided = _undecided(cascading)
         if undecided:
             ours = await self._world.journal.record_attempts([each.record for each in undecided])

@@ -4,21 +4,17 @@ from uuid import UUID
 
 from switch.domain.authorization import Authorization, FollowOn
 from switch.domain.states import Operation, State
-from switch.ports import Hastened, Notice
+from switch.ports import Hastened, Notice, StoreUnavailable
 from switch.store.follow_ups import NO_FOLLOW_ON
 from switch.store.rows import authorization_from, follow_on_from
 from switch.store.sessions import Connection, Sessions
 
 _FIND = "SELECT * FROM authorizations WHERE merchant_id = $1 AND id = $2"
 
-# The first finds what is open by an index of few rows. Of a payment that has ended, or never waited, the id says which
-# day's partition is looked through; only what a channel has signed comes so far.
-_MERCHANT_OF = """
-SELECT merchant_id FROM follow_ups WHERE authorization_id = $1 AND state = 1
-UNION ALL
-SELECT merchant_id FROM authorizations WHERE id = $1
-LIMIT 1
-"""
+_MERCHANT_OF_OPEN = "SELECT merchant_id FROM follow_ups WHERE authorization_id = $1 AND state = 1 LIMIT 1"
+
+# Of a payment that has ended, or never waited: the id says which day's partition, and all of that may have to be read.
+_MERCHANT_OF_ANY = "SELECT merchant_id FROM authorizations WHERE id = $1 LIMIT 1"
 
 _FIND_REFUNDS = "SELECT * FROM follow_ons WHERE merchant_id = $1 AND authorization_id = $2 AND operation = 5"
 
@@ -35,10 +31,12 @@ _NOTHING_OPEN = {State.SENT: Hastened.IN_FLIGHT, State.UNKNOWN: Hastened.BEING_R
 class Hastening:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
+        self._searching = False
 
     async def hasten(self, notice: Notice, merchant_id: str | None, authorization_id: UUID) -> Hastened:
+        merchant = merchant_id or await self._merchant_of(authorization_id)
+
         async def work(connection: Connection) -> Hastened:
-            merchant = merchant_id or await connection.fetchval(_MERCHANT_OF, authorization_id)
             row = await connection.fetchrow(_FIND, merchant, authorization_id)
             if row is None:
                 return Hastened.UNKNOWN
@@ -54,6 +52,20 @@ class Hastening:
             return Hastened.UNKNOWN
 
         return await self._sessions.run(work)
+
+    async def _merchant_of(self, authorization_id: UUID) -> str | None:
+        """Raises StoreUnavailable while another payment is looked for in a whole day: a peer that tells again and again
+        of what has ended must not keep the database from payments. It comes again."""
+        found: str | None = await self._sessions.run(lambda each: each.fetchval(_MERCHANT_OF_OPEN, authorization_id))
+        if found is not None:
+            return found
+        if self._searching:
+            raise StoreUnavailable("another payment is being looked for by its id alone")
+        self._searching = True
+        try:
+            return await self._sessions.run(lambda each: each.fetchval(_MERCHANT_OF_ANY, authorization_id))
+        finally:
+            self._searching = False
 
     async def _inquiry(self, connection: Connection, record: Authorization) -> Hastened:
         if record.state is not State.AWAITING_PAYER:

@@ -43,8 +43,11 @@ _ORIGINALS = {
     PosKind.COMPLETION: frozenset({Operation.PRE_AUTHORIZATION}),
     PosKind.REFUND: frozenset({Operation.SALE, Operation.CAPTURE}),
 }
-_UNDO_TRIES = 8
-_UNDO_PAUSE_S = 0.5
+_HALF_DAY_MS = 12 * 3_600_000
+# Some minutes: longer than a database takes to fail over.
+_UNDO_TRIES = 60
+_UNDO_FIRST_PAUSE_S = 0.5
+_UNDO_LONGEST_PAUSE_S = 10.0
 
 
 class TerminalPayments:
@@ -131,10 +134,10 @@ class TerminalPayments:
     async def _carried_out(
         self, terminal: Terminal, entry: TerminalEntry, operation: Operation, key: str, money: Money
     ) -> FollowOn:
+        time_ms = _renewed(entry.transmission_time_ms, self._clock.time_ms())
         wanted = FollowOnRequest(
-            operation, terminal.acquirer_id, terminal.merchant.id, entry.authorization_id, key,
-            entry.transmission_time_ms, money,
-        )  # fmt: skip
+            operation, terminal.acquirer_id, terminal.merchant.id, entry.authorization_id, key, time_ms, money
+        )
         try:
             return await asyncio.shield(self._follow_ons.carry_out(wanted))
         except Exception as error:
@@ -188,12 +191,14 @@ class TerminalPayments:
     async def _undo(self, terminal: Terminal, entry: TerminalEntry, money: Money) -> None:
         """The reversal that the terminal will send as well, under the same name: whoever is first, it is one."""
         key = _reversal_key(terminal, Reference(entry.batch, entry.stan))
+        pause_s = _UNDO_FIRST_PAUSE_S
         for _ in range(_UNDO_TRIES):
             try:
                 await self._carried_out(terminal, entry, Operation.REVERSAL, key, money)
             except Exception as error:
                 log.info("not_undone_yet", reason=str(error), terminal=terminal.terminal_id)
-                await asyncio.sleep(_UNDO_PAUSE_S)
+                await asyncio.sleep(pause_s)
+                pause_s = min(_UNDO_LONGEST_PAUSE_S, 2 * pause_s)
             else:
                 return
         log.error("not_undone", terminal=terminal.terminal_id, merchant=terminal.merchant.id, stan=entry.stan)
@@ -228,6 +233,18 @@ def _key(terminal: Terminal, name: Reference) -> str:
 
 def _reversal_key(terminal: Terminal, name: Reference) -> str:
     return _key(terminal, name) + "/reversal"
+
+
+def _renewed(time_ms: int, now_ms: int) -> int:
+    """The transmission time of what is asked now: that of the entry, moved on by half days.
+
+    A reversal is kept by its terminal until it is answered, longer than the road takes a time for current. Its repeats
+    share one identity within half a day, and one effect for ever.
+
+    >>> _renewed(1_000, 60_000), _renewed(1_000, 50_000_000)
+    (1000, 43201000)
+    """
+    return time_ms + max(0, now_ms - time_ms) // _HALF_DAY_MS * _HALF_DAY_MS
 
 
 def _entry(

@@ -19,6 +19,7 @@ from shop import (
     Shop,
     Way,
     decided,
+    id_of,
     money,
     named,
     state_name,
@@ -99,6 +100,17 @@ async def test_a_reply_given_twice_counts_once(shop: Shop, way: Way) -> None:
     following = await shop.pay(way)
     assert len(await shop.booked(way, following)) == 1
     assert (await shop.shown(request)).answer == answer
+
+
+@every_channel
+async def test_answers_out_of_order_reach_their_own_payments(shop: Shop, way: Way) -> None:
+    first, second = shop.order(way), shop.order(way)
+    await shop.scripted(way, first, "delay", delay_ms=60)
+    slow, quick = await asyncio.gather(shop.ask(first), shop.ask(second))
+    for request, answer in ((first, slow), (second, quick)):
+        assert (decided(answer), answer.approved) == (("approved", "00"), request.amount)
+        assert answer.authorization_id == id_of(request)
+        assert await shop.booked(way, request) == [Booked(PAID, request.amount.amount_minor)]
 
 
 @every_channel
@@ -259,6 +271,35 @@ async def test_a_pre_authorization_is_captured_in_part_and_refunded(shop: Shop, 
     back = pb.RefundRequest(follow_on=named(request), amount=money(400))
     assert decided((await shop.done(shop.client.refund, back)).result) == ("approved", "00")
     assert await shop.booked(way, request) == [Booked(PAID, 400, 400)]
+
+
+@card_channels
+async def test_a_card_that_holds_too_little_is_approved_in_part(shop: Shop, way: Way) -> None:
+    """No more than that part is the merchant's to capture or to give back."""
+    request = shop.order(way)
+    amount_minor = request.amount.amount_minor
+    await shop.scripted(way, request, "decline", code="10")
+    answer = await _timed(shop, request)
+    assert (decided(answer), answer.approved) == (("approved", "10"), money(amount_minor // 2))
+    assert await shop.booked(way, request) == [Booked(PAID, amount_minor // 2)]
+    over = pb.RefundRequest(follow_on=named(request), amount=money(amount_minor // 2 + 1))
+    assert decided((await shop.client.refund(over)).result) == ("declined", "64")
+    back = pb.RefundRequest(follow_on=named(request), amount=money(amount_minor // 2))
+    assert decided((await shop.client.refund(back)).result) == ("approved", "00")
+    assert await shop.booked(way, request) == [Booked(PAID, amount_minor // 2, amount_minor // 2)]
+
+
+@card_channels
+async def test_a_pre_authorization_is_captured_several_times_up_to_what_was_held(shop: Shop, way: Way) -> None:
+    request = _held(shop, way)
+    amount_minor = request.amount.amount_minor
+    assert decided(await shop.ask(request)) == ("approved", "00")
+    for part_minor in (300, 200, amount_minor - 500):
+        capture = pb.CaptureRequest(follow_on=named(request), amount=money(part_minor))
+        assert decided((await shop.client.capture(capture)).result) == ("approved", "00")
+    one_more = pb.CaptureRequest(follow_on=named(request), amount=money(1))
+    assert decided((await shop.client.capture(one_more)).result) == ("declined", "64")
+    assert await shop.booked(way, request) == [Booked(PAID, amount_minor)]
 
 
 @card_channels

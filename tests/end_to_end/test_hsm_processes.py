@@ -109,6 +109,7 @@ async def test_without_any_nothing_is_approved_and_the_same_switch_recovers(stor
         away.rename(tokens)
     await environment.until_ready()
     for way, request in zip(WAYS, requests, strict=True):
+        await store.until_served(way)  # ready is the switch; the processes that sign may come back later
         answer = await store.until_answered(lambda request=request: store.client.authorize(request))  # type: ignore[misc]
         assert decided(answer) == ("approved", "00")
         assert [each.standing for each in await store.booked(way, request)] == [PAID]

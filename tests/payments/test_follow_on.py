@@ -254,3 +254,14 @@ async def test_a_channel_without_increments_is_named(town, held, follow_ons):
     town.first.operations = frozenset(Operation) - {Operation.INCREMENT}
     done = await follow_ons.carry_out(follow_on_of(held, Operation.INCREMENT, money=Money(500, "CNY")))
     assert (done.state, done.response_code, done.reason) == (State.DECLINED, "40", "first has no increment")
+
+
+@pytest.mark.parametrize("operation", [Operation.VOID, Operation.REVERSAL])
+async def test_what_undoes_a_partial_approval_names_the_originals_amount(town, request_of, follow_ons, operation):
+    """The acquirer may say what was approved; the channel knows the message by what was asked (invariant 8)."""
+    town.first.script = lambda request: Approved("10", "123456", approved_minor=700)
+    record = await town.road.enter(request_of(), 0.2)
+    town.first.script = lambda request: Approved()
+    done = await follow_ons.carry_out(follow_on_of(record, operation, money=Money(700, "CNY")))
+    assert done.state is State.APPROVED
+    assert town.first.sent[-1].money == Money(1200, "CNY")

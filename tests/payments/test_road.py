@@ -294,3 +294,27 @@ async def test_another_process_decides_the_same_request(town, request_of):
     row.state, row.decision = decided
     assert (await repeat).decision is Decision.APPROVED
     assert len(town.first.sent) == 1
+
+
+async def test_a_payment_whose_time_runs_out_on_the_way_to_the_next_channel_still_ends(town, request_of):
+    """Its caller was told that there is no answer; the row must not stay SENT with nobody driving it."""
+    translated = asyncio.Event()
+    protect = town.road._protect
+
+    async def slow_the_second_time(batch):
+        await protect(batch)
+        if batch[0].record.attempt == 2:
+            await translated.wait()
+
+    town.road._protect = slow_the_second_time
+    town.first.script = lambda request: Unknown(Phase.NOT_SENT, "link_down")
+    with pytest.raises(Unavailable):
+        await town.road.enter(request_of(), 0.1)
+    translated.set()
+    for _ in range(100):
+        await asyncio.sleep(0.01)
+        [row] = town.journal.rows.values()
+        if row.state is not State.SENT:
+            break
+    assert (row.state, row.response_code) == (State.DECLINED, "91")
+    assert town.second.sent == []

@@ -1,5 +1,6 @@
 """What a verified notification does to the journal: it makes an open inquiry or refund due, and nothing else."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from switch.domain.authorization import Authorization, FollowOn
 from switch.domain.states import Decision, Operation, State
-from switch.ports import FollowUpResult, Hastened, Notice
+from switch.ports import FollowUpResult, Hastened, Notice, StoreUnavailable
 from switch.store.journal import PostgresJournal
 
 Approve = Callable[..., Any]
@@ -142,3 +143,21 @@ async def test_a_refund_is_found_by_its_own_name(
     assert [each.id for each in due if each] == ([refund.id] if says is Hastened.DUE else [])
     strange = replace(notice, refund_reference="r3")
     assert await journal.hasten(strange, original.merchant_id, original.id) is Hastened.UNKNOWN
+
+
+async def test_one_payment_at_a_time_is_looked_for_in_a_whole_day(
+    journal: PostgresJournal, awaiting: Authorization, database: asyncpg.Pool
+) -> None:
+    """A peer that says again what has ended, and names no merchant, costs at most one search at a time."""
+    first, second = uuid4(), uuid4()
+    async with database.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE authorizations IN ACCESS EXCLUSIVE MODE")
+        searching = asyncio.create_task(journal.hasten(Notice("alipay", first.hex), None, first))
+        for _ in range(500):
+            if await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                break
+            await asyncio.sleep(0.01)
+        with pytest.raises(StoreUnavailable):
+            await journal.hasten(Notice("alipay", second.hex), None, second)
+    assert await searching is Hastened.UNKNOWN
+    assert await journal.hasten(notice_of(awaiting), None, awaiting.id) is Hastened.DUE

@@ -143,7 +143,10 @@ class MemberEnd:
     """The channel with one link that is ready. Needs a running loop."""
 
     def __init__(self) -> None:
-        settings = UnionPaySettings("h", 1, acquirer=MEMBER, forwarder=MEMBER, network=NETWORK, late_window_s=1e9)
+        # Nobody answers what it asks the network for.
+        settings = UnionPaySettings(
+            "h", 1, acquirer=MEMBER, forwarder=MEMBER, network=NETWORK, late_window_s=1e9, reply_timeout_s=0.01
+        )
         self.channel = UnionPayChannel(settings, FixedHsm(), StillClock())  # type: ignore[arg-type]
         self.wire = Wire()
         self.link = Link(settings, self.channel._sessions[0]._events)

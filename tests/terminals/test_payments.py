@@ -1,6 +1,8 @@
 """What terminals ask for and get: payments, what follows on them, reversals, settlement."""
 
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from counter import CARD, MERCHANT, TERMINAL
@@ -11,7 +13,8 @@ from hsm.direct import DirectHsm
 from hsm.errors import HsmUnavailable
 from hsm.keys import KeyUsage
 from switch.domain.states import EntryMode, Operation, State
-from switch.ports import Approved, Declined
+from switch.ports import Approved, Declined, StoreUnavailable
+from switch.terminals import payments
 
 
 def code(message: Any) -> str:
@@ -200,6 +203,21 @@ async def test_a_reversal_of_an_approved_sale(shop: Any, refusals: Any) -> None:
     assert refusals("undone") == 1
 
 
+async def test_a_reversal_after_a_weekend(shop: Any) -> None:
+    """A terminal keeps its reversal until it has an answer, however long the shop was closed."""
+    terminal = await shop.signed_on()
+    assert code(await terminal.sale(CARD, 1200)) == "00"
+    sale = sent(terminal)
+    [(name, entry)] = shop.store.entries.items()
+    long_ago_ms = entry.transmission_time_ms - 39 * 3600 * 1000
+    shop.store.entries[name] = replace(entry, transmission_time_ms=long_ago_ms)
+    assert code(await terminal.reverse(sale)) == "00"
+    assert code(await terminal.reverse(sale)) == "00"
+    [row] = shop.journal.rows.values()
+    assert row.state is State.REVERSED
+    assert [each.operation for each in shop.first.sent] == [Operation.SALE, Operation.REVERSAL]
+
+
 async def test_a_reversal_before_its_original(shop: Any) -> None:
     terminal = await shop.signed_on()
     sale = terminal.build("0200", terminal.payment(CARD, 1200))
@@ -281,6 +299,30 @@ async def test_a_road_that_gives_no_answer_leaves_nothing_behind(shop: Any, refu
     assert [each.operation for each in shop.journal.follow_ons.values()] == [Operation.REVERSAL]
     assert code(await terminal.reverse(sent(terminal))) == "00"
     assert len(shop.journal.follow_ons) == 1
+
+
+async def test_what_was_not_answered_is_undone_once_the_database_is_back(
+    shop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failover takes half a minute: whoever gave up before would leave a payment that nobody was told of."""
+    monkeypatch.setattr(payments, "_UNDO_FIRST_PAUSE_S", 0.0)
+    terminal = await shop.signed_on()
+    find, failures = shop.journal.find, 0
+
+    async def away_for_long(merchant_id: str, authorization_id: UUID) -> Any:
+        nonlocal failures
+        if failures < 50:
+            failures += 1
+            raise StoreUnavailable("down")
+        return await find(merchant_id, authorization_id)
+
+    shop.journal.find = away_for_long
+    shop.journal.down_for_outcomes = True
+    assert code(await terminal.sale(CARD, 1200)) == "98"
+    shop.journal.down_for_outcomes = False
+    await shop.payments[0].close(10.0)
+    assert failures == 50
+    assert [each.operation for each in shop.journal.follow_ons.values()] == [Operation.REVERSAL]
 
 
 async def test_a_database_that_is_away(shop: Any, refusals: Any) -> None:

@@ -24,7 +24,7 @@ def _is_timestamp(text: str) -> bool:
 # name, its name in sub_codes, what it must be
 _PUBLIC_PARAMETERS: Final[tuple[tuple[str, str, Callable[[str], bool]], ...]] = (
     ("method", "method", lambda value: value in FIELDS),
-    ("charset", "charset", lambda value: value.lower() == "utf-8"),
+    ("charset", "charset", lambda value: value.lower() in ("utf-8", "utf8")),
     ("sign_type", "signature-type", lambda value: value == "RSA2"),
     ("timestamp", "timestamp", _is_timestamp),
     ("version", "version", lambda value: value == "1.0"),

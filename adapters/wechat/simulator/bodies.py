@@ -108,7 +108,7 @@ _STORE = Fields(
 _SCENE: dict[str, Rule] = {"payer_client_ip": Text(45), "device_id": _optional(32), "store_info": _STORE}
 _PREPAID: dict[str, Rule] = _ORDER | {
     "notify_url": Text(255, _URL),
-    "time_expire": Text(64, r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+\-]\d\d:\d\d", required=False),
+    "time_expire": Text(64, r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+\-]\d\d:\d\d)", required=False),
     "scene_info": Fields(_SCENE, required=False),
 }
 NATIVE = APP = Fields(_PREPAID)
@@ -179,17 +179,20 @@ ABNORMAL_REFUND = Fields(
 
 
 def read_body(body: bytes, rule: Fields) -> dict[str, Any]:
-    """The checked content of a JSON body. Raises Refusal (400 PARAM_ERROR) naming the first field that is wrong."""
+    """The checked content of a JSON body. Raises Refusal (400 PARAM_ERROR) naming the first field that is wrong.
+
+    A field that the call does not know is ignored, and null or an empty text is as good as nothing: clients fill their
+    models so.
+    """
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
         raise Refusal(400, "PARAM_ERROR", "the body is not JSON") from None
-    _check(content, rule, "")
-    checked: dict[str, Any] = content
+    checked: dict[str, Any] = _checked(content, rule, "")
     return checked
 
 
-def _check(value: Any, rule: Rule, path: str) -> None:
+def _checked(value: Any, rule: Rule, path: str) -> Any:
     name = path or "body"
     match rule:
         case Text(most, pattern):
@@ -204,23 +207,21 @@ def _check(value: Any, rule: Rule, path: str) -> None:
         case Items(each):
             if not isinstance(value, list):
                 raise bad_parameter(name, "must be a list")
-            for index, item in enumerate(value):
-                _check(item, each, f"{name}[{index}]")
+            return [_checked(item, each, f"{name}[{index}]") for index, item in enumerate(value)]
         case Fields():
-            _check_fields(value, rule, path)
+            return _checked_fields(value, rule, path)
+    return value
 
 
-def _check_fields(value: Any, rule: Fields, path: str) -> None:
+def _checked_fields(value: Any, rule: Fields, path: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise bad_parameter(path or "body", "must be an object")
-    prefix = f"{path}." if path else ""
-    for name in value:
-        if name not in rule.fields:
-            raise bad_parameter(prefix + name, "is not a field of this call")
+    prefix, checked = f"{path}." if path else "", {}
     for name, each in rule.fields.items():
-        if name in value:
-            _check(value[name], each, prefix + name)
+        if value.get(name) not in (None, ""):
+            checked[name] = _checked(value[name], each, prefix + name)
         elif each.required:
             raise bad_parameter(prefix + name, "is missing")
-    if rule.one_of and sum(name in value for name in rule.one_of) != 1:
+    if rule.one_of and sum(name in checked for name in rule.one_of) != 1:
         raise bad_parameter(path or "body", f"needs exactly one of {', '.join(rule.one_of)}")
+    return checked

@@ -15,6 +15,7 @@ from adapters.wechat.simulator.merchants import WeChatMerchant
 _SCHEME = "WECHATPAY2-SHA256-RSA2048"
 _PARAMETER = re.compile(r'\s*([a-z_]+)="([^"]*)"\s*')
 _NAMES = {"mchid", "nonce_str", "signature", "timestamp", "serial_no"}
+_NONCE = re.compile(r"[!-~]{1,64}")  # clients send UUIDs and base64, too
 _SKEW_S = 300
 
 
@@ -43,7 +44,7 @@ class MerchantGate:
             raise bad_signature("the timestamp is not a Unix time")
         if abs(int(given["timestamp"]) - self._time_s()) > _SKEW_S:
             raise bad_signature("the timestamp is too far from now")
-        if not re.fullmatch(r"[0-9A-Za-z]{1,32}", given["nonce_str"]):
+        if not _NONCE.fullmatch(given["nonce_str"]):
             raise bad_signature("the nonce is malformed")
         lines = (method, target, given["timestamp"], given["nonce_str"])
         text = b"".join(line.encode() + b"\n" for line in lines) + body + b"\n"

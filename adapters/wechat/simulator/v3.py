@@ -25,6 +25,7 @@ from adapters.wechat.simulator.signatures import MerchantGate
 from adapters.wechat.simulator.world import PlatformWorld
 
 _MERCHANT = web.RequestKey("merchant", WeChatMerchant)
+_ABSOLUTE = re.compile(r"^https?://[^/]*")  # what a proxy puts before the path, and nobody signs
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -190,9 +191,8 @@ class V3:
         """Only what a merchant signed gets to a handler."""
         try:
             body = await request.read()
-            merchant = self._gate.check(
-                request.headers.get("Authorization", ""), request.method, request.raw_path, body
-            )
+            target = _ABSOLUTE.sub("", request.raw_path)
+            merchant = self._gate.check(request.headers.get("Authorization", ""), request.method, target, body)
             request[_MERCHANT] = merchant
             self._check_headers(request, body)
             self._world.asked_serial[merchant.mchid] = request.headers.get("Wechatpay-Serial", "")

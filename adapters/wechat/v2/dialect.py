@@ -38,7 +38,10 @@ class V2:
         total_fen = amount_fen if request.operation is Operation.SALE else request.authorization.money.amount_minor
         out_trade_no, out_refund_no = trace["out_trade_no"], trace.get("out_refund_no", "")
         refund_fen = amount_fen if request.operation is Operation.REFUND else 0
-        asked = Asked(request.operation, self._settings.mchid, out_trade_no, total_fen, out_refund_no, refund_fen)
+        asked = Asked(
+            request.operation, self._settings.mchid, out_trade_no, total_fen, out_refund_no, refund_fen,
+            request.repeat > 0,
+        )  # fmt: skip
         return _Talk(self._settings, request, asked)
 
 
@@ -68,7 +71,9 @@ class _Talk:
         if (fields.get("mch_id"), fields.get("appid")) != (self._settings.mchid, self._settings.appid):
             return Unknown(Phase.SENT, "the answer is another merchant's")
         if fields.get("result_code") != "SUCCESS":
-            return refused(asked, 400, fields.get("err_code", "")[:64])
+            code = fields.get("err_code", "")[:64]
+            # A refused query says nothing of the refund that was taken on before it.
+            return Unknown(Phase.SENT, code) if self._querying_refund else refused(asked, 400, code)
         if self._querying_refund:
             return refund_result(asked, self._refund_of(fields))
         match asked.operation:

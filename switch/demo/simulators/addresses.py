@@ -7,6 +7,7 @@ from switch.config import Settings
 from switch.settings_sections import AlipaySettings, WeChatSettings
 
 _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is asked for, not bound here
+_STANDARD = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ def ports_of(settings: Settings, **given: int | None) -> Ports:
 
 def _port_of(url: str) -> int:
     parts = urlsplit(url)
-    return parts.port or {"https": 443}.get(parts.scheme, 80)
+    return parts.port or _STANDARD.get(parts.scheme, 80)
 
 
 def reachable(host: str) -> str:
@@ -46,9 +47,11 @@ def reachable(host: str) -> str:
 
 
 def url(scheme: str, host: str, port: int, path: str = "") -> str:
-    """
-    >>> url("http", "0.0.0.0", 7584, "/gateway.do"), url("https", "::", 443)
-    ('http://127.0.0.1:7584/gateway.do', 'https://[::1]:443')
+    """A scheme's own port is left out: some clients cannot read one (Alipay's own for Python).
+
+    >>> url("http", "0.0.0.0", 7584, "/gateway.do"), url("https", "::", 443), url("http", "10.1.2.3", 443)
+    ('http://127.0.0.1:7584/gateway.do', 'https://[::1]', 'http://10.1.2.3:443')
     """
     dialled = reachable(host)
-    return f"{scheme}://{f'[{dialled}]' if ':' in dialled else dialled}:{port}{path}"
+    named = f"[{dialled}]" if ":" in dialled else dialled
+    return f"{scheme}://{named}{path}" if port == _STANDARD.get(scheme) else f"{scheme}://{named}:{port}{path}"

@@ -266,9 +266,7 @@ async def test_without_a_signature_nothing_is_sent(
 ) -> None:
     await until(lambda: channel.health().ready)
     setattr(hsm, failure, True)
-    result = await till.ask(channel, till.sale())
-    assert isinstance(result, Unknown)
-    assert result.phase is Phase.NOT_SENT
+    assert await till.ask(channel, till.sale()) == Unknown(Phase.NOT_SENT, "not_signed")
     assert simulator.book() == []
     setattr(hsm, failure, False)
     assert isinstance(await till.ask(channel, till.sale()), Approved)
@@ -408,14 +406,15 @@ async def test_more_than_may_be_in_flight_is_refused_at_once(channels: Any, simu
 async def test_no_payment_code_is_shown_or_logged(
     channel: Any,
     till: Any,
-    hsm: Any,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
     broken: bool,
     event: str,
 ) -> None:
     await until(lambda: channel.health().ready)
-    hsm.broken = broken
+    if broken:
+        monkeypatch.setattr(channel._gateway, "signed", None)  # a fault of ours
     sale = till.sale(FORGED)
     code = sale.credential.code.reveal()
     await till.ask(channel, sale)

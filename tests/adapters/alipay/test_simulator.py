@@ -196,7 +196,8 @@ async def test_one_name_with_two_values_and_a_form_that_is_not_utf8(caller: Call
         *({name: None} for name in PAYMENT),
         {"out_trade_no": "x" * 65},
         {"out_trade_no": "a b"},
-        {"out_trade_no": 5},
+        {"out_trade_no": True},
+        {"out_trade_no": 1.5},
         {"scene": "wave_code"},
         {"auth_code": "245012345678901234"},
         {"auth_code": "315012345678901234"},
@@ -206,6 +207,7 @@ async def test_one_name_with_two_values_and_a_form_that_is_not_utf8(caller: Call
         {"subject": ""},
         {"subject": "x" * 257},
         {"subject": "a/b"},
+        {"subject": "a\nb"},
         {"total_amount": "0.00"},
         {"total_amount": "1."},
         {"total_amount": "1.001"},
@@ -232,6 +234,40 @@ async def test_fields_of_a_payment(caller: Caller, change: dict[str, Any]) -> No
 async def test_amounts_as_clients_write_them(caller: Caller, amount: Any, paid: int) -> None:
     await caller.call("alipay.trade.pay", PAYMENT | {"total_amount": amount})
     assert [entry["amount_minor"] for entry in caller.simulator.book()] == [paid]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"store_id": ""},
+        {"operator_id": None},
+        {"store_id": 17},
+        {"out_trade_no": 1_795_797_340_294},
+        {"discountable_amount": 1.5},
+        {"subject": "茶\u3000水 \N{MAN}\u200d\N{WOMAN}\u200d\N{GIRL}"},
+        {"a_field_of_tomorrow": {"x": [1]}},
+    ],
+)
+async def test_contents_as_clients_write_them(caller: Caller, change: dict[str, Any]) -> None:
+    answer = await caller.call("alipay.trade.pay", PAYMENT | change)
+    assert said(answer) == ("10000", "")
+    assert answer["out_trade_no"] == str(change.get("out_trade_no", "order_1"))
+
+
+async def test_half_a_character_is_no_text(caller: Caller) -> None:
+    answer = await caller.call("alipay.trade.pay", json.dumps(PAYMENT | {"subject": "\ud83d"}))
+    assert said(answer) == ("40004", "ACQ.INVALID_PARAMETER")
+
+
+async def test_an_empty_number_is_none(caller: Caller) -> None:
+    await caller.call("alipay.trade.pay", PAYMENT)
+    answer = await caller.call("alipay.trade.query", {"out_trade_no": "order_1", "trade_no": ""})
+    assert said(answer) == ("10000", "")
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "UTF-8", "utf8"])
+async def test_names_of_the_charset(caller: Caller, charset: str) -> None:
+    assert said(await caller.call("alipay.trade.pay", PAYMENT, charset=charset)) == ("10000", "")
 
 
 async def test_more_than_alipay_takes(caller: Caller) -> None:

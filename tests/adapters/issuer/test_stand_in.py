@@ -18,12 +18,13 @@ from switch.domain.identity import computed_id
 from switch.domain.stand_in import StandInLimits
 from switch.domain.states import EntryMode, Operation, State
 from switch.payments.stand_in import Advices, AdviceSettings
-from switch.ports import Approved, ChannelRequest, Declined, Phase, Unknown
+from switch.ports import Approved, ChannelRequest, Declined, Phase, StoreUnavailable, Unknown
 from switch.store.journal import PostgresJournal
 from switch.store.leases import PostgresLeases
 from switch.store.stand_in import PostgresStandIn
 
 LIMITS = StandInLimits("CNY", 1_000, 1_500, 5, 3_000, 5, 3_600, ("6259",), frozenset({EntryMode.KEYED}))
+UNSURE = Unknown(Phase.SENT, "whether it was stood in for is not known")
 AT_ONCE = AdviceSettings(backoff_first_s=0.0, backoff_max_s=0.0, message_timeout_s=0.2)
 
 
@@ -194,7 +195,25 @@ async def test_a_payment_with_a_pin_waits_for_the_issuer(town: Town) -> None:
 async def test_without_a_database_nothing_is_approved(town: Town, database: asyncpg.Pool) -> None:
     request = await town.request()
     await database.close()
-    assert await town.switch.ask(request) == Unknown(Phase.NOT_SENT, "no link")
+    assert await town.switch.ask(request) == UNSURE
+
+
+async def test_an_approval_whose_commit_was_not_confirmed_is_not_tried_elsewhere(town: Town) -> None:
+    """It may be durable, with an advice that makes the issuer book it: what was not answered is reversed."""
+    request = await town.request(700)
+    approve = town.stand_in.approve
+
+    async def confirmation_lost(issuer_id: str, requests: Sequence[ChannelRequest]) -> list[str | None]:
+        await approve(issuer_id, requests)
+        raise StoreUnavailable("the connection was lost in the commit")
+
+    town.stand_in.approve = confirmation_lost  # type: ignore[method-assign]
+    assert await town.switch.ask(request) == UNSURE
+    simulator = await town.signed_on()
+    assert await town.advices().turn() == 1
+    reversal = town.switch.request(700, Operation.REVERSAL, of=request.authorization)
+    assert isinstance(await town.switch.ask(reversal), Approved)
+    assert next(iter(simulator.ledger.accounts.values())).balance_minor == 1_000_000_000
 
 
 async def test_by_default_nobody_stands_in(switch: LoopbackSwitch) -> None:

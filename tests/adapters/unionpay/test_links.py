@@ -11,6 +11,7 @@ from adapters.unionpay import metrics
 from adapters.unionpay._codec import Header, decode, encode_frame
 from adapters.unionpay.channel import UnionPayChannel
 from adapters.unionpay.frame import Framer
+from adapters.unionpay.link import Reply
 from adapters.unionpay.simulator import SimulatorSettings, UnionPaySimulator
 from switch.domain.states import Operation
 from switch.ports import Approved, Declined, Phase, Unknown
@@ -336,3 +337,8 @@ def test_under_uvloop(settings: Any, mmk: bytes, hsm: Any, clock: Any, until: An
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert isinstance(runner.run(sale()), Approved)
+
+
+def test_a_reply_shows_no_card(rich: Any) -> None:
+    waiting: Any = None
+    assert rich.pan not in repr(Reply(waiting, "0210", {2: rich.pan}))

@@ -10,6 +10,8 @@ from switch.domain.states import Operation
 from switch.ports import Approved, Declined, Phase, Unknown
 
 SALE = Expected(Operation.SALE, "0210", "1123120000", 1_000)
+# Nothing of these is approved in part: how much of it was done would be guessed.
+WHOLE = (Operation.CAPTURE, Operation.VOID, Operation.REFUND)
 REVERSAL = Expected(Operation.REVERSAL, "0430", "1123120000", 1_000)
 
 
@@ -54,6 +56,7 @@ def test_refusals_are_declines(code: str) -> None:
         (SALE, reply("10")),
         (SALE, reply("10") | {4: "000000000000"}),
         (REVERSAL, reply("11")),
+        *((Expected(each, "0210", "1123120000", 1_000), reply("10") | {4: "000000000400"}) for each in WHOLE),
     ],
 )
 def test_what_decides_nothing_is_unknown(expected: Expected, fields: dict[int, Any]) -> None:

@@ -1,6 +1,7 @@
 """What verified answers mean."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -143,3 +144,11 @@ def test_noise_is_never_an_outcome(asked: Asked, status: int, body: bytes) -> No
     result = result_of(asked, status, body)
     if not (asked in (REVERSAL, VOID) and status == 204 and body == b""):
         assert isinstance(result, Unknown)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(401, "SIGN_ERROR"), (403, "NO_AUTH"), (404, "MCH_NOT_EXISTS"), (400, "APPID_MCHID_NOT_MATCH")]
+)
+def test_a_repeat_turned_away_at_the_door_says_nothing_of_the_refund_before_it(status: int, code: str) -> None:
+    assert isinstance(meaning(REFUND, {"code": code}, status), Declined)
+    assert meaning(replace(REFUND, repeated=True), {"code": code}, status) == Unknown(Phase.SENT, code)

@@ -147,7 +147,6 @@ V2_CALL = {
         ({"appid": "wx"}, "appid and mch_id do not match"),
         ({"mch_id": "1"}, "mch_id is not known, or has no key for this API"),
         ({"sign_type": "SHA1"}, "sign_type is wrong"),
-        ({"surprise": "1"}, "surprise is not a field of this call"),
         ({"sign": "0" * 32}, "签名错误"),
         ({"sign": ""}, "签名错误"),
     ],
