@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import tempfile
 import time
 import warnings
@@ -24,6 +25,11 @@ __all__ = ["clear_of_midnight"]
 
 # Tests kill servers and connections, not the machine: what fsync guards against does not happen here.
 TEST_SETTINGS = {"fsync": "off", "shared_buffers": "64MB", "max_wal_size": "256MB", "min_wal_size": "80MB"}
+
+# Everything that is dialled is on this machine: no proxy stands between, in our processes or in those that we start.
+for _name in ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy"):
+    os.environ.pop(_name, None)
+    os.environ.pop(_name.upper(), None)
 
 # How busy the machine is decides no test, and neither does luck: the same examples every time. To search for others:
 # pytest --hypothesis-profile=search.

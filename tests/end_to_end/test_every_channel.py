@@ -283,9 +283,9 @@ async def test_a_card_that_holds_too_little_is_approved_in_part(shop: Shop, way:
     assert (decided(answer), answer.approved) == (("approved", "10"), money(amount_minor // 2))
     assert await shop.booked(way, request) == [Booked(PAID, amount_minor // 2)]
     over = pb.RefundRequest(follow_on=named(request), amount=money(amount_minor // 2 + 1))
-    assert decided((await shop.client.refund(over)).result) == ("declined", "64")
+    assert decided((await shop.done(shop.client.refund, over)).result) == ("declined", "64")
     back = pb.RefundRequest(follow_on=named(request), amount=money(amount_minor // 2))
-    assert decided((await shop.client.refund(back)).result) == ("approved", "00")
+    assert decided((await shop.done(shop.client.refund, back)).result) == ("approved", "00")
     assert await shop.booked(way, request) == [Booked(PAID, amount_minor // 2, amount_minor // 2)]
 
 
@@ -296,9 +296,9 @@ async def test_a_pre_authorization_is_captured_several_times_up_to_what_was_held
     assert decided(await shop.ask(request)) == ("approved", "00")
     for part_minor in (300, 200, amount_minor - 500):
         capture = pb.CaptureRequest(follow_on=named(request), amount=money(part_minor))
-        assert decided((await shop.client.capture(capture)).result) == ("approved", "00")
+        assert decided((await shop.done(shop.client.capture, capture)).result) == ("approved", "00")
     one_more = pb.CaptureRequest(follow_on=named(request), amount=money(1))
-    assert decided((await shop.client.capture(one_more)).result) == ("declined", "64")
+    assert decided((await shop.done(shop.client.capture, one_more)).result) == ("declined", "64")
     assert await shop.booked(way, request) == [Booked(PAID, amount_minor)]
 
 

@@ -139,11 +139,11 @@ def test_a_thousand_levels_are_refused_cheaply():
         parse_nested(b"\x61\x81\x82" * 340, FIELD)
     fitting = nested(290)
     assert len(fitting) <= LARGEST_BYTES
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(1000):
         with pytest.raises(EntryError, match="nested deeper than 8"):
             parse_nested(fitting, FIELD)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_encoder_refuses_what_is_not_a_tag():

@@ -1,5 +1,5 @@
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 from prometheus_client import REGISTRY
 
@@ -37,12 +37,12 @@ def test_an_authorization_costs_little() -> None:
     """2 µs is the budget; 20 leaves room for a busy machine and still finds a lock or an allocation gone wild."""
     answers, channel = metrics.AnswerCounts("Cost"), metrics.ChannelCounts("cost")
     batch = [(Decision.APPROVED, "00", "unionpay", 0.02)] * 128
-    started = perf_counter()
+    started = process_time()
     for _ in range(50):
         answers.observe_batch(batch)
         for _ in batch:
             channel.observe(Operation.SALE, "approved", 0.02)
-    assert (perf_counter() - started) / (50 * 128) < 20e-6
+    assert (process_time() - started) / (50 * 128) < 20e-6
 
 
 def test_every_metric_is_documented() -> None:

@@ -83,7 +83,7 @@ async def test_gone_then_free_of_cost_then_back(tmp_path: Path) -> None:
     for _ in range(200):
         with pytest.raises(CountersUnavailable, match="resting"):
             await counters.count_many([("card", "2")], 60)
-    assert time.perf_counter() - started_s < 0.1
+    assert time.perf_counter() - started_s < PATIENT_S
     await server.start()
     assert await counters.ready()
     with pytest.raises(CountersUnavailable, match="resting"):
@@ -106,7 +106,7 @@ async def test_a_silent_redis_costs_no_more_than_the_timeout(tmp_path: Path) -> 
     started_s = time.perf_counter()
     with pytest.raises(CountersUnavailable):
         await counters.count_many([("card", "1")], 60)
-    assert time.perf_counter() - started_s < 0.5
+    assert time.perf_counter() - started_s < PATIENT_S
     assert not await counters.ready()
     await counters.close()
     server.close()
