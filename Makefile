@@ -23,7 +23,7 @@ endif
 # A virtual environment that was moved, or whose Python is gone, is made anew.
 $(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] && $(PY) -c '' 2>/dev/null || rm -f $(INSTALLED) $(BUILT))
 
-.PHONY: help system build proto node demo test check lint types protos imports bench bench-hsm soak lock clean
+.PHONY: help system build proto node demo test check lint types protos imports bench bench-hsm bench-channels soak lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -33,6 +33,7 @@ help:
 	@echo 'make check           lint, types, protos and imports: ruff, mypy, buf lint, the import rule'
 	@echo 'make bench           open-loop load beside a bare gRPC echo; BENCH="--seconds 5" passes options on'
 	@echo 'make bench-hsm       the HSM beside python-pkcs11, cryptography and psec; HSM="--rounds 3" passes options on'
+	@echo 'make bench-channels  ISO 8583 codec, wallets and routing beside other packages, signatures and look-ups'
 	@echo 'make soak            four clients on two HSM processes for a minute, keys rotated under them'
 	@echo 'make build           only set up: system packages, .venv, protobuf stubs, Cython'
 	@echo 'make proto           the protobuf stubs again'
@@ -103,6 +104,11 @@ bench: $(BUILT)
 
 bench-hsm: $(BUILT)
 	@$(PY) -m benchmarks.hsm $(HSM)
+
+bench-channels: $(BUILT)
+	@$(PY) -m benchmarks.codec
+	@$(PY) -m benchmarks.wallets
+	@$(PY) -m benchmarks.routing
 
 soak: $(BUILT)
 	@$(PY) -m benchmarks.hsm --soak
