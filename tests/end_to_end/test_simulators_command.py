@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -93,8 +94,8 @@ def test_a_shell_may_start_it_in_any_way(tmp_path: Path, how: str) -> None:
     file = tmp_path / "client.json"
     command = [sys.executable, "-m", "switch.cli", "simulators", "--state-dir", str(tmp_path / "state")]
     command += ["--client-config", str(file), *free_ports()]
-    environment = os.environ | {"PAYSWITCH_LISTEN": "127.0.0.1:9", "COMMAND": " ".join(command)}
-    line = f"cd {tmp_path}; exec {how.format('$COMMAND')}"
+    environment = os.environ | {"PAYSWITCH_LISTEN": "127.0.0.1:9"}
+    line = f"cd {shlex.quote(str(tmp_path))}; exec {how.format(shlex.join(command))}"
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
             ["bash", "-c", line], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment
