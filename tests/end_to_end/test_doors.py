@@ -1,8 +1,9 @@
 """Who gets in where: participants by certificate on the public listener, operators on their own."""
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -37,6 +38,16 @@ async def status_of(call: Awaitable[Any]) -> grpc.StatusCode:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     return caught.value.code()
+
+
+async def refusal_of(ask: Callable[[], Awaitable[Any]]) -> grpc.StatusCode:
+    """What a stream that must fail fails with. A client that writes into a call just as it ends tells of INTERNAL, its
+    own trouble, instead of what the switch said: it asks again."""
+    for _ in range(20):
+        status = await status_of(ask())
+        if status is not grpc.StatusCode.INTERNAL:
+            break
+    return status
 
 
 async def first_of(stream: Any, said: Any = None) -> Any:
@@ -137,17 +148,17 @@ async def test_each_role_has_its_own_service(shop: Shop) -> None:
     async with dialled(environment.target, environment.credentials("issuer", "demo")) as channel:
         stub = authorization_pb2_grpc.AuthorizationServiceStub(channel)
         assert await status_of(stub.Authorize(shop.order(UNIONPAY))) is grpc.StatusCode.PERMISSION_DENIED
-        assert await status_of(first_of(stub.AuthorizeStream())) is grpc.StatusCode.PERMISSION_DENIED
+        assert await refusal_of(lambda: first_of(stub.AuthorizeStream())) is grpc.StatusCode.PERMISSION_DENIED
     for role in ("acquirer", "operator"):
         async with dialled(environment.target, environment.credentials(role, "demo")) as channel:
-            assert await status_of(signing_on(channel, "demo")) is grpc.StatusCode.PERMISSION_DENIED
+            assert await refusal_of(lambda: signing_on(channel, "demo")) is grpc.StatusCode.PERMISSION_DENIED
 
 
 async def test_an_issuer_signs_on_as_itself_only(shop: Shop) -> None:
     credentials = shop.environment.credentials("issuer", "stranger")
     async with dialled(shop.environment.target, credentials) as channel:
         for name in ("demo", "stranger"):
-            assert await status_of(signing_on(channel, name)) is grpc.StatusCode.PERMISSION_DENIED
+            assert await refusal_of(partial(signing_on, channel, name)) is grpc.StatusCode.PERMISSION_DENIED
 
 
 async def test_bytes_that_are_no_message_are_an_invalid_argument(shop: Shop) -> None:
@@ -222,7 +233,7 @@ async def test_reflection_and_channelz_are_for_operators_only(environment: Envir
         servers = await channelz_pb2_grpc.ChannelzStub(channel).GetServers(channelz_pb2.GetServersRequest())
         assert len(servers.server) >= 2
     async with dialled(environment.target, environment.credentials()) as channel:
-        assert await status_of(_reflected(channel)) is grpc.StatusCode.UNIMPLEMENTED
+        assert await refusal_of(lambda: _reflected(channel)) is grpc.StatusCode.UNIMPLEMENTED
         asking = channelz_pb2_grpc.ChannelzStub(channel).GetServers(channelz_pb2.GetServersRequest())
         assert await status_of(asking) is grpc.StatusCode.UNIMPLEMENTED
 

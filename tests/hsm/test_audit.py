@@ -101,9 +101,13 @@ def edit(place: Path, change: Callable[[list[bytes]], list[bytes]]) -> None:
     trail(place).write_bytes(b"".join(change(lines)))
 
 
+def _other_digit(digit: bytes) -> bytes:
+    return b"0" if digit == b"f" else b"f"
+
+
 TAMPERING: dict[str, Callable[[list[bytes]], list[bytes]]] = {
     "changed": lambda lines: [*lines[:3], lines[3].replace(b'"actor": "ann"', b'"actor": "eve"'), *lines[4:]],
-    "changed tag": lambda lines: [*lines[:3], lines[3][:-4] + b'f"}\n', *lines[4:]],
+    "changed tag": lambda lines: [*lines[:3], lines[3][:-4] + _other_digit(lines[3][-4:-3]) + b'"}\n', *lines[4:]],
     "first removed": lambda lines: lines[1:],
     "removed": lambda lines: lines[:3] + lines[4:],
     "two removed": lambda lines: lines[:2] + lines[4:],
