@@ -102,12 +102,14 @@ async def test_any_other_decline_is_the_answer(town, request_of, code):
 
 
 async def test_a_channel_that_fails_too_often_is_asked_last_until_it_recovers(town, request_of):
-    settings = Success(least_percent=80, least_results=5, recovery_results=2, probe_percent=100)
+    settings = Success(least_percent=80, least_results=5, recovery_results=20)
     town.world.routing.success.follow(settings)
     for _ in range(5):
         town.world.routing.observe("first", Unknown(Phase.SENT, "silent"))
-    assert (await town.road.enter(request_of(), 0.2)).channel == "second"
-    for _ in range(2):
+    # Ids are random and one in twenty is drawn to probe the failing channel; of ten, not all are.
+    while_failing = [await town.road.enter(request_of(), 0.2) for _ in range(10)]
+    assert {each.channel for each in while_failing if "probed" not in each.route_explanation} == {"second"}
+    for _ in range(20):
         town.world.routing.observe("first", Declined("51"))
     assert (await town.road.enter(request_of(), 0.2)).channel == "first"
 
