@@ -23,12 +23,15 @@ class BuildProtos(Command):
     def finalize_options(self) -> None: ...
 
     def run(self) -> None:
+        import grpc_tools
         from grpc_tools import protoc
 
         for folder in (ROOT / "payswitch", ROOT / "payswitch" / "v1"):
             folder.mkdir(exist_ok=True)
             (folder / "__init__.py").write_text('"""Generated from protos/payswitch; never edited."""\n')
-        arguments = ["protoc", f"-I{ROOT / 'protos'}", f"--python_out={ROOT}", f"--pyi_out={ROOT}"]
+        well_known = Path(grpc_tools.__file__).parent / "_proto"
+        arguments = ["protoc", f"-I{ROOT / 'protos'}", f"-I{well_known}"]
+        arguments += [f"--python_out={ROOT}", f"--pyi_out={ROOT}"]
         arguments += [f"--grpc_python_out={ROOT}", *map(str, PROTOS)]
         if protoc.main(arguments) != 0:
             raise SystemExit("protoc failed")

@@ -44,6 +44,9 @@ class Role(StrEnum):
     acquirer = "acquirer"
     issuer = "issuer"
     operator = "operator"
+    reviewer = "reviewer"
+    finance = "finance"
+    platform = "platform"
 
 
 Folder = Annotated[

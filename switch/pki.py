@@ -1,8 +1,8 @@
 """Certificates: a development authority, and the one place that says what a participant's name looks like.
 
-A participant is the URI name (RFC 5280 4.2.1.6) in its client certificate: `payswitch://acquirer/<id>`,
-`payswitch://issuer/<id>` or `payswitch://operator/<id>`. In production the certificates come from an authority of the
-operator's own; only the name is the contract.
+A participant is the URI name (RFC 5280 4.2.1.6) in its client certificate: `payswitch://<role>/<id>`, where the role is
+acquirer, issuer, operator, reviewer, finance or platform (access.proto says what each may do). In production the
+certificates come from an authority of the operator's own; only the name is the contract.
 """
 
 import datetime as dt
@@ -22,13 +22,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-ROLES = ("acquirer", "issuer", "operator")
+ROLES = ("acquirer", "issuer", "operator", "reviewer", "finance", "platform")
 
 AUTHORITY_DAYS = 3 * 365
 CERTIFICATE_DAYS = 90
 RENEWED_BEFORE_DAYS = 30
 _CLOCK_SKEW = dt.timedelta(minutes=5)
-_PARTICIPANT = re.compile(r"payswitch://(acquirer|issuer|operator)/([A-Za-z0-9][A-Za-z0-9._-]{0,63})")
+_PARTICIPANT = re.compile(rf"payswitch://({'|'.join(ROLES)})/([A-Za-z0-9][A-Za-z0-9._-]{{0,63}})")
 
 SERVER_NAMES: tuple[x509.GeneralName, ...] = (
     x509.DNSName("localhost"),

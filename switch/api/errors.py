@@ -2,6 +2,7 @@
 
 import grpc
 
+from switch.domain.refusals import Exists, Invalid, Missing, NotPermitted, NotPossible, NotProved, TooMany
 from switch.entry.errors import EntryError
 from switch.payments.errors import ContentDiffers, NotFound, Overloaded, TransmissionTimeRefused, Unavailable
 from switch.ports import StoreUnavailable
@@ -34,6 +35,13 @@ _STATUS: dict[type[Exception], grpc.StatusCode] = {
     StoreUnavailable: grpc.StatusCode.UNAVAILABLE,
     NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
     NotAuthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    Invalid: grpc.StatusCode.INVALID_ARGUMENT,
+    Missing: grpc.StatusCode.NOT_FOUND,
+    Exists: grpc.StatusCode.ALREADY_EXISTS,
+    NotPossible: grpc.StatusCode.FAILED_PRECONDITION,
+    NotPermitted: grpc.StatusCode.PERMISSION_DENIED,
+    NotProved: grpc.StatusCode.UNAUTHENTICATED,
+    TooMany: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
 

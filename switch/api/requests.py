@@ -11,6 +11,7 @@ from switch.domain.authorization import (
     CardCredential,
     CodeCredential,
     Credential,
+    FollowOnRequest,
     Merchant,
     PinBlock,
 )
@@ -21,7 +22,6 @@ from switch.entry.emv import parse_tap
 from switch.entry.keyed import parse_keyed
 from switch.entry.merchant_qr import check_against, parse_merchant_qr
 from switch.entry.payer_code import parse_payer_code
-from switch.payments.follow_on import FollowOnRequest
 
 _MERCHANT_ID = re.compile(r"[0-9A-Za-z]{1,15}", re.ASCII).fullmatch
 _TERMINAL_ID = re.compile(r"[0-9A-Za-z]{1,8}", re.ASCII).fullmatch

@@ -140,3 +140,19 @@ class FollowOn:
     trace: dict[str, str] = field(default_factory=dict)
     created_time_ms: int = 0
     answered_time_ms: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class FollowOnRequest:
+    """A follow-on as it was asked for. money: None for a void or reversal: the whole.
+
+    transmission_time_ms, idempotency_key: its own.
+    """
+
+    operation: Operation
+    acquirer_id: str
+    merchant_id: str
+    authorization_id: UUID
+    idempotency_key: str
+    transmission_time_ms: int
+    money: Money | None = None

@@ -7,12 +7,11 @@ call that stored it sends it; a repeat is answered with what is stored, and what
 
 import asyncio
 import hashlib
-from dataclasses import dataclass, replace
-from uuid import UUID
+from dataclasses import replace
 
 import structlog
 
-from switch.domain.authorization import Authorization, FollowOn, Merchant
+from switch.domain.authorization import Authorization, FollowOn, FollowOnRequest, Merchant
 from switch.domain.identity import computed_id
 from switch.domain.money import Money
 from switch.domain.response_codes import meaning
@@ -26,19 +25,6 @@ from switch.ports import Approved, ChannelRequest, ChannelResult, Declined, Phas
 log = structlog.get_logger()
 
 _OF_ALL = frozenset({Operation.VOID, Operation.REVERSAL})
-
-
-@dataclass(slots=True, frozen=True)
-class FollowOnRequest:
-    """money: None for a void or reversal: the whole. transmission_time_ms, idempotency_key: its own."""
-
-    operation: Operation
-    acquirer_id: str
-    merchant_id: str
-    authorization_id: UUID
-    idempotency_key: str
-    transmission_time_ms: int
-    money: Money | None = None
 
 
 class FollowOns:

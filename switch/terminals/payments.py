@@ -17,13 +17,13 @@ from adapters.unionpay.pos.messages import (
     totals_field,
     totals_of,
 )
-from switch.domain.authorization import Authorization, AuthorizationRequest, CardCredential, FollowOn
+from switch.domain.authorization import Authorization, AuthorizationRequest, CardCredential, FollowOn, FollowOnRequest
 from switch.domain.identity import computed_id
 from switch.domain.money import Money
 from switch.domain.states import Operation, State
 from switch.domain.terminal import Terminal, TerminalEntry, WorkingKeys
 from switch.payments.errors import Unavailable
-from switch.payments.follow_on import FollowOnRequest, FollowOns
+from switch.payments.follow_on import FollowOns
 from switch.payments.road import Road
 from switch.ports import Clock, Journal
 from switch.terminals import answers, requests

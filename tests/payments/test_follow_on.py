@@ -6,10 +6,11 @@ from uuid import uuid4
 
 import pytest
 
+from switch.domain.authorization import FollowOnRequest
 from switch.domain.money import Money
 from switch.domain.states import Decision, Operation, State
 from switch.payments.errors import ContentDiffers, NotFound, TransmissionTimeRefused, Unavailable
-from switch.payments.follow_on import FollowOnRequest, FollowOns
+from switch.payments.follow_on import FollowOns
 from switch.payments.intake import new_record
 from switch.ports import Approved, Declined, Phase, StoreUnavailable, Unknown
 

@@ -8,9 +8,10 @@ from uuid import uuid4
 
 import pytest
 
+from switch.domain.authorization import FollowOnRequest
 from switch.domain.money import Money
 from switch.domain.states import Operation, State
-from switch.payments.follow_on import FollowOnRequest, FollowOns
+from switch.payments.follow_on import FollowOns
 from switch.payments.ownership import Ownership
 from switch.payments.resolve import Resolver, ResolveSettings
 from switch.payments.road import Road

@@ -7,9 +7,10 @@ from uuid import uuid4
 import pytest
 import structlog
 
+from switch.domain.authorization import FollowOnRequest
 from switch.domain.money import Money
 from switch.domain.states import Decision, EntryMode, Operation, State
-from switch.payments.follow_on import FollowOnRequest, FollowOns
+from switch.payments.follow_on import FollowOns
 from switch.payments.resolve import Resolver, ResolveSettings
 from switch.ports import Approved, AwaitingPayer, Declined, Phase, Unknown
 
