@@ -34,6 +34,7 @@ from switch.settings_sections import (
     Budgets,
     FollowUps,
     HsmSettings,
+    Merchants,
     Notifications,
     Operations,
     OptionalAddress,
@@ -122,6 +123,7 @@ class Settings(BaseSettings):
     alipay: AlipaySettings = AlipaySettings()
     wechat: WeChatSettings = WeChatSettings()
     terminals: Terminals = Terminals()
+    merchants: Merchants = Merchants()
     routes: list[RouteRule] = Field(
         default=DEFAULT_ROUTES, description="by the scheme of a payment code, else by the longest matching prefix"
     )

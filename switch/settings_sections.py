@@ -367,3 +367,19 @@ class RouteRule(Section):
         if len(set(self.channels)) != len(self.channels):
             raise ValueError("a channel is named twice")
         return self
+
+
+class Merchants(Section):
+    """Merchants that were onboarded here (docs/merchants.md)."""
+
+    only_onboarded: bool = Field(
+        default=False, description="take payments for onboarded merchants only: acquirers bring none of their own"
+    )
+    acquirer_id: ParticipantId = Field(
+        default="payswitch", description="who acquires for merchants that apply by themselves"
+    )
+    account_cooling_off_h: int = Field(
+        default=24, ge=1, le=720, description="hours from the approval of another settlement account to its use"
+    )
+    invitation_h: int = Field(default=72, ge=1, le=720, description="hours in which an invitation may be redeemed")
+    credentials: int = Field(default=20, ge=1, le=100, description="working API credentials of one merchant, at most")

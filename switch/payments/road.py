@@ -164,7 +164,7 @@ class Road:
             first.answer.add_done_callback(partial(_pass_on, transaction))
         return True
 
-    # --- assess: may this payer, this way, this often ----------------------------------------------------------------
+    # --- assess: may this merchant, this payer, this way, this often --------------------------------------------------
 
     async def _assess(self, batch: list[Transaction]) -> None:
         limits = self._world.limits
@@ -175,10 +175,15 @@ class Road:
         except CountersUnavailable:
             attempts = [None] * len(batch)
             self._world.observer.counters_failed()
+        standing = self._world.standing
         for transaction, attempts_in_window in zip(batch, attempts, strict=True):
-            refusal = None if transaction.decided else judge(transaction.request, attempts_in_window, limits)
+            if transaction.decided:
+                continue
+            record = transaction.record
+            refusal = standing(record.merchant_id, record.terminal_id)
+            refusal = refusal or judge(transaction.request, attempts_in_window, limits)
             if refusal is not None:
-                decline(transaction.record, "assess", refusal.response_code, refusal.reason)
+                decline(record, "assess", refusal.response_code, refusal.reason)
 
     # --- route: which channels, in which order -----------------------------------------------------------------------
 

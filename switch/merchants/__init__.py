@@ -1,0 +1,1 @@
+"""Merchants: onboarding, stores, terminals, contracts, people, API credentials. Policy; the tables are the store's."""
