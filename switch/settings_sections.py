@@ -383,3 +383,19 @@ class Merchants(Section):
     )
     invitation_h: int = Field(default=72, ge=1, le=720, description="hours in which an invitation may be redeemed")
     credentials: int = Field(default=20, ge=1, le=100, description="working API credentials of one merchant, at most")
+
+
+class Platform(Section):
+    """The services for users and merchants, and how they reach the authorization service if it is not beside them."""
+
+    listen: OptionalAddress = Field(
+        default="127.0.0.1:7444", description="gRPC with TLS, for users and merchants; empty: no such listener"
+    )
+    authorizations: OptionalAddress = Field(
+        default="",
+        description="host:port of the authorization service, where this process does not serve it; empty: listen's",
+    )
+    certificate: str = Field(
+        default="", description="PEM chain of this process's platform participant; empty: the development authority's"
+    )
+    private_key: str = Field(default="", description="PEM file of its private key")

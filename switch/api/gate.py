@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from payswitch.v1 import access_pb2
 from switch.api.errors import NotAllowed, NotAuthenticated
+from switch.api.identity import alternative_names
 from switch.domain.access import CREDENTIAL_PREFIX, MERCHANT_ROLES, Caller, Role
 from switch.domain.merchant_people import within_networks
 from switch.ports.platform import MerchantAccess, Sessions
@@ -20,8 +21,6 @@ _OF_CERTIFICATES: Final = {
     "platform": Role.PLATFORM,
 }
 _BEARER: Final = "bearer "
-# Without one gRPC takes the certificate's common name for the peer's identity: who may choose that would choose a role.
-_ALTERNATIVE_NAME: Final = "x509_subject_alternative_name"
 
 
 class Gate:
@@ -64,12 +63,10 @@ class Gate:
             return await self._by_credential(bearer, request, address)
         if bearer:
             return await self._by_session(bearer, request, wanted)
-        names = tuple(context.peer_identities() or ())
-        return self._by_certificate(context, names) if names else Caller()
+        names = alternative_names(context)
+        return self._by_certificate(names) if names else Caller()
 
-    def _by_certificate(self, context: Any, names: tuple[bytes, ...]) -> Caller:
-        if context.peer_identity_key() != _ALTERNATIVE_NAME:
-            raise NotAuthenticated("the client certificate names no participant")
+    def _by_certificate(self, names: tuple[bytes, ...]) -> Caller:
         try:
             role, participant = self._parse([name.decode("utf-8", "replace") for name in names])
         except ValueError as error:

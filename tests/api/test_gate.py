@@ -16,12 +16,24 @@ from payswitch.v1 import merchant_pb2 as pb
 from payswitch.v1 import merchant_pb2_grpc as pb_grpc
 from switch.api.gate import Gate
 from switch.api.guarded import add_guarded
+from switch.api.identity import Doorkeeper
 from switch.domain.access import CREDENTIAL_PREFIX, Caller, Credential, Role, Session
 from switch.pki import Authority, Pair, participant_of
 from switch.ports import StoreUnavailable
 
 USER, SESSION = UUID(int=1), UUID(int=2)
 SERVICE = pb.DESCRIPTOR.services_by_name["MerchantService"]
+
+
+class OldDoor:
+    """How the services of participants are guarded."""
+
+    def __init__(self) -> None:
+        self._doorkeeper = Doorkeeper(participant_of)
+
+    async def ReviewApplication(self, request: Any, context: Any) -> Any:
+        await self._doorkeeper.admit(context, "reviewer")
+        return pb.ReviewApplicationResponse()
 
 
 class Recording:
@@ -95,14 +107,17 @@ async def door(authority: Authority) -> AsyncIterator[Door]:
     doubles, served = Doubles(), Recording()
     server = grpc.aio.server()
     add_guarded(SERVICE, served, Gate(participant_of, doubles, doubles), server)
-    own = authority.server()
-    credentials = grpc.ssl_server_credentials(
-        [(own.private_key.read_bytes(), own.certificate.read_bytes())], authority.certificate.read_bytes(), True
-    )
-    port = server.add_secure_port("127.0.0.1:0", credentials)
+    port = server.add_secure_port("127.0.0.1:0", listener_credentials(authority))
     await server.start()
     yield Door(authority, doubles, served, port)
     await server.stop(0)
+
+
+def listener_credentials(authority: Authority) -> grpc.ServerCredentials:
+    own = authority.server()
+    return grpc.ssl_server_credentials(
+        [(own.private_key.read_bytes(), own.certificate.read_bytes())], authority.certificate.read_bytes(), True
+    )
 
 
 def named_by_common_name(authority: Authority, folder: Path, name: str) -> Pair:
@@ -149,7 +164,27 @@ async def test_a_certificate_names_its_role_and_person(door: Door, authority: Au
 async def test_a_common_name_is_no_participant(door: Door, authority: Authority, tmp_path: Path) -> None:
     pair = named_by_common_name(authority, tmp_path, "payswitch://reviewer/eve")
     code, text = await door.call("ReviewApplication", pb.ReviewApplicationRequest(merchant_id="M1"), pair)
-    assert (code, text) == (UNAUTHENTICATED, "the client certificate names no participant")
+    assert (code, text) == (UNAUTHENTICATED, "show a client certificate, an access token or an API credential")
+
+
+async def test_nor_is_it_at_the_participants_own_services(authority: Authority, tmp_path: Path) -> None:
+    server = grpc.aio.server()
+    handler = grpc.unary_unary_rpc_method_handler(
+        OldDoor().ReviewApplication,
+        pb.ReviewApplicationRequest.FromString,
+        pb.ReviewApplicationResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(SERVICE.full_name, {"ReviewApplication": handler}),)
+    )
+    port = server.add_secure_port("127.0.0.1:0", listener_credentials(authority))
+    await server.start()
+    door = Door(authority, Doubles(), Recording(), port)
+    request = pb.ReviewApplicationRequest(merchant_id="M1")
+    named = named_by_common_name(authority, tmp_path, "payswitch://reviewer/eve")
+    assert (await door.call("ReviewApplication", request, named))[0] is UNAUTHENTICATED
+    assert (await door.call("ReviewApplication", request, authority.participant("reviewer", "ann")))[0] is OK
+    await server.stop(0)
 
 
 async def test_a_users_roles_are_those_at_the_merchant_that_the_request_names(door: Door, authority: Authority) -> None:
@@ -219,21 +254,25 @@ async def test_without_a_certificate_of_the_authority_there_is_no_connection(doo
     assert code is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_caller_without_anything_is_not_let_in() -> None:
-    """On a listener that asks for no certificate."""
+async def test_where_no_certificate_is_asked_for_none_counts(authority: Authority) -> None:
     doubles, served = Doubles(), Recording()
     server = grpc.aio.server()
     add_guarded(SERVICE, served, Gate(participant_of, doubles, doubles), server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    own, pair = authority.server(), authority.participant("reviewer", "ann")
+    port = server.add_secure_port(
+        "127.0.0.1:0",
+        grpc.ssl_server_credentials([(own.private_key.read_bytes(), own.certificate.read_bytes())]),
+    )
     await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    credentials = grpc.ssl_channel_credentials(
+        authority.certificate.read_bytes(), pair.private_key.read_bytes(), pair.certificate.read_bytes()
+    )
+    async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
         for method in SERVICE.methods:
             call = channel.unary_unary(f"/{SERVICE.full_name}/{method.name}")
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await call(b"")
-            assert caught.value.code() is UNAUTHENTICATED
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await call(b"\xff\xff")
-            assert caught.value.code() is INVALID
+            for data, expected in ((b"", UNAUTHENTICATED), (b"\xff\xff", INVALID)):
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await call(data)
+                assert caught.value.code() is expected
     await server.stop(0)
     assert not served.callers
