@@ -46,7 +46,9 @@ class Gate:
             raise NotAllowed("not open to the caller's role")
         if access.step_up and caller.session_id is not None and not caller.stepped_up:
             raise NotAllowed("step-up needed")
-        return replace(caller, roles=caller.roles & wanted, address=address)
+        roles = caller.roles & wanted
+        merchant_id = caller.merchant_id if roles & MERCHANT_ROLES else ""
+        return replace(caller, roles=roles, merchant_id=merchant_id, address=address)
 
     async def _anyone(self, context: Any, request: Any, address: str) -> Caller:
         """Whoever logs in anew may still send the token that has expired: that is no reason to refuse him."""

@@ -140,8 +140,8 @@ class Onboarding:
             else:
                 await books.audit(entry(caller, books.record, "GetDocument", f"document/{document_id}"))
 
-        found = await self._store.document(merchant_id, document_id)
         await self._store.read(merchant_id, look)
+        found = await self._store.document(merchant_id, document_id)
         if found is None:
             raise Missing("document_id: there is no such document")
         return found

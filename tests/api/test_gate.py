@@ -11,9 +11,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from guarded_door import Door, listener_credentials
 
 from payswitch.v1 import merchant_pb2 as pb
-from payswitch.v1 import merchant_pb2_grpc as pb_grpc
 from switch.api.gate import Gate
 from switch.api.guarded import add_guarded
 from switch.api.identity import Doorkeeper
@@ -75,26 +75,9 @@ class Doubles:
 
 
 @dataclass
-class Door:
-    authority: Authority
+class WatchedDoor(Door):
     doubles: Doubles
     served: Recording
-    port: int
-
-    async def call(
-        self, method: str, request: Any, pair: Pair, bearer: str = "", header: str = "Bearer "
-    ) -> tuple[grpc.StatusCode, str]:
-        credentials = grpc.ssl_channel_credentials(
-            self.authority.certificate.read_bytes(), pair.private_key.read_bytes(), pair.certificate.read_bytes()
-        )
-        metadata = [("authorization", header + bearer)] if bearer else []
-        async with grpc.aio.secure_channel(f"127.0.0.1:{self.port}", credentials) as channel:
-            stub: Any = pb_grpc.MerchantServiceStub(channel)  # type: ignore[no-untyped-call]
-            try:
-                await getattr(stub, method)(request, metadata=metadata)
-            except grpc.aio.AioRpcError as error:
-                return error.code(), error.details() or ""
-        return grpc.StatusCode.OK, ""
 
 
 @pytest.fixture(scope="module")
@@ -103,21 +86,14 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture
-async def door(authority: Authority) -> AsyncIterator[Door]:
+async def door(authority: Authority) -> AsyncIterator[WatchedDoor]:
     doubles, served = Doubles(), Recording()
     server = grpc.aio.server()
     add_guarded(SERVICE, served, Gate(participant_of, doubles, doubles), server)
     port = server.add_secure_port("127.0.0.1:0", listener_credentials(authority))
     await server.start()
-    yield Door(authority, doubles, served, port)
+    yield WatchedDoor(authority, port, doubles, served)
     await server.stop(0)
-
-
-def listener_credentials(authority: Authority) -> grpc.ServerCredentials:
-    own = authority.server()
-    return grpc.ssl_server_credentials(
-        [(own.private_key.read_bytes(), own.certificate.read_bytes())], authority.certificate.read_bytes(), True
-    )
 
 
 def named_by_common_name(authority: Authority, folder: Path, name: str) -> Pair:
@@ -148,7 +124,7 @@ OK, DENIED = grpc.StatusCode.OK, grpc.StatusCode.PERMISSION_DENIED
 UNAUTHENTICATED, INVALID = grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_a_certificate_names_its_role_and_person(door: Door, authority: Authority) -> None:
+async def test_a_certificate_names_its_role_and_person(door: WatchedDoor, authority: Authority) -> None:
     reviewer = authority.participant("reviewer", "ann")
     review = pb.ReviewApplicationRequest(merchant_id="M1")
     assert (await door.call("ReviewApplication", review, reviewer))[0] is OK
@@ -161,7 +137,7 @@ async def test_a_certificate_names_its_role_and_person(door: Door, authority: Au
     assert len(door.served.callers) == 1
 
 
-async def test_a_common_name_is_no_participant(door: Door, authority: Authority, tmp_path: Path) -> None:
+async def test_a_common_name_is_no_participant(door: WatchedDoor, authority: Authority, tmp_path: Path) -> None:
     pair = named_by_common_name(authority, tmp_path, "payswitch://reviewer/eve")
     code, text = await door.call("ReviewApplication", pb.ReviewApplicationRequest(merchant_id="M1"), pair)
     assert (code, text) == (UNAUTHENTICATED, "show a client certificate, an access token or an API credential")
@@ -179,7 +155,7 @@ async def test_nor_is_it_at_the_participants_own_services(authority: Authority, 
     )
     port = server.add_secure_port("127.0.0.1:0", listener_credentials(authority))
     await server.start()
-    door = Door(authority, Doubles(), Recording(), port)
+    door = Door(authority, port)
     request = pb.ReviewApplicationRequest(merchant_id="M1")
     named = named_by_common_name(authority, tmp_path, "payswitch://reviewer/eve")
     assert (await door.call("ReviewApplication", request, named))[0] is UNAUTHENTICATED
@@ -187,7 +163,9 @@ async def test_nor_is_it_at_the_participants_own_services(authority: Authority, 
     await server.stop(0)
 
 
-async def test_a_users_roles_are_those_at_the_merchant_that_the_request_names(door: Door, authority: Authority) -> None:
+async def test_a_users_roles_are_those_at_the_merchant_that_the_request_names(
+    door: WatchedDoor, authority: Authority
+) -> None:
     pair = authority.participant("acquirer", "app")
     door.doubles.roles = {("M1", USER): Role.MERCHANT_MANAGER}
 
@@ -207,7 +185,7 @@ async def test_a_users_roles_are_those_at_the_merchant_that_the_request_names(do
     assert door.served.callers[-1].name == "acquirer/app"
 
 
-async def test_a_sensitive_act_needs_the_second_factor_of_late(door: Door, authority: Authority) -> None:
+async def test_a_sensitive_act_needs_the_second_factor_of_late(door: WatchedDoor, authority: Authority) -> None:
     pair = authority.participant("operator", "edge")
     door.doubles.roles = {("M1", USER): Role.MERCHANT_OWNER}
     request = pb.CreateApiCredentialRequest(merchant_id="M1")
@@ -218,7 +196,7 @@ async def test_a_sensitive_act_needs_the_second_factor_of_late(door: Door, autho
     assert "step-up" not in (await door.call("CreateApiCredential", request, pair, "fresh"))[1]
 
 
-async def test_a_credential_acts_for_its_merchant_from_its_networks(door: Door, authority: Authority) -> None:
+async def test_a_credential_acts_for_its_merchant_from_its_networks(door: WatchedDoor, authority: Authority) -> None:
     pair = authority.participant("operator", "edge")
 
     async def stores(merchant_id: str, secret: str = CREDENTIAL_PREFIX + "good") -> tuple[grpc.StatusCode, str]:
@@ -241,14 +219,14 @@ async def test_a_credential_acts_for_its_merchant_from_its_networks(door: Door, 
     assert (await door.call("ListMemberships", request, pair, CREDENTIAL_PREFIX + "good"))[0] is DENIED
 
 
-async def test_an_outage_is_no_refusal(door: Door, authority: Authority) -> None:
+async def test_an_outage_is_no_refusal(door: WatchedDoor, authority: Authority) -> None:
     door.doubles.down = True
     pair = authority.participant("acquirer", "app")
     code, text = await door.call("ListMemberships", pb.ListMembershipsRequest(), pair, "fresh")
     assert (code, text) == (grpc.StatusCode.UNAVAILABLE, "the database is not available")
 
 
-async def test_without_a_certificate_of_the_authority_there_is_no_connection(door: Door, tmp_path: Path) -> None:
+async def test_without_a_certificate_of_the_authority_there_is_no_connection(door: WatchedDoor, tmp_path: Path) -> None:
     stranger = Authority(tmp_path / "other").participant("reviewer", "ann")
     code, _ = await door.call("ReviewApplication", pb.ReviewApplicationRequest(merchant_id="M1"), stranger)
     assert code is grpc.StatusCode.UNAVAILABLE
