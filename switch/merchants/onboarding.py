@@ -60,12 +60,15 @@ class Onboarding:
         fresh = MerchantRecord(identity, S.APPLIED, business, acquirer_id, caller.name, 1, now_ms)
         proposed = await self._accounts.sealed(caller, identity, account, now_ms)
 
-        def decide(own: Sequence[MerchantRecord]) -> MerchantRecord:
-            waiting = [each for each in own if each.state is S.APPLIED]
+        most = self._settings.open_applications
+        if Role.ACQUIRER in caller.roles:
+            most = self._settings.open_applications_of_acquirer
+
+        def decide(waiting: Sequence[MerchantRecord]) -> MerchantRecord:
             for each in waiting:
                 if each.business == business:
                     return each
-            if len(waiting) >= self._settings.open_applications:
+            if len(waiting) >= most:
                 raise TooMany(f"{len(waiting)} applications wait for their reviews")
             return fresh
 

@@ -11,7 +11,7 @@ class MerchantSettings:
     """acquirer_id: who acquires for merchants that applied by themselves. channels: each needs a rate in a contract.
 
     account_cooling_off_ms: from the approval of another settlement account until it is in force.
-    The rest: how many there may be of one merchant, but open_applications: of one applicant.
+    The rest: how many there may be of one merchant, but open_applications: of one applicant, at most 100.
     """
 
     acquirer_id: str = "payswitch"
@@ -20,6 +20,7 @@ class MerchantSettings:
     invitation_ms: int = 72 * HOUR_MS
     second_person_ms: int = 7 * DAY_MS
     open_applications: int = 5
+    open_applications_of_acquirer: int = 100
     documents: int = 12
     stores: int = 1_000
     terminals: int = 10_000

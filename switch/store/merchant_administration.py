@@ -7,6 +7,7 @@ from uuid import UUID
 import asyncpg
 
 from switch.domain.audit import AuditEntry
+from switch.domain.merchant import MerchantState
 from switch.domain.merchant_people import Member, StoreTerminal, is_merchant_id
 from switch.domain.merchant_record import Document, MerchantRecord
 from switch.domain.refusals import Missing
@@ -78,10 +79,10 @@ class PostgresMerchantAdministration:
     ) -> MerchantRecord:
         async def within(connection: Connection) -> MerchantRecord:
             await connection.execute(_LOCK_APPLICANT, applicant)
-            found = await connection.fetch(_OF_APPLICANT, *_LATEST, 100, applicant)
-            own = [rows.merchant_from(each) for each in found]
-            record = decide(own)
-            if record not in own:
+            found = await connection.fetch(_OF_APPLICANT_IN_STATE, *_LATEST, 100, applicant, MerchantState.APPLIED)
+            waiting = [rows.merchant_from(each) for each in found]
+            record = decide(waiting)
+            if record not in waiting:
                 books = PostgresBooks(connection, record)
                 await books.keep_record(record)
                 await then(books)
