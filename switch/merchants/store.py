@@ -88,7 +88,7 @@ class MerchantStore(Protocol):
     async def create(
         self, applicant: str, decide: Callable[[Sequence[MerchantRecord]], MerchantRecord], then: Work[None]
     ) -> MerchantRecord:
-        """decide: from those of the applicant that wait, at most 100, to a new one, or to one of them that stands for it.
+        """decide: from those of the applicant that wait, at most 100, to a new one or to one of them.
 
         then: done to a new one.
         """
