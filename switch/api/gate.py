@@ -36,7 +36,7 @@ class Gate:
     async def admit(self, context: Any, request: Any, access: access_pb2.Access) -> Caller:
         """The caller, with those of its roles that the method is open to. Raises NotAuthenticated or NotAllowed."""
         wanted = frozenset(Role(each) for each in access.roles)
-        address = address_of(context.peer() or "")
+        address = context.peer() or ""
         if Role.ANYONE in wanted:
             return await self._anyone(context, request, address)
         caller = await self._caller(context, request, wanted, address)
@@ -79,7 +79,7 @@ class Gate:
         credential = await self._merchants.credential(secret)
         if credential is None:
             raise NotAuthenticated("the API credential is not valid")
-        if not within_networks(address, credential.networks):
+        if not within_networks(ip_of(address), credential.networks):
             raise NotAllowed("the API credential may not be used from this address")
         if getattr(request, "merchant_id", "") != credential.merchant_id:
             raise NotAllowed("the API credential is another merchant's")
@@ -108,10 +108,10 @@ def _bearer_of(context: Any) -> str:
     return ""
 
 
-def address_of(peer: str) -> str:
+def ip_of(peer: str) -> str:
     """The IP address in gRPC's name of a peer; "" for a socket that has none.
 
-    >>> address_of("ipv4:10.1.2.3:5678"), address_of("ipv6:%5B2001:db8::1%5D:443"), address_of("unix:/run/x")
+    >>> ip_of("ipv4:10.1.2.3:5678"), ip_of("ipv6:%5B2001:db8::1%5D:443"), ip_of("unix:/run/x")
     ('10.1.2.3', '2001:db8::1', '')
     """
     scheme, _, rest = unquote(peer).partition(":")

@@ -36,7 +36,7 @@ class Caller:
     name: for the audit trail, `<kind>/<id>`: a certificate's role and id, `user/<uuid>` or `credential/<id>`; "" for
     nobody. person: the id alone; two-person rules compare it, so that nobody approves what he asked for under another
     role. merchant_id: whose MERCHANT roles these are, "" without any. stepped_up: a second factor was shown of late.
-    address: the IP address where the call came from, for limits and alerts; "" where it has none.
+    address: gRPC's name of where the call came from ("ipv4:192.0.2.7:50123"), for limits and alerts.
     """
 
     name: str = ""

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from guarded_door import Door, listener_credentials
 
 from payswitch.v1 import merchant_pb2 as pb
-from switch.api.gate import Gate
+from switch.api.gate import Gate, ip_of
 from switch.api.guarded import add_guarded
 from switch.api.identity import Doorkeeper
 from switch.domain.access import CREDENTIAL_PREFIX, Caller, Credential, Role, Session
@@ -130,7 +130,7 @@ async def test_a_certificate_names_its_role_and_person(door: WatchedDoor, author
     assert (await door.call("ReviewApplication", review, reviewer))[0] is OK
     [caller] = door.served.callers
     assert (caller.name, caller.person, caller.roles) == ("reviewer/ann", "ann", frozenset({Role.REVIEWER}))
-    assert (caller.address, caller.user_id, caller.merchant_id) == ("127.0.0.1", None, "")
+    assert (ip_of(caller.address), caller.user_id, caller.merchant_id) == ("127.0.0.1", None, "")
     for role in ("acquirer", "issuer", "operator", "finance", "platform"):
         pair = authority.participant(role, "eve")
         assert (await door.call("ReviewApplication", review, pair))[0] is DENIED, role

@@ -78,7 +78,7 @@ async def verdict(
 def passed(found: Caller | type[Exception], *roles: Role) -> bool:
     if not isinstance(found, Caller) or (found.merchant_id != "") != bool(MERCHANT_ROLES & set(roles)):
         return False
-    return found.roles == frozenset(roles) and found.address == "192.0.2.7"
+    return found.roles == frozenset(roles) and found.address == "ipv4:192.0.2.7:4711"
 
 
 def test_the_contract_numbers_roles_as_the_domain_does() -> None:
