@@ -20,7 +20,7 @@ from switch.store.sessions import Connection, Pool, Sessions
 
 log = structlog.get_logger()
 
-# Rows that a step reads of each table at most, or one millisecond's.
+# Rows that a step works at most of each table, or one millisecond's.
 _BATCH: Final = 20_000
 _POLL_S: Final = 0.4
 _FAILED_PAUSE_S: Final = 5.0
@@ -56,6 +56,7 @@ ON CONFLICT (reading) DO UPDATE SET until_ms = EXCLUDED.until_ms
 # Windows differ in the days that they touch: planned with their values, unlike the pool's look-ups.
 _PLAN = f"""
 SET LOCAL plan_cache_mode = force_custom_plan;
+SET LOCAL work_mem = '64MB';
 SET LOCAL statement_timeout = {int(_STATEMENT_TIMEOUT_S * 1000)}
 """
 
@@ -98,7 +99,7 @@ class _Widths:
     def held(self, rows: int) -> bool:
         """Whether all of the last window was read; chooses the width of the next."""
         if rows > self.batch and self.width_ms > 1:
-            self.width_ms //= 2
+            self.width_ms = max(1, self.width_ms // 4)
             return False
         if rows < self.batch // 3:
             self.width_ms = min(self.width_ms * 2, _WIDEST_MS)

@@ -2,9 +2,9 @@
 
 from typing import Final
 
-# $1, $2: the window, Unix milliseconds; $3, $4: ids that it can hold; $5: how many rows of each table are read at
-# most; $6: the last position given. Returns how many rows were read of the table that had most, and how many events
-# were new.
+# $1, $2: the window, Unix milliseconds; $3, $4: ids that it can hold; $5: where one of the tables has so many rows in
+# it, nothing is done; $6: the last position given. Returns how many rows were read of the table that had most, and how
+# many events were new.
 #
 # One statement is one snapshot, and the journal moves an authorization together with what moved it. Of an authorization
 # that something happened to after its answer ("named") everything is told at once, in the order of the kinds: nothing
@@ -22,15 +22,19 @@ followed AS MATERIALIZED (
 resolved AS MATERIALIZED (
     SELECT merchant_id, authorization_id FROM follow_ups
     WHERE ended_time_ms >= $1 AND ended_time_ms < $2 AND operation IN (6, 7) LIMIT $5),
+size AS MATERIALIZED (
+    SELECT greatest((SELECT count(*) FROM answered), (SELECT count(*) FROM followed), (SELECT count(*) FROM resolved))
+               AS rows),
 named AS MATERIALIZED (
     SELECT merchant_id, id FROM answered WHERE state IN (6, 7) AND decision = 1
     UNION SELECT merchant_id, authorization_id FROM followed
     UNION SELECT merchant_id, authorization_id FROM resolved),
 whole AS MATERIALIZED (
     SELECT a.* FROM named AS n JOIN authorizations AS a ON a.merchant_id = n.merchant_id AND a.id = n.id
-    WHERE a.state IN (3, 4, 5, 6, 7, 8)),
+    WHERE (SELECT rows FROM size) < $5 AND a.state IN (3, 4, 5, 6, 7, 8)),
 told AS (
-    SELECT * FROM answered WHERE (merchant_id, id) NOT IN (SELECT merchant_id, id FROM named)
+    SELECT * FROM answered
+    WHERE (SELECT rows FROM size) < $5 AND (merchant_id, id) NOT IN (SELECT merchant_id, id FROM named)
     UNION ALL SELECT * FROM whole),
 found AS (
     SELECT merchant_id, id AS authorization_id,
@@ -83,7 +87,5 @@ written AS (
         WHERE e.merchant_id = f.merchant_id AND e.authorization_id = f.authorization_id AND e.kind = f.kind
           AND e.follow_on_id = f.follow_on_id)
     RETURNING 1)
-SELECT greatest((SELECT count(*) FROM answered), (SELECT count(*) FROM followed), (SELECT count(*) FROM resolved))
-           AS rows,
-       (SELECT count(*) FROM written) AS events
+SELECT rows, (SELECT count(*) FROM written) AS events FROM size
 """
