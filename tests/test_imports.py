@@ -44,7 +44,7 @@ WIRING = (
     *("switch.hsm_cli", "switch.hsm_wiring", "switch.keys_cli", "switch.key_ceremony", "switch.hidden_input"),
     *("switch.terminals_cli", "switch.terminals_wiring"),
     *("switch.platform_wiring", "switch.orders_wiring", "switch.users_wiring", "switch.merchants_wiring"),
-    *("switch.settlement_wiring", "switch.codes_wiring", "switch.feed_wiring"),
+    *("switch.settlement_wiring", "switch.codes_wiring", "switch.feed_wiring", "switch.analytics_wiring"),
 )
 # They use the switch from outside, and may import anything.
 OUTSIDE = ("benchmarks", "switch.demo")

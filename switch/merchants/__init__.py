@@ -1,0 +1,1 @@
+"""Merchants: what they are, what they may and what they see."""
