@@ -17,14 +17,14 @@ CONSUMER: Final = "analytics"
 _OF_A_BATCH: Final = "position BETWEEN $1 AND $2"
 _OF_A_MERCHANT: Final = "merchant_id = $1 AND position <= $2"
 
-# Kinds: 1 approved, 2 declined, 3 unanswered, 4 captured, 5 refunded, 6 undone; operation 2: a pre-authorization.
-# The business day is eight hours ahead of UTC, all year.
+# Kinds: 1 approved, 2 declined, 3 unanswered, 4 captured, 5 refunded, 6 undone, 7 incremented. Operation 2: a
+# pre-authorization. The business day is eight hours ahead of UTC, all year.
 _TOLD: Final = """
 SELECT merchant_id, currency, payer_key, kind, amount_minor, channel, entry, terminal_id, response_code,
        date '1970-01-01' + ((time_ms + 28800000) / 86400000)::integer AS day,
        (time_ms + 28800000) / 3600000 % 24 AS hour,
        kind = 4 OR (kind = 1 AND operation <> 2) AS is_sale
-FROM journal_events WHERE EVENTS AND kind <= 6
+FROM journal_events WHERE EVENTS AND kind <> 7
 """
 
 _ADD_DAYS: Final = """
@@ -123,9 +123,13 @@ def analytics_consumer(pool: Pool) -> FeedConsumer:
 
 async def add(connection: Connection, events: Sequence[JournalEvent]) -> None:
     """The events from the first's position to the last's, within the transaction that keeps the cursor."""
-    bounds = events[0].position, events[-1].position
+    await add_positions(connection, events[0].position, events[-1].position)
+
+
+async def add_positions(connection: Connection, first: int, last: int) -> None:
+    """Both included."""
     for statement in _ADD_BATCH:
-        await connection.execute(statement, *bounds)
+        await connection.execute(statement, first, last)
 
 
 async def rebuild(connection: Connection, merchant_id: str) -> int:

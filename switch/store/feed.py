@@ -31,7 +31,7 @@ _FIRST_WIDTH_MS: Final = 3_600_000
 _WIDEST_MS: Final = 64 * 86_400_000
 
 # What was answered within this time is read again and again: the processes' clocks differ, and commits take a moment.
-_SETTLE_MS: Final = 5_000
+_SETTLE_MS: Final = 3_000
 # The second reading stays so far behind.
 _AGAIN_MS: Final = 60_000
 # A process's clock may be ahead of the database's.
