@@ -15,6 +15,8 @@ class Dimension(IntEnum):
     TERMINAL = 4
     DECLINE = 5  # the response code; declines only
     BASKET = 6  # the number of the bucket, two digits; sales only
+    WHOLE = 7  # "": the day itself
+    TERMINAL_MONTH = 8  # as TERMINAL, of a calendar month: `day` is its first
 
 
 # The lower bounds of the baskets from the second on, minor units: 1, 2, 5, 10 … 10,000,000 yuan.
@@ -121,6 +123,22 @@ class Days:
         """
         length = timedelta(days=self.count)
         return Days(self.first - length, self.last - length)
+
+    def whole_months(self) -> "tuple[Days | None, list[Days]]":
+        """(the calendar months within, the days before and after them); each part in one piece, None or none if empty.
+
+        >>> months, rest = Days(date(2026, 1, 31), date(2026, 3, 1)).whole_months()
+        >>> months, [(str(each.first), each.count) for each in rest]
+        (Days(first=datetime.date(2026, 2, 1), last=datetime.date(2026, 2, 28)), [('2026-01-31', 1), ('2026-03-01', 1)])
+        >>> Days(date(2026, 1, 2), date(2026, 1, 31)).whole_months()[0]
+        """
+        one = timedelta(days=1)
+        first = self.first if self.first.day == 1 else (self.first.replace(day=1) + 32 * one).replace(day=1)
+        after = (self.last + one).replace(day=1)
+        if first >= after:
+            return None, [self]
+        around = (Days(self.first, first - one), Days(after, self.last))
+        return Days(first, after - one), [each for each in around if each.count > 0]
 
     def of_weekday(self, weekday: int) -> int:
         """How many of them are that day of the week, 1 (Monday) to 7.

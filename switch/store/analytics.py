@@ -20,14 +20,13 @@ def _of(statement: str) -> str:
     return statement.replace("SUMS", _SUMS)
 
 
-# By any dimension that every event has, a day's rows sum up to the day: hours are the fewest.
 _BY_KEY: Final = _of("""
 SELECT key, SUMS FROM analytics_days
 WHERE merchant_id = $1 AND currency = $2 AND dimension = $3 AND day BETWEEN $4 AND $5 GROUP BY key
 """)
 _BY_DAY: Final = _of("""
 SELECT day, SUMS FROM analytics_days
-WHERE merchant_id = $1 AND currency = $2 AND dimension = 1 AND day BETWEEN $3 AND $4 GROUP BY day
+WHERE merchant_id = $1 AND currency = $2 AND dimension = 7 AND day BETWEEN $3 AND $4 GROUP BY day
 """)
 _BY_WEEKDAY: Final = _of("""
 SELECT extract(isodow FROM day)::integer * 100 + key::integer, SUMS FROM analytics_days
@@ -60,6 +59,7 @@ _BEHIND: Final = """
 SELECT coalesce((SELECT position FROM feed_cursors WHERE consumer = 'feed'), 0)
        - coalesce((SELECT position FROM feed_cursors WHERE consumer = $1), 0)
 """
+_NOTHING: Final = Measures()
 
 
 class PostgresAnalytics:
@@ -73,8 +73,17 @@ class PostgresAnalytics:
         return [row["currency"] for row in rows]
 
     async def by_key(self, merchant_id: str, currency: str, dimension: Dimension, days: Days) -> dict[str, Measures]:
-        rows = await self._fetch(_BY_KEY, merchant_id, currency, dimension, days.first, days.last)
-        return {row[0]: _measures(row) for row in rows}
+        """Of terminals, whole months are read as months: there may be thousands of them."""
+        parts = [(dimension, days)]
+        if dimension is Dimension.TERMINAL:
+            months, rest = days.whole_months()
+            parts = [(Dimension.TERMINAL, each) for each in rest]
+            parts += [(Dimension.TERMINAL_MONTH, months)] if months is not None else []
+        found: dict[str, Measures] = {}
+        for kept_by, part in parts:
+            for row in await self._fetch(_BY_KEY, merchant_id, currency, kept_by, part.first, part.last):
+                found[row[0]] = found.get(row[0], _NOTHING) + _measures(row)
+        return found
 
     async def by_day(self, merchant_id: str, currency: str, days: Days) -> dict[date, Measures]:
         """Of the days on which anything happened."""

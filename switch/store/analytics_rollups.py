@@ -32,19 +32,20 @@ WITH told AS (TOLD)
 INSERT INTO analytics_days AS d (
     merchant_id, currency, dimension, day, key, approved_count, declined_count, unanswered_count, sales_count,
     sales_minor, refunds_count, refunds_minor, undone_count, undone_minor)
-SELECT merchant_id, currency, dimension, day, key, count(*) FILTER (WHERE kind = 1), count(*) FILTER (WHERE kind = 2),
-       count(*) FILTER (WHERE kind = 3), count(*) FILTER (WHERE is_sale),
+SELECT merchant_id, currency, dimension, by.day, key, count(*) FILTER (WHERE kind = 1),
+       count(*) FILTER (WHERE kind = 2), count(*) FILTER (WHERE kind = 3), count(*) FILTER (WHERE is_sale),
        coalesce(sum(amount_minor) FILTER (WHERE is_sale), 0), count(*) FILTER (WHERE kind = 5),
        coalesce(sum(amount_minor) FILTER (WHERE kind = 5), 0), count(*) FILTER (WHERE kind = 6 AND amount_minor > 0),
        coalesce(sum(amount_minor) FILTER (WHERE kind = 6), 0)
 FROM told CROSS JOIN LATERAL (VALUES
-    (1, lpad(hour::text, 2, '0')), (2, channel), (3, entry::text), (4, terminal_id),
-    (CASE WHEN kind = 2 THEN 5 END, response_code),
-    (CASE WHEN is_sale THEN 6 END,
-     lpad(width_bucket(amount_minor, EDGES::bigint[])::text, 2, '0'))
-) AS by (dimension, key)
+    (1, day, lpad(hour::text, 2, '0')), (2, day, channel), (3, day, entry::text), (4, day, terminal_id),
+    (CASE WHEN kind = 2 THEN 5 END, day, response_code),
+    (CASE WHEN is_sale THEN 6 END, day, lpad(width_bucket(amount_minor, EDGES::bigint[])::text, 2, '0')),
+    (7, day, ''), (8, date_trunc('month', day)::date, terminal_id)
+) AS by (dimension, day, key)
 WHERE dimension IS NOT NULL
-GROUP BY merchant_id, currency, dimension, day, key
+GROUP BY merchant_id, currency, dimension, by.day, key
+ORDER BY merchant_id, currency, dimension, by.day, key
 ON CONFLICT (merchant_id, currency, dimension, day, key) DO UPDATE
 SET approved_count = d.approved_count + EXCLUDED.approved_count,
     declined_count = d.declined_count + EXCLUDED.declined_count,
@@ -68,19 +69,19 @@ fresh AS (
 spans AS (
     SELECT merchant_id, currency, payer_key, min(day) AS first, max(day) AS last
     FROM fresh GROUP BY merchant_id, currency, payer_key),
+around AS MATERIALIZED (
+    SELECT s.merchant_id, s.currency, s.payer_key,
+           coalesce((SELECT max(day) FROM analytics_payers AS p
+                     WHERE p.merchant_id = s.merchant_id AND p.currency = s.currency AND p.payer_key = s.payer_key
+                       AND p.day < s.first), s.first) AS since,
+           coalesce((SELECT min(day) FROM analytics_payers AS p
+                     WHERE p.merchant_id = s.merchant_id AND p.currency = s.currency AND p.payer_key = s.payer_key
+                       AND p.day > s.last), s.last) AS until
+    FROM spans AS s),
 near AS (
-    SELECT s.merchant_id, s.currency, s.payer_key, p.day, false AS is_fresh
-    FROM spans AS s
-    LEFT JOIN LATERAL (
-        SELECT day FROM analytics_payers AS p
-        WHERE p.merchant_id = s.merchant_id AND p.currency = s.currency AND p.payer_key = s.payer_key
-          AND p.day < s.first ORDER BY day DESC LIMIT 1) AS before ON true
-    LEFT JOIN LATERAL (
-        SELECT day FROM analytics_payers AS p
-        WHERE p.merchant_id = s.merchant_id AND p.currency = s.currency AND p.payer_key = s.payer_key
-          AND p.day > s.last ORDER BY day LIMIT 1) AS after ON true
-    JOIN analytics_payers AS p ON p.merchant_id = s.merchant_id AND p.currency = s.currency
-        AND p.payer_key = s.payer_key AND p.day BETWEEN coalesce(before.day, s.first) AND coalesce(after.day, s.last)
+    SELECT a.merchant_id, a.currency, a.payer_key, p.day, false AS is_fresh
+    FROM around AS a JOIN analytics_payers AS p ON p.merchant_id = a.merchant_id AND p.currency = a.currency
+        AND p.payer_key = a.payer_key AND p.day BETWEEN a.since AND a.until
     UNION ALL SELECT merchant_id, currency, payer_key, day, true FROM fresh),
 chained AS (
     SELECT merchant_id, currency, day, is_fresh, lag(day) OVER line AS previous_day,

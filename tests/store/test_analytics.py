@@ -26,6 +26,8 @@ RANGES = (
     Days(FIRST_DAY, FIRST_DAY),
     Days(FIRST_DAY + timedelta(days=3), FIRST_DAY + timedelta(days=9)),
     Days(FIRST_DAY, FIRST_DAY + timedelta(days=39)),
+    Days(FIRST_DAY - timedelta(days=40), FIRST_DAY + timedelta(days=70)),
+    Days(FIRST_DAY, FIRST_DAY + timedelta(days=30)),
 )
 
 
@@ -46,12 +48,12 @@ async def agree(database: asyncpg.Pool, merchant: str, events: Sequence[JournalE
     for currency in currencies:
         trade = Trade(events, currency)
         for days in ranges:
-            for dimension in Dimension:
+            for dimension in set(Dimension) - {Dimension.TERMINAL_MONTH}:
                 assert await store.by_key(merchant, currency, dimension, days) == trade.by(dimension, days)
             assert await store.by_day(merchant, currency, days) == trade.by_day(days)
             assert await store.by_weekday(merchant, currency, days) == trade.by_weekday(days)
             assert await store.payers(merchant, currency, days) == trade.payers(days)
-        for day, payers in (await store.payers_by_day(merchant, currency, ranges[-1])).items():
+        for day, payers in (await store.payers_by_day(merchant, currency, ranges[min(2, len(ranges) - 1)])).items():
             assert payers == trade.payers(Days(day, day))
 
 

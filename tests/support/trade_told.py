@@ -96,6 +96,7 @@ class Trade:
                 Dimension.TERMINAL: event.terminal_id,
                 Dimension.DECLINE: event.response_code if event.kind is EventKind.DECLINED else None,
                 Dimension.BASKET: f"{basket_of(event.money.amount_minor):02}" if is_sale(event) else None,
+                Dimension.WHOLE: "",
             }
             key = keys[dimension]
             if key is not None:

@@ -1,7 +1,8 @@
 -- A merchant's trade in roll-ups (switch.domain.analytics), kept from journal_events. day: business day, Asia/Shanghai.
 
 -- One row per day and value of a dimension (1 hour, 2 channel, 3 entry mode, 4 terminal, 5 response code of declines,
--- 6 basket size): the day's sums over all events of that value. Minor units.
+-- 6 basket size, 7 none): the day's sums over all events of that value. 8: a terminal's calendar month, by its first
+-- day. Minor units.
 CREATE TABLE analytics_days (
     merchant_id      text     NOT NULL,
     currency         text     NOT NULL,
