@@ -32,9 +32,10 @@ FIRST = {EventKind.APPROVED: 0, EventKind.INCREMENTED: 1, EventKind.CAPTURED: 1,
 
 @pytest.fixture
 async def feed(database: asyncpg.Pool) -> JournalFeed:
-    """At the end of an empty journal."""
+    """At the end of an empty journal. However long this machine sleeps between a time and its commit: it settles in ten
+    minutes."""
     await database.execute("DELETE FROM journal_events; DELETE FROM feed_cursors; DELETE FROM feed_readings")
-    feed = JournalFeed(database)
+    feed = JournalFeed(database, settle_ms=600_000)
     assert await feed.catch_up() == 0
     return feed
 
@@ -172,10 +173,11 @@ async def test_a_refund_is_never_told_before_its_sale(
     await agree(database)
 
 
-async def test_the_second_reading_finds_what_was_late_for_the_first(
-    database: asyncpg.Pool, feed: JournalFeed, approve: Approve
-) -> None:
+@pytest.mark.usefixtures("feed")
+async def test_the_second_reading_finds_what_was_late_for_the_first(database: asyncpg.Pool, approve: Approve) -> None:
     """The process that answered has a clock half a minute behind."""
+    feed = JournalFeed(database)
+    assert await feed.catch_up() == 0
     await approve()
     await database.execute("UPDATE authorizations SET answered_time_ms = now_ms() - 30000")
     assert await feed.catch_up() == 0
@@ -204,7 +206,7 @@ async def test_an_old_journal_is_told_in_steps(
     database: asyncpg.Pool, feed: JournalFeed, journal: PostgresJournal, make_intent: Any
 ) -> None:
     """Years apart, and more at one time than a step reads."""
-    intents = [make_intent(state=State.DECLINED, decision=Decision.DECLINED, owner=None) for _ in range(60)]
+    intents = [make_intent(state=State.DECLINED, decision=Decision.DECLINED, owner=None) for _ in range(30)]
     await journal.record_intents(intents)
     await database.execute(
         "UPDATE authorizations SET created_time_ms = created_time_ms - 100 * 86400000::bigint * (created_time_ms % 7)"
@@ -213,7 +215,7 @@ async def test_an_old_journal_is_told_in_steps(
                            " || substring(uuid_send(id) FROM 7), 'hex')::uuid")  # fmt: skip
     await database.execute("DELETE FROM feed_cursors; DELETE FROM feed_readings")
     anew = JournalFeed(database, batch=4)
-    assert await anew.catch_up() == 60
+    assert await anew.catch_up() == 30
     await agree(database)
     assert await database.fetchval("SELECT count(*) FROM feed_readings") == 2
 
@@ -260,7 +262,7 @@ async def test_what_is_interrupted_is_done_again(
 async def test_racing_followers_give_every_position_once(
     database: asyncpg.Pool, feed: JournalFeed, approve: Approve
 ) -> None:
-    others = [JournalFeed(database, batch=2) for _ in range(2)]
+    others = [JournalFeed(database, batch=2, settle_ms=600_000) for _ in range(2)]
     for _ in range(5):
         await asyncio.gather(*(each.step() for each in (feed, *others)), approve(), approve())
     await feed.catch_up()
@@ -308,22 +310,24 @@ async def test_the_follower_runs_by_itself_and_says_how_far_it_is(
 
 
 async def test_who_does_not_work_tells_the_lag_of_who_does(database: asyncpg.Pool, feed: JournalFeed) -> None:
-    await database.execute("UPDATE feed_readings SET until_ms = now_ms() - 65000 WHERE reading = 'first'")
+    await database.execute("UPDATE feed_readings SET until_ms = now_ms() - 700000 WHERE reading = 'first'")
     async with database.acquire() as connection, connection.transaction():
         await connection.execute("SELECT FROM feed_cursors WHERE consumer = 'feed' FOR UPDATE")
         step = await feed.step()
     assert (step.events, step.more) == (0, False)
-    assert 59 <= step.lag_s < 120
+    assert 99 <= step.lag_s < 700
 
 
-@pytest.mark.parametrize(("seed", "lateness_ms"), [(1, 0), (2, 0), (3, 20_000)])
+@pytest.mark.parametrize(("seed", "lateness_ms"), [(1, 0), (3, 20_000)])
 async def test_random_lives_are_told_as_the_journal_tells_them(
     database: asyncpg.Pool, feed: JournalFeed, journal: PostgresJournal, owner: UUID, seed: int, lateness_ms: int
 ) -> None:
     random = Random(seed)
     lives = PaymentLives(journal, owner, random, lateness_ms)
-    other = JournalFeed(database, batch=3)
-    for _ in range(260):
+    if lateness_ms:
+        feed = JournalFeed(database)
+    other = JournalFeed(database, batch=3, settle_ms=3_000 if lateness_ms else 600_000)
+    for _ in range(200):
         match random.randrange(16):
             case 0:
                 await random.choice((feed, other)).step()
@@ -338,7 +342,7 @@ async def test_random_lives_are_told_as_the_journal_tells_them(
     late = await other.complete(now_ms - HOUR_MS, now_ms + HOUR_MS)
     assert late == 0 or lateness_ms
     events = await agree(database)
-    assert len(events) > 60
+    assert len(events) > 40
 
 
 async def test_outcomes_stay_in_their_page(
