@@ -1,1 +1,1 @@
-"""Merchants: onboarding, stores, terminals, contracts, people, API credentials. Policy; the tables are the store's."""
+"""Merchants: onboarding, stores, terminals, contracts, people, credentials, and what they see of their trade."""

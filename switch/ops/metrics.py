@@ -91,6 +91,8 @@ HSM_FAILURES = Counter(
     ("reason",),
 )
 CHECK_READY = Gauge("payswitch_check_ready", "1 if the readiness check passed last time.", ("check",))
+FEED_LAG = Gauge("payswitch_feed_lag_seconds", "How far the journal's feed is behind now.")
+FEED_EVENTS = Counter("payswitch_feed_events_total", "Events that this process fed from the journal.")
 
 
 class AnswerCounts:
