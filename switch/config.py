@@ -37,6 +37,7 @@ from switch.settings_sections import (
     Notifications,
     Operations,
     OptionalAddress,
+    Orders,
     ParticipantId,
     Platform,
     PostgresUrl,
@@ -130,6 +131,7 @@ class Settings(BaseSettings):
     alipay: AlipaySettings = AlipaySettings()
     wechat: WeChatSettings = WeChatSettings()
     terminals: Terminals = Terminals()
+    orders: Orders = Orders()
     platform: Platform = Platform()
     routes: list[RouteRule] = Field(
         default=DEFAULT_ROUTES, description="by the scheme of a payment code, else by the longest matching prefix"

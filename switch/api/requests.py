@@ -169,9 +169,13 @@ def _pin(message: pb.AuthorizeRequest, credential: Credential) -> PinBlock | Non
         return None
     if not isinstance(credential, CardCredential):
         raise InvalidField("pin", "only a card takes a PIN")
-    wanted = _PIN_BLOCK_BYTES.get(message.pin.format)
+    return pin_block(message.pin)
+
+
+def pin_block(message: common_pb2.PinBlock) -> PinBlock:
+    wanted = _PIN_BLOCK_BYTES.get(message.format)
     if wanted is None:
         raise InvalidField("pin.format", "must be an ISO 9564-1 format: 0, 1, 3 or 4")
-    if len(message.pin.block) != wanted:
+    if len(message.block) != wanted:
         raise InvalidField("pin.block", f"must be {wanted} bytes in this format")
-    return PinBlock(message.pin.block, message.pin.format)
+    return PinBlock(message.block, message.format)
