@@ -103,9 +103,7 @@ async def test_a_repeat_of_the_payer_is_one_payment(scene):
 
 async def test_two_cards_at_once_do_not_both_pay(scene):
     order = await scene.create()
-    results = await asyncio.gather(
-        *(scene.desk.pay(order, scene.paying()) for _ in range(6)), return_exceptions=True
-    )
+    results = await asyncio.gather(*(scene.desk.pay(order, scene.paying()) for _ in range(6)), return_exceptions=True)
     won = [each for each in results if not isinstance(each, BaseException)]
     assert len(won) == 1
     assert all(isinstance(each, NotPossible) for each in results if isinstance(each, BaseException))
