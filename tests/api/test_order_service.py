@@ -9,7 +9,7 @@ from uuid import uuid4
 import grpc.aio
 import pytest
 import segno
-from order_scene import scene
+from order_scene import scene, until
 
 from payswitch.v1 import common_pb2
 from payswitch.v1 import order_pb2 as pb
@@ -216,9 +216,11 @@ async def test_watchers_are_bounded_and_those_who_leave_make_room(served, order)
         await each.read()
     assert await refused(ask(served, "WatchOrder", wanted).read()) is grpc.StatusCode.RESOURCE_EXHAUSTED
     calls[0].cancel()
-    async with asyncio.timeout(10):
-        while served.servicer._watching == 2:
-            await asyncio.sleep(0.02)
+
+    async def one_left():
+        return served.servicer._watching == 1
+
+    await until(one_left)
     assert (await ask(served, "WatchOrder", wanted).read()).order == order
     calls[1].cancel()
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
+from order_scene import until
 
 from switch.domain.merchant import MerchantState
 from switch.domain.money import Money
@@ -220,9 +221,11 @@ async def test_neither_expiry_nor_closing_overtakes_a_payment_under_way(scene):
 
     scene.payments.authorize = slowly
     paying = asyncio.create_task(scene.desk.pay(order, scene.paying()))
-    async with asyncio.timeout(10):
-        while (await scene.now(order)).state is not OrderState.PAYING:
-            await asyncio.sleep(0.01)
+
+    async def begun():
+        return (await scene.now(order)).state is OrderState.PAYING
+
+    await until(begun)
     scene.clock.ahead_ms = 61_000
     assert await scene.pursuit.expire() == 0
     with pytest.raises(NotPossible, match="under way"):

@@ -1,8 +1,9 @@
 """Orders on a real database and a real road; only the channel behind it is scripted, and keeps a book."""
 
+import asyncio
 import itertools
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -36,6 +37,14 @@ from switch.store.shop_codes import PostgresShopCodes
 
 PAN = "6225880000000005"
 _positions = itertools.count(1)
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            if await holds():
+                return
+            await asyncio.sleep(0.02)
 
 
 class TheClock:
