@@ -12,6 +12,7 @@ from switch.api.errors import InvalidField
 from switch.domain.authorization import Merchant
 from switch.domain.order import Order, ShopCode
 from switch.domain.refusals import NotPossible
+from switch.entry.bluetooth import HandoverKind, build_handover
 from switch.entry.ndef import type_2_data, type_4_file, uri_message
 from switch.entry.order_code import Name, Named, address_of, emv_text
 
@@ -78,4 +79,5 @@ def presented(text: str, tag: bytes, kind: int, module_px: int) -> pb.PresentOrd
     return pb.PresentOrderResponse(
         text=text, image=image, content_type=content_type, ndef=tag, type_2_data=type_2_data(tag) if tag else b"",
         type_4_file=type_4_file(tag) if tag else b"",
+        bluetooth_record=build_handover(HandoverKind.ORDER, tag) if tag else b"",
     )  # fmt: skip

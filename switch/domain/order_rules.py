@@ -72,11 +72,18 @@ class Beginning:
     refusal: str = ""
 
 
-def beginning(order: Order, payments: list[OrderPayment], wanted: OrderPayment, now_ms: int) -> Beginning:
-    """One card at a time, so that two payers need not both pay; one code of a wallet at a time."""
+def beginning(
+    order: Order, payments: list[OrderPayment], wanted: OrderPayment, now_ms: int, refusal: str = ""
+) -> Beginning:
+    """One card at a time, so that two payers need not both pay; one code of a wallet at a time.
+
+    refusal: what speaks against every new payment; a repeat is answered all the same.
+    """
     for each in payments:
         if wanted.payer and (each.payer, each.payer_key) == (wanted.payer, wanted.payer_key):
             return Beginning(repeated=each)
+    if refusal:
+        return Beginning(refusal=refusal)
     if order.state not in PAYABLE:
         return Beginning(refusal=f"the order is {order.state.name}")
     if now_ms >= order.expires_time_ms:

@@ -152,7 +152,9 @@ class OrderDesk:
         return payment
 
     async def _begun(self, order: Order, payment: OrderPayment) -> Beginning:
-        verdict = await self._store.begin(payment, self._clock.time_ms())
+        payee = await profile_of(self._merchants, order.merchant.id)
+        refusal = "" if payee.state is MerchantState.ACTIVE else f"the merchant is {payee.state.name}"
+        verdict = await self._store.begin(payment, self._clock.time_ms(), refusal)
         if verdict.refusal:
             raise NotPossible(verdict.refusal)
         return verdict

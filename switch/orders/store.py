@@ -18,8 +18,11 @@ class OrderStore(Protocol):
 
     async def payment(self, merchant_id: str, authorization_id: UUID) -> OrderPayment | None: ...
 
-    async def begin(self, wanted: OrderPayment, now_ms: int) -> Beginning:
-        """Durable on return, unless it repeats another or is refused. Raises Missing."""
+    async def begin(self, wanted: OrderPayment, now_ms: int, refusal: str = "") -> Beginning:
+        """Durable on return, unless it repeats another or is refused. Raises Missing.
+
+        refusal: what speaks against every new payment of the order.
+        """
 
     async def learn(self, payment: OrderPayment, outcome: Outcome, now_ms: int) -> tuple[Order, OrderPayment]:
         """Under the order's lock: at most one wins. The results say what is stored now."""

@@ -111,12 +111,12 @@ class PostgresOrders:
         )
         return None if row is None else payment_from(row)
 
-    async def begin(self, wanted: OrderPayment, now_ms: int) -> Beginning:
+    async def begin(self, wanted: OrderPayment, now_ms: int, refusal: str = "") -> Beginning:
         """Durable before it is asked for, where the answer names neither a repeat nor a refusal. Raises Missing."""
 
         async def work(connection: Connection) -> Beginning:
             order, payments = await _locked(connection, wanted.merchant_id, wanted.order_id)
-            verdict = beginning(order, payments, wanted, now_ms)
+            verdict = beginning(order, payments, wanted, now_ms, refusal)
             if verdict.repeated is not None or verdict.refusal:
                 return verdict
             if verdict.stale is not None:

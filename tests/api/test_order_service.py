@@ -19,6 +19,7 @@ from switch.api.order_codes import CodeMaker
 from switch.api.order_service import OrderServicer
 from switch.domain.access import Caller, Credential, Role, Session
 from switch.domain.refusals import NotPermitted
+from switch.entry.bluetooth import order_address
 from switch.entry.ndef import uri_of
 from switch.entry.order_code import unionpay_account
 
@@ -246,6 +247,7 @@ async def test_images_are_the_qr_of_the_text(served, order, form):
     assert shown.image.lstrip().startswith(b"<?xml")
     assert uri_of(shown.ndef) == await scanned(served, order)
     assert shown.type_4_file[2:] == shown.ndef == shown.type_2_data[2:-1]
+    assert order_address(shown.bluetooth_record) == uri_of(shown.ndef)
 
 
 def framed(code):

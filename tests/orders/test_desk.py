@@ -147,6 +147,20 @@ async def test_another_users_card_is_no_card(scene):
     assert (await scene.now(order)).state is OrderState.OPEN
 
 
+async def test_a_suspended_merchant_takes_no_payment_and_repeats_are_answered(scene):
+    paid, paying = await scene.create(), scene.paying()
+    await scene.desk.pay(paid, paying)
+    order = await scene.create()
+    profile = scene.people.profiles[scene.merchant_id]
+    scene.people.profiles[scene.merchant_id] = replace(profile, state=MerchantState.SUSPENDED)
+    with pytest.raises(NotPossible, match="SUSPENDED"):
+        await scene.desk.pay(order, scene.paying())
+    with pytest.raises(NotPossible, match="SUSPENDED"):
+        await scene.desk.channel_code(order, "alipay")
+    _, payment = await scene.desk.pay(paid, paying)
+    assert (payment.state, scene.wallet.count(Operation.SALE)) == (PaymentState.WON, 1)
+
+
 async def test_nobody_pays_after_its_time_though_it_has_not_expired_yet(scene):
     order = await scene.create(lives_s=60)
     scene.clock.ahead_ms = 60_000
