@@ -62,7 +62,7 @@ def image_of(text: str, kind: int, module_px: int) -> tuple[bytes, str]:
     if not 0 <= module_px <= LARGEST_MODULE_PX:
         raise InvalidField("module_px", f"must be 1 to {LARGEST_MODULE_PX}")
     out, scale = io.BytesIO(), module_px or _USUAL_MODULE_PX
-    code = segno.make(text, error=_LEVEL, micro=False)
+    code = segno.make(text, error=_LEVEL, boost_error=False, micro=False)
     match kind:
         case pb.IMAGE_KIND_SVG:
             code.save(out, kind="svg", scale=scale, border=_BORDER)
