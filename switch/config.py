@@ -38,6 +38,7 @@ from switch.settings_sections import (
     Notifications,
     Operations,
     OptionalAddress,
+    Orders,
     ParticipantId,
     Platform,
     PostgresUrl,
@@ -132,6 +133,7 @@ class Settings(BaseSettings):
     wechat: WeChatSettings = WeChatSettings()
     terminals: Terminals = Terminals()
     merchants: Merchants = Merchants()
+    orders: Orders = Orders()
     platform: Platform = Platform()
     routes: list[RouteRule] = Field(
         default=DEFAULT_ROUTES, description="by the scheme of a payment code, else by the longest matching prefix"

@@ -399,3 +399,25 @@ class Platform(Section):
         default="", description="PEM chain of this process's platform participant; empty: the development authority's"
     )
     private_key: str = Field(default="", description="PEM file of its private key")
+
+
+class Orders(Section):
+    """Orders, and the page behind their QR (docs/orders.md). Without TLS: a proxy in front speaks it."""
+
+    listen: OptionalAddress = Field(default="", description="host:port of the page behind an order's QR; empty: off")
+    public_url: str = Field(
+        default="",
+        pattern=r"^(https://[a-z0-9.-]{1,100}(:[0-9]{1,5})?(/[A-Za-z0-9._-]{1,40})*)?$",
+        description="https://… as payers reach that page; empty: no addresses in QRs and on tags",
+    )
+    forwarded_for: bool = Field(
+        default=False, description="whether the proxy in front names the payer's address last in X-Forwarded-For"
+    )
+    per_address_per_minute: int = Field(default=60, ge=1, le=10_000, description="of one address at the page, at most")
+    redirect_hosts: list[str] = Field(
+        default=["qr.alipay.com"], description="hosts of wallets' codes to which the page may send a payer"
+    )
+    step_up_above_minor: int = Field(
+        default=100_000, ge=0, description="largest order paid without a second factor of late, minor units"
+    )
+    watchers: int = Field(default=1000, ge=1, le=100_000, description="streams that watch orders, at most")

@@ -12,6 +12,7 @@ from switch.domain.money import Money
 from switch.entry.crc16 import crc16
 from switch.entry.emv import parse_tap
 from switch.entry.errors import EntryError
+from switch.entry.ndef import uri_of
 from switch.entry.payer_code import parse_payer_code
 
 MAGIC = b"PSBT"
@@ -27,6 +28,7 @@ class HandoverKind(IntEnum):
 
     EMV = 1  # BER-TLV, as in a tap
     PAYER_CODE = 2  # ASCII: a wallet's digits, or the base64 of a consumer-presented code
+    ORDER = 16  # the other way, from the terminal to the phone: an NDEF message, as on a tag
 
 
 _KINDS = frozenset(HandoverKind)
@@ -46,20 +48,38 @@ def build_handover(kind: HandoverKind, payload: bytes) -> bytes:
 
 def parse_handover(record: bytes, money: Money | None = None, field: str = "bluetooth.record") -> Credential:
     """The credential in one whole record: the same as the same payload tapped or scanned. Raises EntryError."""
+    payload = _payload(record, field)
+    if record[5] == HandoverKind.EMV:
+        return parse_tap(payload, money, field)
+    if record[5] == HandoverKind.ORDER:
+        raise EntryError(field, "an order, not a credential")
+    try:
+        text = payload.decode("ascii")
+    except UnicodeDecodeError:
+        raise EntryError(field, "the payer's code is not ASCII") from None
+    return parse_payer_code(text, field)[1]
+
+
+def order_address(record: bytes, field: str = "bluetooth.record") -> str:
+    """The address in one whole record of an order: what the payer's app asks `ScanOrder` about. Raises EntryError.
+
+    >>> order_address(build_handover(HandoverKind.ORDER, bytes.fromhex("d1010855016e66632e636f6d")))
+    'http://www.nfc.com'
+    """
+    payload = _payload(record, field)
+    if record[5] != HandoverKind.ORDER:
+        raise EntryError(field, "a credential, not an order")
+    return uri_of(payload, field)
+
+
+def _payload(record: bytes, field: str) -> bytes:
     size = _record_bytes(record, field)
     if size is None or len(record) < size:
         raise EntryError(field, "truncated")
     if len(record) > size:
         raise EntryError(field, "bytes after the record")
     _check_crc(record, field)
-    payload = record[_HEADER.size : -_CRC_BYTES]
-    if record[5] == HandoverKind.EMV:
-        return parse_tap(payload, money, field)
-    try:
-        text = payload.decode("ascii")
-    except UnicodeDecodeError:
-        raise EntryError(field, "the payer's code is not ASCII") from None
-    return parse_payer_code(text, field)[1]
+    return record[_HEADER.size : -_CRC_BYTES]
 
 
 class HandoverAssembler:

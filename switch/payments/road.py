@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import structlog
 
-from switch.domain.authorization import Authorization, AuthorizationRequest, CardCredential
+from switch.domain.authorization import Authorization, AuthorizationRequest, CardCredential, ChannelOrder
 from switch.domain.states import State
 from switch.payments.afterwards import Afterwards
 from switch.payments.credential import HASH_KEY, SEAL_KEY
@@ -129,9 +129,10 @@ class Road:
     async def _admit(self, batch: list[Transaction]) -> list[Transaction]:
         """Returns those that go on: neither refused nor waiting for the answer of their first sending."""
         hsm = self._world.hsm
-        credentials = [credential_bytes(each.request.credential) for each in batch]
+        credentials = [credential_bytes(each.request, each.record.id) for each in batch]
         keys = await hsm.keyed_hashes([(HASH_KEY, credential) for credential in credentials])
         admitted: list[Transaction] = []
+        with_credential: list[Transaction] = []
         to_seal: list[tuple[str, bytes, bytes]] = []
         for transaction, key, credential in zip(batch, keys, credentials, strict=True):
             if isinstance(key, Exception):
@@ -143,8 +144,10 @@ class Road:
             if self._joins_open(transaction):
                 continue
             admitted.append(transaction)
-            to_seal.append((SEAL_KEY, credential, record.id.bytes))
-        for transaction, sealed in zip(admitted, await hsm.seal(to_seal), strict=True):
+            if not isinstance(transaction.request.credential, ChannelOrder):
+                with_credential.append(transaction)
+                to_seal.append((SEAL_KEY, credential, record.id.bytes))
+        for transaction, sealed in zip(with_credential, await hsm.seal(to_seal), strict=True):
             if isinstance(sealed, Exception):
                 transaction.refuse(Unavailable("the HSM is not available"))
                 continue
