@@ -15,12 +15,15 @@ def new_record(request: AuthorizationRequest, now_ms: int) -> Authorization:
     identity = computed_id(
         request.acquirer_id, request.merchant.id, request.transmission_time_ms, request.idempotency_key
     )
-    credential = request.credential
-    masked = (credential.pan if isinstance(credential, CardCredential) else credential.code).masked()
     return Authorization(
         identity, request.acquirer_id, request.merchant.id, request.terminal_id, request.merchant.category_code,
-        request.operation, request.money, request.entry, masked, created_time_ms=now_ms,
+        request.operation, request.money, request.entry, masked_credential(request.credential),
+        created_time_ms=now_ms,
     )  # fmt: skip
+
+
+def masked_credential(credential: Credential) -> str:
+    return (credential.pan if isinstance(credential, CardCredential) else credential.code).masked()
 
 
 def credential_bytes(credential: Credential) -> bytes:

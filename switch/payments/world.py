@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from switch.payments.observer import Observer
 from switch.payments.ownership import Ownership
-from switch.ports import Channel, Clock, Counters, Hsm, Journal
+from switch.ports import Channel, Clock, Counters, Hsm, Journal, Opener
 from switch.risk.assess import Limits
 from switch.routing.choose import ChannelFacts, Picture
 from switch.routing.live import LiveRouting
@@ -32,6 +32,8 @@ class RoadSettings:
 
 @dataclass(slots=True)
 class World:
+    """openers: by the scheme of what is presented closed (`switch.payments.opening`)."""
+
     journal: Journal
     hsm: Hsm
     channels: Mapping[str, Channel]
@@ -41,6 +43,7 @@ class World:
     routing: LiveRouting
     observer: Observer
     limits: Limits = field(default_factory=Limits)
+    openers: Mapping[str, Opener] = field(default_factory=dict)
 
     def picture(self) -> Picture:
         """The channels as they are now, one picture for a whole batch."""

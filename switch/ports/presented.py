@@ -1,0 +1,28 @@
+"""What a payer presents closed: a one-time code or a sealed handover that becomes a credential on the road."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from switch.domain.authorization import AuthorizationRequest, Credential
+
+
+@dataclass(frozen=True, slots=True)
+class NotOpened:
+    """It buys nothing, and the payment is declined. response_code: DE39. reason: for the caller, free of the code."""
+
+    response_code: str
+    reason: str
+
+
+class Opener(Protocol):
+    """Opens one kind of what is presented closed, once."""
+
+    async def open(self, presented: "Sequence[tuple[UUID, AuthorizationRequest]]") -> list[Credential | NotOpened]:
+        """(authorization id, request) -> the credential, in order; one batch, and nothing of it is asked one by one.
+
+        What is opened is spent, durably on return, and belongs to that authorization: a repeat of it opens it again,
+        any other authorization never. Raises StoreUnavailable or the HSM's error: nothing was given out then, though
+        some of it may be spent, on the authorizations that asked for it.
+        """
