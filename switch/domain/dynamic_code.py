@@ -11,6 +11,8 @@ import hmac
 from dataclasses import dataclass, field
 from typing import Final
 
+from switch.domain.sensitive import luhn_sum, luhn_valid
+
 PREFIX: Final = "91"
 NUMBER_DIGITS: Final = 11
 CODE_DIGITS: Final = 24
@@ -28,9 +30,6 @@ _SEQUENCE_AT: Final = _STEP_AT + 1
 _VALUE_AT: Final = _SEQUENCE_AT + 1
 _VALUES: Final = 10**8
 
-# Weights of Luhn's sum for the digits that are doubled, by their ASCII codes.
-_DOUBLED: Final = bytes(48 + sum(divmod(2 * (code - 48), 10)) if 48 <= code < 58 else code for code in range(256))
-
 
 class NotACode(ValueError):
     """The digits are no code of this layout. The text never repeats them."""
@@ -47,14 +46,13 @@ class ReadCode:
 
 
 def luhn_digit(body: str) -> str:
-    """The check digit (ISO/IEC 7812-1, annex B) behind these digits. `switch.domain.sensitive.luhn_valid`, but quick.
+    """The check digit (ISO/IEC 7812-1, annex B) behind these digits.
 
     >>> luhn_digit("622588000000123")
     '1'
     """
     backwards = body.encode("ascii")[::-1]
-    total = sum(backwards[0::2].translate(_DOUBLED)) + sum(backwards[1::2]) - 48 * len(backwards)
-    return str(-total % 10)
+    return str(-luhn_sum(backwards[0::2], backwards[1::2]) % 10)
 
 
 def code_value(secret: bytes, step: int, sequence: int) -> str:
@@ -82,7 +80,7 @@ def read_code(digits: str) -> ReadCode:
     """Raises NotACode: another length or prefix, a wrong check digit (misread or mistyped)."""
     if len(digits) != CODE_DIGITS or not digits.isascii() or not digits.isdigit() or not digits.startswith(PREFIX):
         raise NotACode(f"not {CODE_DIGITS} digits that begin with {PREFIX}")
-    if luhn_digit(digits[:-1]) != digits[-1]:
+    if not luhn_valid(digits):
         raise NotACode("the check digit is wrong")
     return ReadCode(
         int(digits[len(PREFIX) : _STEP_AT]), int(digits[_STEP_AT]), int(digits[_SEQUENCE_AT]), digits[_VALUE_AT:-1]
@@ -99,8 +97,9 @@ class Verified:
 
 SEARCHED_TURNS: Final = 9
 """Turns of the step's last digit (100 s each) that are looked through on both sides for a code that is not good, so
-that a payer whose code is old or whose clock is wrong is told so and is not taken for a
-guesser: a quarter of an hour."""
+that a payer whose code is old or whose clock is wrong is told so, and is not taken for a guesser: 15 minutes."""
+
+_TURNS: Final = tuple(side * each for each in range(1, SEARCHED_TURNS + 1) for side in (-1, 1))
 
 
 def verify_code(code: ReadCode, secret: bytes, now_ms: int) -> Verified | None:
@@ -108,7 +107,9 @@ def verify_code(code: ReadCode, secret: bytes, now_ms: int) -> Verified | None:
     now_step = now_ms // STEP_MS
     newest = now_step + AHEAD_STEPS
     likely = newest - (newest - code.step_digit) % 10
-    for turn in (0, *(side * each for each in range(1, SEARCHED_TURNS + 1) for side in (-1, 1))):
+    if hmac.compare_digest(code_value(secret, likely, code.sequence), code.value):
+        return Verified(likely, _lateness(now_step - likely))
+    for turn in _TURNS:
         step = likely + 10 * turn
         if step >= 0 and hmac.compare_digest(code_value(secret, step, code.sequence), code.value):
             return Verified(step, _lateness(now_step - step))
