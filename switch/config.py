@@ -48,6 +48,7 @@ from switch.settings_sections import (
     Tls,
     TransmissionWindow,
     UnionPaySettings,
+    Wallet,
     WeChatSettings,
 )
 
@@ -130,6 +131,7 @@ class Settings(BaseSettings):
     alipay: AlipaySettings = AlipaySettings()
     wechat: WeChatSettings = WeChatSettings()
     terminals: Terminals = Terminals()
+    wallet: Wallet = Wallet()
     platform: Platform = Platform()
     routes: list[RouteRule] = Field(
         default=DEFAULT_ROUTES, description="by the scheme of a payment code, else by the longest matching prefix"

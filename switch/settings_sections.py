@@ -383,3 +383,15 @@ class Platform(Section):
         default="", description="PEM chain of this process's platform participant; empty: the development authority's"
     )
     private_key: str = Field(default="", description="PEM file of its private key")
+
+
+class Wallet(Section):
+    """Who asks for the proof that a card is its user's (docs/wallet.md), as the payer's bank shows it."""
+
+    acquirer_id: ParticipantId = Field(default="wallet", description="the acquirer that verifies users' cards")
+    merchant_id: str = Field(
+        default="WALLET", pattern="^[0-9A-Za-z]{1,15}$", description="its merchant, as the payer's bank shows it"
+    )
+    merchant_name: str = Field(default="payswitch wallet", max_length=25, description="that merchant's name")
+    merchant_city: str = Field(default="Shanghai", max_length=13, description="that merchant's city")
+    terminal_id: str = Field(default="00000001", pattern="^[0-9A-Za-z]{1,8}$", description="that merchant's terminal")

@@ -236,5 +236,5 @@ class CardsOfUsers:
             elif card.token and card.state is CardState.REMOVED:
                 await self._erase(card)
             elif card.token and now_ms - card.changed_time_ms >= self._limits.proof_days * 86_400_000:
-                await self._store.remove(card.user_id, card.id, now_ms, "wallet/sweep")
+                await self._erase(await self._store.remove(card.user_id, card.id, now_ms, "wallet/sweep"))
         return len(cards)

@@ -51,7 +51,7 @@ CREATE TABLE code_devices (
 CREATE UNIQUE INDEX code_devices_of_user ON code_devices (user_id, device_id);
 
 -- Every code that was used, and by which authorization: whoever inserts the row has the code. A partition is a day of
--- steps (of ten seconds); see switch.store.code_partitions.
+-- steps (of ten seconds); see switch.store.code_days.
 CREATE TABLE payment_code_claims (
     number           bigint   NOT NULL,
     step             bigint   NOT NULL,
