@@ -11,13 +11,17 @@ import structlog
 from payswitch.v1 import wallet_pb2
 from switch.api.wallet_service import WalletServicer
 from switch.domain.authorization import Merchant
+from switch.domain.payment_codes import OWN_SCHEME
 from switch.domain.payment_token import PaymentToken, Refusal, TokenState
 from switch.domain.sensitive import Pan
+from switch.entry.bluetooth import HANDOVER_SCHEME
+from switch.payments.handovers import Handovers
 from switch.platform_wiring import Platform, Served
 from switch.ports import Clock, Hsm, Opener, StoreUnavailable
 from switch.ports.platform import Devices
 from switch.store.cards import PostgresCards
 from switch.store.code_days import ensure_code_days
+from switch.store.handovers import PostgresHandovers
 from switch.store.payment_codes import PostgresPaymentCodes
 from switch.store.sessions import Pool
 from switch.store.vault import PostgresTokenStore
@@ -72,8 +76,13 @@ class WalletVault:
 
 
 def codes_opener(pool: Pool, hsm: Hsm, clock: Clock, devices: Devices) -> Opener:
-    """For the road's `World.openers`, under `OWN_SCHEME`."""
     return PaymentCodes(PostgresPaymentCodes(pool), devices, wallet_vault(pool, hsm, clock), hsm, clock)
+
+
+def road_openers(pool: Pool, hsm: Hsm, clock: Clock, devices: Devices) -> dict[str, Opener]:
+    """`World.openers`, for the process that has the road."""
+    handovers = Handovers(PostgresHandovers(pool), hsm, clock)
+    return {OWN_SCHEME: codes_opener(pool, hsm, clock, devices), HANDOVER_SCHEME: handovers}
 
 
 def wallet_vault(pool: Pool, hsm: Hsm, clock: Clock) -> WalletVault:

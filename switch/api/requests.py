@@ -17,7 +17,7 @@ from switch.domain.authorization import (
 )
 from switch.domain.money import CURRENCIES, LARGEST_AMOUNT_MINOR, Money
 from switch.domain.states import EntryMode, Operation
-from switch.entry.bluetooth import parse_handover
+from switch.entry.bluetooth import HANDOVER_SCHEME, parse_handover
 from switch.entry.emv import parse_tap
 from switch.entry.keyed import parse_keyed
 from switch.entry.merchant_qr import check_against, parse_merchant_qr
@@ -158,7 +158,7 @@ def _card(message: pb.KeyedCard, field: str) -> CardCredential:
 def _pin(message: pb.AuthorizeRequest, credential: Credential) -> PinBlock | None:
     if not message.HasField("pin"):
         return None
-    if isinstance(credential, CodeCredential):
+    if isinstance(credential, CodeCredential) and credential.scheme != HANDOVER_SCHEME:
         raise InvalidField("pin", "a payment code takes no PIN")
     wanted = _PIN_BLOCK_BYTES.get(message.pin.format)
     if wanted is None:

@@ -13,6 +13,7 @@ import structlog
 
 from switch.domain.authorization import AuthorizationRequest, CodeCredential
 from switch.domain.payment_codes import OWN_SCHEME
+from switch.entry.bluetooth import HANDOVER_SCHEME
 from switch.payments.credential import HASH_KEY, SEAL_KEY
 from switch.payments.decide import decline
 from switch.payments.errors import Unavailable
@@ -22,7 +23,6 @@ from switch.ports import Hsm, NotOpened, Opener
 
 log = structlog.get_logger()
 
-HANDOVER_SCHEME: Final = "handover"
 ORDER: Final = (HANDOVER_SCHEME, OWN_SCHEME)
 """Schemes of what is presented closed, in the order in which one may hold the other."""
 
@@ -62,6 +62,8 @@ class Opening:
         for each, credential in zip(batch, opened, strict=True):
             if isinstance(credential, NotOpened):
                 decline(each.record, "open", credential.response_code, credential.reason)
+            elif isinstance(credential, CodeCredential) and each.request.pin is not None:
+                decline(each.record, "open", "30", "a payment code takes no PIN")
             else:
                 each.request = replace(each.request, credential=credential)
 

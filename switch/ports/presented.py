@@ -16,6 +16,28 @@ class NotOpened:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class HandoverClaim:
+    """One sealed handover for one authorization. nonce: the terminal's, 16 bytes. time_ms: the phone's clock.
+
+    fresh: it is good now, and is claimed; else its holder is asked for only.
+    """
+
+    merchant_id: str
+    terminal_id: str
+    nonce: bytes
+    time_ms: int
+    authorization_id: UUID
+    fresh: bool = True
+
+
+class HandoverClaims(Protocol):
+    """Which authorization opened a handover. Raises StoreUnavailable."""
+
+    async def claim(self, claims: "Sequence[HandoverClaim]") -> list[UUID | None]:
+        """Whose each is now: the first that claimed it, for ever. None: nobody's, and not fresh. Durable."""
+
+
 class Opener(Protocol):
     """Opens one kind of what is presented closed, once."""
 

@@ -17,7 +17,7 @@ async def test_days_are_made_and_dropped(database: asyncpg.Pool) -> None:
     store = PostgresPaymentCodes(database)
     try:
         made = await ensure_code_days(database, _NOON_MS)
-        assert len(made) == 4
+        assert len(made) == 8
         assert await ensure_code_days(database, _NOON_MS) == []
         one, two = (CodeClaim(n, (_NOON_MS + n * _DAY_MS) // STEP_MS, 0, uuid4()) for n in (0, 1))
         assert await store.claim([one, two]) == [one.authorization_id, two.authorization_id]
@@ -34,11 +34,12 @@ async def test_days_are_made_and_dropped(database: asyncpg.Pool) -> None:
         assert await store.claim([CodeClaim(1, two.step, 0, uuid4())]) == [two.authorization_id]
     finally:
         await ensure_code_days(database, _NOON_MS + 9 * _DAY_MS)
-        rest = await database.fetch(
-            "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'payment_code_claims'::regclass"
-        )
-        for name in [row["name"] for row in rest if row["name"] != "payment_code_claims_rest"]:
-            await database.execute(f"DROP TABLE {name}")
+        for table in ("payment_code_claims", "handover_claims"):
+            rows = await database.fetch(
+                "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = $1::text::regclass", table
+            )
+            for name in [row["name"] for row in rows if not row["name"].endswith("_rest")]:
+                await database.execute(f"DROP TABLE {name}")
 
 
 async def test_of_two_claims_of_a_code_in_one_batch_the_first_has_it(database: asyncpg.Pool) -> None:

@@ -61,3 +61,16 @@ CREATE TABLE payment_code_claims (
 ) PARTITION BY RANGE (step);
 
 CREATE TABLE payment_code_claims_rest PARTITION OF payment_code_claims DEFAULT;
+
+-- Every sealed handover that was opened, and by which authorization, in the same way. nonce: the terminal's. time_ms: the
+-- phone's, covered by the envelope. A partition is a day.
+CREATE TABLE handover_claims (
+    merchant_id      text   NOT NULL,
+    terminal_id      text   NOT NULL,
+    nonce            bytea  NOT NULL,
+    time_ms          bigint NOT NULL,
+    authorization_id uuid   NOT NULL,
+    PRIMARY KEY (merchant_id, terminal_id, nonce, time_ms)
+) PARTITION BY RANGE (time_ms);
+
+CREATE TABLE handover_claims_rest PARTITION OF handover_claims DEFAULT;
