@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import structlog
 
-from payswitch.v1 import wallet_pb2
+from payswitch.v1 import handover_pb2, wallet_pb2
+from switch.api.handover_service import HandoverServicer
 from switch.api.wallet_service import WalletServicer
 from switch.domain.authorization import Merchant
 from switch.domain.payment_codes import OWN_SCHEME
@@ -16,12 +17,13 @@ from switch.domain.payment_token import PaymentToken, Refusal, TokenState
 from switch.domain.sensitive import Pan
 from switch.entry.bluetooth import HANDOVER_SCHEME
 from switch.payments.handovers import Handovers
+from switch.payments.terminal_certificates import TerminalCertificates
 from switch.platform_wiring import Platform, Served
 from switch.ports import Clock, Hsm, Opener, StoreUnavailable
 from switch.ports.platform import Devices
 from switch.store.cards import PostgresCards
 from switch.store.code_days import ensure_code_days
-from switch.store.handovers import PostgresHandovers
+from switch.store.handovers import PostgresHandovers, PostgresTrail
 from switch.store.payment_codes import PostgresPaymentCodes
 from switch.store.sessions import Pool
 from switch.store.vault import PostgresTokenStore
@@ -114,6 +116,13 @@ def open_wallet(platform: Platform, devices: Devices) -> Sequence[Served]:
     platform.lifecycle.on_close("wallet", close)
     servicer = WalletServicer(cards, enrolments, platform.hsm, partial(_public_key, platform.hsm))
     return [Served(wallet_pb2.DESCRIPTOR.services_by_name["WalletService"], servicer)]
+
+
+def open_handovers(platform: Platform) -> Sequence[Served]:
+    """Certificates for terminals; opening is the road's (`road_openers`)."""
+    trail = PostgresTrail(platform.pool)
+    certificates = TerminalCertificates(platform.merchants, trail, platform.hsm, platform.clock)
+    return [Served(handover_pb2.DESCRIPTOR.services_by_name["HandoverService"], HandoverServicer(certificates))]
 
 
 async def _sweep(cards: CardsOfUsers, pool: Pool, clock: Clock) -> None:

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from switch.domain.audit import AuditEntry
 from switch.ports import HandoverClaim
+from switch.store import audit_trail
 from switch.store.sessions import Pool, Sessions
 
 _CLAIM = """
@@ -51,6 +53,16 @@ class PostgresHandovers:
             (row["merchant_id"], row["terminal_id"], row["nonce"], row["time_ms"]): row["authorization_id"]
             for row in rows
         }
+
+
+class PostgresTrail:
+    """Meets `switch.payments.terminal_certificates.Trail`: for what changes nothing else in the database."""
+
+    def __init__(self, pool: Pool, *, acquire_timeout_s: float = 2.0) -> None:
+        self._sessions = Sessions(pool, acquire_timeout_s)
+
+    async def keep(self, entry: AuditEntry) -> None:
+        await self._sessions.transaction(lambda connection: audit_trail.append(connection, entry))
 
 
 def _key(claim: HandoverClaim) -> _Key:
