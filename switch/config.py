@@ -50,6 +50,7 @@ from switch.settings_sections import (
     Tls,
     TransmissionWindow,
     UnionPaySettings,
+    Wallet,
     WeChatSettings,
 )
 
@@ -134,6 +135,7 @@ class Settings(BaseSettings):
     terminals: Terminals = Terminals()
     merchants: Merchants = Merchants()
     orders: Orders = Orders()
+    wallet: Wallet = Wallet()
     platform: Platform = Platform()
     routes: list[RouteRule] = Field(
         default=DEFAULT_ROUTES, description="by the scheme of a payment code, else by the longest matching prefix"

@@ -421,3 +421,15 @@ class Orders(Section):
         default=100_000, ge=0, description="largest order paid without a second factor of late, minor units"
     )
     watchers: int = Field(default=1000, ge=1, le=100_000, description="streams that watch orders, at most")
+
+
+class Wallet(Section):
+    """Who asks for the proof that a card is its user's (docs/wallet.md), as the payer's bank shows it."""
+
+    acquirer_id: ParticipantId = Field(default="wallet", description="the acquirer that verifies users' cards")
+    merchant_id: str = Field(
+        default="WALLET", pattern="^[0-9A-Za-z]{1,15}$", description="its merchant, as the payer's bank shows it"
+    )
+    merchant_name: str = Field(default="payswitch wallet", max_length=25, description="that merchant's name")
+    merchant_city: str = Field(default="Shanghai", max_length=13, description="that merchant's city")
+    terminal_id: str = Field(default="00000001", pattern="^[0-9A-Za-z]{1,8}$", description="that merchant's terminal")

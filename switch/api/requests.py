@@ -10,6 +10,7 @@ from switch.domain.authorization import (
     AuthorizationRequest,
     CardCredential,
     ChannelOrder,
+    CodeCredential,
     Credential,
     FollowOnRequest,
     Merchant,
@@ -17,7 +18,7 @@ from switch.domain.authorization import (
 )
 from switch.domain.money import CURRENCIES, LARGEST_AMOUNT_MINOR, Money
 from switch.domain.states import EntryMode, Operation
-from switch.entry.bluetooth import parse_handover
+from switch.entry.bluetooth import HANDOVER_SCHEME, parse_handover
 from switch.entry.emv import parse_tap
 from switch.entry.keyed import parse_keyed
 from switch.entry.merchant_qr import check_against, parse_merchant_qr
@@ -167,7 +168,9 @@ def _card(message: pb.KeyedCard, field: str) -> CardCredential:
 def _pin(message: pb.AuthorizeRequest, credential: Credential) -> PinBlock | None:
     if not message.HasField("pin"):
         return None
-    if not isinstance(credential, CardCredential):
+    if isinstance(credential, ChannelOrder) or (
+        isinstance(credential, CodeCredential) and credential.scheme != HANDOVER_SCHEME
+    ):
         raise InvalidField("pin", "only a card takes a PIN")
     return pin_block(message.pin)
 

@@ -25,7 +25,10 @@ class CardCredential:
 
 @dataclass(slots=True)
 class CodeCredential:
-    """A wallet's payment code; `scheme` is "alipay", "wechat" or "unionpay", from the code's prefix."""
+    """A wallet's payment code; `scheme` is "alipay", "wechat", "unionpay" or "payswitch", from the code's prefix.
+
+    A code of payswitch's own, and a sealed handover ("handover"), become another credential on the road.
+    """
 
     scheme: str
     code: PaymentCode

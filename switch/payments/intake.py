@@ -11,6 +11,7 @@ from switch.domain.authorization import (
     CardCredential,
     ChannelOrder,
     CodeCredential,
+    Credential,
 )
 from switch.domain.identity import computed_id
 from switch.domain.sensitive import Sensitive
@@ -23,19 +24,22 @@ def new_record(request: AuthorizationRequest, now_ms: int) -> Authorization:
     identity = computed_id(
         request.acquirer_id, request.merchant.id, request.transmission_time_ms, request.idempotency_key
     )
-    masked = "" if isinstance(request.credential, ChannelOrder) else _number(request.credential).masked()
     return Authorization(
         identity, request.acquirer_id, request.merchant.id, request.terminal_id, request.merchant.category_code,
-        request.operation, request.money, request.entry, masked, created_time_ms=now_ms,
+        request.operation, request.money, request.entry, masked_credential(request.credential),
+        created_time_ms=now_ms,
     )  # fmt: skip
 
 
-def credential_bytes(request: AuthorizationRequest, identity: UUID) -> bytes:
+def masked_credential(credential: Credential) -> str:
+    return "" if isinstance(credential, ChannelOrder) else _number(credential).masked()
+
+
+def credential_bytes(credential: Credential, identity: UUID) -> bytes:
     """The PAN or wallet code: what is sealed, and what names the payer once hashed.
 
     Nobody knows yet who pays an order of a channel: each is a payer of its own, and there is nothing to seal.
     """
-    credential = request.credential
     if isinstance(credential, ChannelOrder):
         return f"order {credential.scheme} {identity}".encode()
     return _number(credential).reveal().encode()

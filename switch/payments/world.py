@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from switch.payments.observer import Observer
 from switch.payments.ownership import Ownership
-from switch.ports import Channel, Clock, Counters, Hsm, Journal
+from switch.ports import Channel, Clock, Counters, Hsm, Journal, Opener
 from switch.risk.assess import Limits, Refusal
 from switch.routing.choose import ChannelFacts, Picture
 from switch.routing.live import LiveRouting
@@ -37,7 +37,10 @@ def everyone_may(merchant_id: str, terminal_id: str) -> Refusal | None:
 
 @dataclass(slots=True)
 class World:
-    """standing: (merchant, terminal) -> why it may take no new payment now, or None. At once: no I/O, no wait."""
+    """standing: (merchant, terminal) -> why it may take no new payment now, or None. At once: no I/O, no wait.
+
+    openers: by the scheme of what is presented closed (`switch.payments.opening`).
+    """
 
     journal: Journal
     hsm: Hsm
@@ -49,6 +52,7 @@ class World:
     observer: Observer
     limits: Limits = field(default_factory=Limits)
     standing: Callable[[str, str], Refusal | None] = everyone_may
+    openers: Mapping[str, Opener] = field(default_factory=dict)
 
     def picture(self) -> Picture:
         """The channels as they are now, one picture for a whole batch."""

@@ -69,7 +69,7 @@ def test_any_bit_flipped_is_refused():
     [
         (b"PSBX\x01\x01\x00\x01", "not a handover record"),
         (b"PSBT\x02\x01\x00\x01", "version 2 is not supported"),
-        (b"PSBT\x01\x03\x00\x01", "kind 3 is not supported"),
+        (b"PSBT\x01\x04\x00\x01", "kind 4 is not supported"),
         (b"PSBT\x01\x01\x00\x00", "a payload of 0 bytes"),
         (b"PSBT\x01\x01\x04\x01", "a payload of 1025 bytes"),
         (build_handover(HandoverKind.PAYER_CODE, b"\xff" * 20), "not ASCII"),
