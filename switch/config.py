@@ -47,6 +47,7 @@ from switch.settings_sections import (
     Tls,
     TransmissionWindow,
     UnionPaySettings,
+    Users,
     WeChatSettings,
 )
 
@@ -122,6 +123,7 @@ class Settings(BaseSettings):
     alipay: AlipaySettings = AlipaySettings()
     wechat: WeChatSettings = WeChatSettings()
     terminals: Terminals = Terminals()
+    users: Users = Users()
     routes: list[RouteRule] = Field(
         default=DEFAULT_ROUTES, description="by the scheme of a payment code, else by the longest matching prefix"
     )
