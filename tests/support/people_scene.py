@@ -78,11 +78,11 @@ class Metered:
     """Counts what a class of calls does to the HSM and to the outbox: for tests that two calls do the same work."""
 
     def __init__(self, hsm: DirectHsm) -> None:
-        self._hsm = hsm
+        self.hsm = hsm
         self.calls: list[tuple[str, int]] = []
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._hsm, name)
+        method = getattr(self.hsm, name)
         if name not in ("seal", "unseal", "keyed_hashes"):
             return method
 
@@ -102,6 +102,7 @@ class Scene:
     passwords: Passwords
     counters: Any
     hsm: Metered
+    redis_url: str
     server: grpc.aio.Server
     channel: grpc.aio.Channel
     stub: pb_grpc.UserServiceStub
@@ -114,12 +115,19 @@ class Scene:
         if isinstance(self.counters, RedisCounters):
             await self.counters.close()
 
+    async def other(self, counters: Any = None, **settings: Any) -> "Scene":
+        """Another process on the same database, its clock where this one's is."""
+        scene = await open_scene(self.database, self.redis_url, self.hsm.hsm, counters, **settings)
+        scene.clock.now_ms = self.clock.now_ms
+        return scene
+
     def later(self, ms: int) -> None:
         self.clock.now_ms += ms
 
     async def messages(self, to: str) -> list[pb.UserMessage]:
-        """All that were ever written to `to`, oldest first. Nothing is confirmed."""
+        """All that this scene has taken for `to`, oldest first; those of one millisecond have no order."""
         taken = await self.users.outbox.take(1000)
+        await self.users.outbox.confirm([each.id for each in taken])
         self.kept += [shown_message(each) for each in taken]
         return sorted((each for each in self.kept if each.to == to), key=lambda each: each.id)
 
@@ -237,7 +245,7 @@ async def open_scene(
     await server.start()
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
     stub = pb_grpc.UserServiceStub(channel)
-    return Scene(database, clock, world, users, passwords, counters, metered, server, channel, stub)
+    return Scene(database, clock, world, users, passwords, counters, metered, redis_url, server, channel, stub)
 
 
 class refused:  # noqa: N801 - reads as pytest.raises does
