@@ -57,7 +57,6 @@ async def test_no_session_of_the_old_password_outlives_it(scene: Scene) -> None:
     assert account is not None
     await change(person, person.password)
 
-
     with pytest.raises(NotProved):
         await scene.users.book.open(account, Client("192.0.2.1"), password=True, second_factor=False)
 
