@@ -416,6 +416,7 @@ class Users(Section):
     )
     longest_lock_ms: int = Field(default=900_000, ge=1, le=86_400_000, description="the longest lock")
     codes_per_hour: int = Field(default=5, ge=1, le=100, description="codes sent to one login, at most")
+    codes_per_day: int = Field(default=10, ge=1, le=1000, description="codes sent to one login in a day, at most")
     calls_per_address: int = Field(
         default=60, ge=1, le=1_000_000, description="log-ins and the like in a minute of one IP address, at most"
     )

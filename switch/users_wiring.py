@@ -72,7 +72,8 @@ def settings_of(section: Section) -> UserSettings:
         back_off=BackOff(
             section.free_tries, section.first_lock_ms, section.longest_lock_ms, forget_ms=86_400_000
         ),
-        codes=Pace(section.codes_per_hour, 3_600_000),
+        codes_of_hour=Pace(section.codes_per_hour, 3_600_000),
+        codes_of_day=Pace(section.codes_per_day, 86_400_000),
         per_address=section.calls_per_address,
     )  # fmt: skip
 

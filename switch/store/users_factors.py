@@ -38,6 +38,7 @@ INSERT INTO user_ceremonies (id, purpose, user_id, session_id, challenge, secret
     device_id, password_version)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 """
+_REPLACED = "DELETE FROM user_ceremonies WHERE session_id = $1 AND purpose = $2"
 _TAKE = "DELETE FROM user_ceremonies WHERE id = $1 AND purpose = $2 AND expires_time_ms > $3 RETURNING *"
 _TRY = """
 UPDATE user_ceremonies SET tries = tries + 1
@@ -141,6 +142,9 @@ class PostgresCeremonies:
         return await self._sessions.run(lambda connection: connection.fetch(statement, *arguments))
 
     async def add(self, ceremony: Ceremony) -> None:
+        """In place of one that the same session has out for the same purpose, so that they are few."""
+        if ceremony.session_id is not None:
+            await self._fetch(_REPLACED, ceremony.session_id, ceremony.purpose)
         await self._fetch(
             _BEGIN, ceremony.id, ceremony.purpose, ceremony.user_id, ceremony.session_id, ceremony.challenge,
             ceremony.secret_hash, ceremony.expires_time_ms, ceremony.client_name, ceremony.device_id,

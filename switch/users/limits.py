@@ -22,7 +22,8 @@ _WINDOW_S: Final = 60
 _ADDRESSES: Final = 10_000
 # Kinds of tallies.
 PROOFS: Final = 1
-CODES: Final = 2
+CODES_OF_HOUR: Final = 2
+CODES_OF_DAY: Final = 3
 
 
 def ip_of(peer: str) -> str:

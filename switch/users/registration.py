@@ -10,7 +10,7 @@ from uuid import UUID
 from switch.domain.account import Account, Code, Purpose
 from switch.domain.login import Login, parse_login
 from switch.domain.refusals import Invalid, NotProved, TooMany
-from switch.users.limits import CODES, AddressLimit
+from switch.users.limits import CODES_OF_DAY, CODES_OF_HOUR, AddressLimit
 from switch.users.messages import Message, MessageKind, Messenger
 from switch.users.passwords import Passwords, accepted
 from switch.users.world import World, change, parsed_id
@@ -28,7 +28,7 @@ def login_from(text: str) -> Login:
 
 
 class Codes:
-    """Six digits, 10 minutes, five tries, a few an hour."""
+    """Six digits, 10 minutes, five tries; so few an hour and a day that guessing them on and on leads nowhere."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -36,8 +36,10 @@ class Codes:
     async def count(self, login_hash: bytes) -> None:
         """One more is to be sent. Raises TooMany."""
         world = self._world
-        if await world.stores.attempts.begin(login_hash, CODES, world.now_ms(), world.settings.codes) is None:
-            raise TooMany("too many codes for this login: later")
+        paces = ((CODES_OF_HOUR, world.settings.codes_of_hour), (CODES_OF_DAY, world.settings.codes_of_day))
+        for kind, pace in paces:
+            if await world.stores.attempts.begin(login_hash, kind, world.now_ms(), pace) is None:
+                raise TooMany("too many codes for this login: later")
 
     async def new(
         self, purpose: Purpose, login: Login, login_hash: bytes, user_id: UUID | None = None, password_hash: str = ""

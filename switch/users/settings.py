@@ -22,7 +22,7 @@ class UserSettings:
 
     grace_ms: within it a refresh may be repeated, and the access token before it is still good. ceremony_ms: of a
     challenge or ticket. rp_id, rp_name, origins: of WebAuthn. back_off: wrong tries to prove who one is, per login.
-    codes: sent to a login. per_address: calls in a minute of one address that prove something or have a code sent.
+    codes_of_…: sent to a login. per_address: calls in a minute of one address that prove something or have a code sent.
     """
 
     access_ms: int = 10 * 60_000
@@ -39,7 +39,8 @@ class UserSettings:
     origins: tuple[str, ...] = ("https://localhost",)
     argon2: Argon2 = field(default_factory=Argon2)
     back_off: BackOff = field(default_factory=lambda: BackOff(5, 30_000, 900_000, 86_400_000))
-    codes: Pace = field(default_factory=lambda: Pace(5, 3_600_000))
+    codes_of_hour: Pace = field(default_factory=lambda: Pace(5, 3_600_000))
+    codes_of_day: Pace = field(default_factory=lambda: Pace(10, 86_400_000))
     per_address: int = 60
     most_passkeys: int = 10
     most_devices: int = 10

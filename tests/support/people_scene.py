@@ -22,7 +22,7 @@ from switch.api.gate import Gate
 from switch.api.guarded import add_guarded
 from switch.api.user_service import UserServicer, shown_message
 from switch.demo.authenticator import SoftwareAuthenticator
-from switch.domain.tally import BackOff, Pace
+from switch.domain.tally import BackOff
 from switch.store.counters import RedisCounters
 from switch.store.users_sessions import PostgresUserSessions
 from switch.users.passwords import Passwords
@@ -42,7 +42,6 @@ SETTINGS = UserSettings(
     origins=(ORIGIN,),
     argon2=CHEAP,
     back_off=BackOff(5, 30_000, 900_000, 86_400_000),
-    codes=Pace(5, 3_600_000),
     per_address=1_000,
 )
 _numbers = itertools.count(int.from_bytes(os.urandom(5), "big"))

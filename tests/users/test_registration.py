@@ -147,6 +147,12 @@ async def test_codes_are_few_for_one_login(scene: Scene) -> None:
     with refused("RESOURCE_EXHAUSTED"):  # for both kinds of code together
         await scene.stub.RequestPasswordReset(pb.RequestPasswordResetRequest(login=login))
     scene.later(3_600_000)
+    for _ in range(5):
+        await register(scene, login)
+    scene.later(3_600_000)
+    with refused("RESOURCE_EXHAUSTED"):  # ten were sent in this day
+        await register(scene, login)
+    scene.later(22 * 3_600_000)
     await register(scene, login)
 
 

@@ -285,6 +285,19 @@ async def test_a_challenge_works_once_for_its_purpose_user_and_session(scene: Sc
         )
 
 
+async def test_a_session_has_one_challenge_out_for_a_purpose(scene: Scene) -> None:
+    person = await scene.person()
+    begun = [await person.call("BeginPasskey", pb.BeginPasskeyRequest()) for _ in range(2)]
+    for each, code in zip(begun, ("UNAUTHENTICATED", ""), strict=True):
+        made = SoftwareAuthenticator(ORIGIN).create(each.options_json)
+        request = pb.AddPasskeyRequest(ceremony_id=each.ceremony_id, passkey_json=made, name="x")
+        if code:
+            with refused(code):
+                await person.call("AddPasskey", request)
+        else:
+            await person.call("AddPasskey", request)
+
+
 async def test_a_counter_that_goes_back_is_refused_and_told(scene: Scene) -> None:
     person = await scene.person()
     await person.add_passkey()

@@ -52,7 +52,8 @@ def test_the_defaults_are_what_the_documentation_says() -> None:
     settings = settings_of(load().users)
     assert (settings.access_ms, settings.refresh_ms, settings.session_ms) == (600_000, 30 * 86_400_000, 90 * 86_400_000)
     assert (settings.argon2.memory_kib, settings.argon2.passes, settings.argon2.lanes) == (47_104, 1, 1)
-    assert (settings.back_off.free, settings.codes.most, settings.code_tries) == (5, 5, 5)
+    assert (settings.back_off.free, settings.code_tries) == (5, 5)
+    assert (settings.codes_of_hour.most, settings.codes_of_day.most) == (5, 10)
 
 
 def test_who_may_call_what() -> None:

@@ -24,8 +24,8 @@ CREATE TABLE user_logins (
     user_id    uuid  NOT NULL
 );
 
--- Tries to prove something (kind 1) and codes sent (kind 2), by login hash: also of logins that do not exist, so that
--- they answer alike.
+-- Tries to prove something (kind 1) and codes sent (in an hour: 2, in a day: 3), by login hash: also of logins that do
+-- not exist, so that they answer alike.
 CREATE TABLE user_attempts (
     subject       bytea    NOT NULL,
     kind          smallint NOT NULL,
@@ -66,6 +66,7 @@ CREATE TABLE user_ceremonies (
     tries           smallint NOT NULL DEFAULT 0
 );
 CREATE INDEX user_ceremonies_old ON user_ceremonies (expires_time_ms);
+CREATE INDEX user_ceremonies_session ON user_ceremonies (session_id) WHERE session_id IS NOT NULL;
 
 CREATE TABLE user_passkeys (
     user_id         uuid   NOT NULL,
