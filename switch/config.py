@@ -50,6 +50,7 @@ from switch.settings_sections import (
     Tls,
     TransmissionWindow,
     UnionPaySettings,
+    Users,
     Wallet,
     WeChatSettings,
 )
@@ -137,6 +138,7 @@ class Settings(BaseSettings):
     orders: Orders = Orders()
     wallet: Wallet = Wallet()
     platform: Platform = Platform()
+    users: Users = Users()
     routes: list[RouteRule] = Field(
         default=DEFAULT_ROUTES, description="by the scheme of a payment code, else by the longest matching prefix"
     )
