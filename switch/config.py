@@ -34,9 +34,11 @@ from switch.settings_sections import (
     Budgets,
     FollowUps,
     HsmSettings,
+    Merchants,
     Notifications,
     Operations,
     OptionalAddress,
+    Orders,
     ParticipantId,
     Platform,
     PostgresUrl,
@@ -49,6 +51,7 @@ from switch.settings_sections import (
     TransmissionWindow,
     UnionPaySettings,
     Users,
+    Wallet,
     WeChatSettings,
 )
 
@@ -131,6 +134,9 @@ class Settings(BaseSettings):
     alipay: AlipaySettings = AlipaySettings()
     wechat: WeChatSettings = WeChatSettings()
     terminals: Terminals = Terminals()
+    merchants: Merchants = Merchants()
+    orders: Orders = Orders()
+    wallet: Wallet = Wallet()
     platform: Platform = Platform()
     users: Users = Users()
     routes: list[RouteRule] = Field(

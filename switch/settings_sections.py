@@ -369,6 +369,22 @@ class RouteRule(Section):
         return self
 
 
+class Merchants(Section):
+    """Merchants that were onboarded here (docs/merchants.md)."""
+
+    only_onboarded: bool = Field(
+        default=False, description="take payments for onboarded merchants only: acquirers bring none of their own"
+    )
+    acquirer_id: ParticipantId = Field(
+        default="payswitch", description="who acquires for merchants that apply by themselves"
+    )
+    account_cooling_off_h: int = Field(
+        default=24, ge=1, le=720, description="hours from the approval of another settlement account to its use"
+    )
+    invitation_h: int = Field(default=72, ge=1, le=720, description="hours in which an invitation may be redeemed")
+    credentials: int = Field(default=20, ge=1, le=100, description="working API credentials of one merchant, at most")
+
+
 class Platform(Section):
     """The services for users and merchants, and how they reach the authorization service if it is not beside them."""
 
@@ -383,6 +399,40 @@ class Platform(Section):
         default="", description="PEM chain of this process's platform participant; empty: the development authority's"
     )
     private_key: str = Field(default="", description="PEM file of its private key")
+
+
+class Orders(Section):
+    """Orders, and the page behind their QR (docs/orders.md). Without TLS: a proxy in front speaks it."""
+
+    listen: OptionalAddress = Field(default="", description="host:port of the page behind an order's QR; empty: off")
+    public_url: str = Field(
+        default="",
+        pattern=r"^(https://[a-z0-9.-]{1,100}(:[0-9]{1,5})?(/[A-Za-z0-9._-]{1,40})*)?$",
+        description="https://… as payers reach that page; empty: no addresses in QRs and on tags",
+    )
+    forwarded_for: bool = Field(
+        default=False, description="whether the proxy in front names the payer's address last in X-Forwarded-For"
+    )
+    per_address_per_minute: int = Field(default=60, ge=1, le=10_000, description="of one address at the page, at most")
+    redirect_hosts: list[str] = Field(
+        default=["qr.alipay.com"], description="hosts of wallets' codes to which the page may send a payer"
+    )
+    step_up_above_minor: int = Field(
+        default=100_000, ge=0, description="largest order paid without a second factor of late, minor units"
+    )
+    watchers: int = Field(default=1000, ge=1, le=100_000, description="streams that watch orders, at most")
+
+
+class Wallet(Section):
+    """Who asks for the proof that a card is its user's (docs/wallet.md), as the payer's bank shows it."""
+
+    acquirer_id: ParticipantId = Field(default="wallet", description="the acquirer that verifies users' cards")
+    merchant_id: str = Field(
+        default="WALLET", pattern="^[0-9A-Za-z]{1,15}$", description="its merchant, as the payer's bank shows it"
+    )
+    merchant_name: str = Field(default="payswitch wallet", max_length=25, description="that merchant's name")
+    merchant_city: str = Field(default="Shanghai", max_length=13, description="that merchant's city")
+    terminal_id: str = Field(default="00000001", pattern="^[0-9A-Za-z]{1,8}$", description="that merchant's terminal")
 
 
 class Users(Section):

@@ -1,1 +1,1 @@
-"""People: accounts, how they prove who they are, their sessions and devices. docs/users.md tells the rules."""
+"""People: accounts, how they prove who they are, sessions, devices, cards, payment codes (docs/users.md)."""
