@@ -14,6 +14,7 @@ from switch.domain.sensitive import PaymentCode
 from switch.entry.crc16 import crc16
 from switch.entry.emv import parse_tap
 from switch.entry.errors import EntryError
+from switch.entry.ndef import uri_of
 from switch.entry.payer_code import parse_payer_code
 
 MAGIC = b"PSBT"
@@ -33,6 +34,7 @@ class HandoverKind(IntEnum):
     EMV = 1  # BER-TLV, as in a tap
     PAYER_CODE = 2  # ASCII: a wallet's digits, or the base64 of a consumer-presented code
     SEALED = 3  # either of them, sealed to the HSM (`switch.entry.handover`)
+    ORDER = 16  # the other way, from the terminal to the phone: an NDEF message, as on a tag
 
 
 _KINDS = frozenset(HandoverKind)
@@ -55,13 +57,7 @@ def parse_handover(record: bytes, money: Money | None = None, field: str = "blue
 
     Of a sealed one it is a `CodeCredential` of the scheme "handover", which the road opens.
     """
-    size = _record_bytes(record, field)
-    if size is None or len(record) < size:
-        raise EntryError(field, "truncated")
-    if len(record) > size:
-        raise EntryError(field, "bytes after the record")
-    _check_crc(record, field)
-    payload = record[_HEADER.size : -_CRC_BYTES]
+    payload = _payload(record, field)
     if record[5] == HandoverKind.SEALED:
         if len(payload) < _SHORTEST_SEALED_BYTES:
             raise EntryError(field, "the sealed credential is too short")
@@ -73,6 +69,8 @@ def parse_payload(kind: int, payload: bytes, money: Money | None, field: str = "
     """Of a record of kind EMV or PAYER_CODE, clear or opened. Raises EntryError."""
     if kind == HandoverKind.EMV:
         return parse_tap(payload, money, field)
+    if kind == HandoverKind.ORDER:
+        raise EntryError(field, "an order, not a credential")
     if kind != HandoverKind.PAYER_CODE:
         raise EntryError(field, "neither EMV data nor a payer's code")
     try:
@@ -80,6 +78,28 @@ def parse_payload(kind: int, payload: bytes, money: Money | None, field: str = "
     except UnicodeDecodeError:
         raise EntryError(field, "the payer's code is not ASCII") from None
     return parse_payer_code(text, field)[1]
+
+
+def order_address(record: bytes, field: str = "bluetooth.record") -> str:
+    """The address in one whole record of an order: what the payer's app asks `ScanOrder` about. Raises EntryError.
+
+    >>> order_address(build_handover(HandoverKind.ORDER, bytes.fromhex("d1010855016e66632e636f6d")))
+    'http://www.nfc.com'
+    """
+    payload = _payload(record, field)
+    if record[5] != HandoverKind.ORDER:
+        raise EntryError(field, "a credential, not an order")
+    return uri_of(payload, field)
+
+
+def _payload(record: bytes, field: str) -> bytes:
+    size = _record_bytes(record, field)
+    if size is None or len(record) < size:
+        raise EntryError(field, "truncated")
+    if len(record) > size:
+        raise EntryError(field, "bytes after the record")
+    _check_crc(record, field)
+    return record[_HEADER.size : -_CRC_BYTES]
 
 
 class SealedRecord(PaymentCode):

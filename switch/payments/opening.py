@@ -69,7 +69,7 @@ class Opening:
 
     async def _keep(self, batch: list[Transaction]) -> None:
         """The record is of the credential that pays."""
-        credentials = [credential_bytes(each.request.credential) for each in batch]
+        credentials = [credential_bytes(each.request.credential, each.record.id) for each in batch]
         keys = await self._hsm.keyed_hashes([(HASH_KEY, credential) for credential in credentials])
         items = [
             (SEAL_KEY, credential, each.record.id.bytes) for credential, each in zip(credentials, batch, strict=True)

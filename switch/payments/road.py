@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import structlog
 
-from switch.domain.authorization import Authorization, AuthorizationRequest, CardCredential
+from switch.domain.authorization import Authorization, AuthorizationRequest, CardCredential, ChannelOrder
 from switch.domain.states import State
 from switch.payments.afterwards import Afterwards
 from switch.payments.credential import HASH_KEY, SEAL_KEY
@@ -134,9 +134,10 @@ class Road:
     async def _admit(self, batch: list[Transaction]) -> list[Transaction]:
         """Returns those that go on: neither refused nor waiting for the answer of their first sending."""
         hsm = self._world.hsm
-        credentials = [credential_bytes(each.request.credential) for each in batch]
+        credentials = [credential_bytes(each.request.credential, each.record.id) for each in batch]
         keys = await hsm.keyed_hashes([(HASH_KEY, credential) for credential in credentials])
         admitted: list[Transaction] = []
+        with_credential: list[Transaction] = []
         to_seal: list[tuple[str, bytes, bytes]] = []
         for transaction, key, credential in zip(batch, keys, credentials, strict=True):
             if isinstance(key, Exception):
@@ -148,8 +149,10 @@ class Road:
             if self._joins_open(transaction):
                 continue
             admitted.append(transaction)
-            to_seal.append((SEAL_KEY, credential, record.id.bytes))
-        for transaction, sealed in zip(admitted, await hsm.seal(to_seal), strict=True):
+            if not isinstance(transaction.request.credential, ChannelOrder):
+                with_credential.append(transaction)
+                to_seal.append((SEAL_KEY, credential, record.id.bytes))
+        for transaction, sealed in zip(with_credential, await hsm.seal(to_seal), strict=True):
             if isinstance(sealed, Exception):
                 transaction.refuse(Unavailable("the HSM is not available"))
                 continue
@@ -169,7 +172,7 @@ class Road:
             first.answer.add_done_callback(partial(_pass_on, transaction))
         return True
 
-    # --- assess: may this payer, this way, this often ----------------------------------------------------------------
+    # --- assess: may this merchant, this payer, this way, this often --------------------------------------------------
 
     async def _assess(self, batch: list[Transaction]) -> None:
         limits = self._world.limits
@@ -180,10 +183,15 @@ class Road:
         except CountersUnavailable:
             attempts = [None] * len(batch)
             self._world.observer.counters_failed()
+        standing = self._world.standing
         for transaction, attempts_in_window in zip(batch, attempts, strict=True):
-            refusal = None if transaction.decided else judge(transaction.request, attempts_in_window, limits)
+            if transaction.decided:
+                continue
+            record = transaction.record
+            refusal = standing(record.merchant_id, record.terminal_id)
+            refusal = refusal or judge(transaction.request, attempts_in_window, limits)
             if refusal is not None:
-                decline(transaction.record, "assess", refusal.response_code, refusal.reason)
+                decline(record, "assess", refusal.response_code, refusal.reason)
 
     # --- route: which channels, in which order -----------------------------------------------------------------------
 

@@ -71,4 +71,4 @@ class Cards(Protocol):
     """The wallet's: what a user pays with. Raises StoreUnavailable, or the HSM's error."""
 
     async def credential(self, user_id: UUID, card_id: UUID) -> CardCredential | None:
-        """None: there is no such card to pay with."""
+        """In the clear, for one payment. None: there is no such card of that user's, or it was removed."""

@@ -1,1 +1,1 @@
-"""Users: who they are, their devices, cards and payment codes. Policy; what is stored is `switch.store`'s."""
+"""People: accounts, how they prove who they are, sessions, devices, cards, payment codes (docs/users.md)."""
