@@ -32,6 +32,7 @@ from switch.settings_sections import (
     AlipaySettings,
     Batching,
     Budgets,
+    Disputes,
     FollowUps,
     HsmSettings,
     Notifications,
@@ -39,6 +40,7 @@ from switch.settings_sections import (
     OptionalAddress,
     ParticipantId,
     PostgresUrl,
+    Reconciliation,
     RedisUrl,
     Risk,
     RouteRule,
@@ -122,6 +124,8 @@ class Settings(BaseSettings):
     alipay: AlipaySettings = AlipaySettings()
     wechat: WeChatSettings = WeChatSettings()
     terminals: Terminals = Terminals()
+    reconciliation: Reconciliation = Reconciliation()
+    disputes: Disputes = Disputes()
     routes: list[RouteRule] = Field(
         default=DEFAULT_ROUTES, description="by the scheme of a payment code, else by the longest matching prefix"
     )
