@@ -105,8 +105,9 @@ class Disputes:
         _check(claim)
         now_ms = self._clock.time_ms()
         days = self._rules.retrieval_days if claim.kind is DisputeKind.RETRIEVAL else self._rules.chargeback_days
+        payment_ms = transmission_time_ms_of(claim.authorization_id)
         identity = computed_id(
-            "case", claim.merchant_id, transmission_time_ms_of(claim.authorization_id), f"{claim.kind} {claim.case}"
+            "case", claim.merchant_id, payment_ms, f"{claim.authorization_id} {claim.kind} {claim.case}"
         )
         asked = Dispute(
             claim.merchant_id, identity, claim.authorization_id, _channel_of(caller), claim.kind, DisputeState.OPEN,

@@ -1,5 +1,5 @@
 -- Disputes (switch.domain.dispute). Amounts are minor units of the payment's currency; times Unix milliseconds. case_number
--- is the channel's own: the id is computed from both, so that each case is there once.
+-- is the channel's own: the id is computed from it, the kind and the payment, so that each case is there once.
 CREATE TABLE disputes (
     merchant_id      text     NOT NULL,
     id               uuid     NOT NULL,
