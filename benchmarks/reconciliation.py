@@ -19,11 +19,11 @@ from pathlib import Path
 
 import asyncpg
 
-from switch.app import SystemClock
 from switch.domain.bill import Bill, BillKind, BillLine
 from switch.domain.money import Money
 from switch.domain.packed_lines import PackedLines
 from switch.domain.reconciliation import Run
+from switch.foundation_wiring import SystemClock
 from switch.settlement.bill_file import day_of
 from switch.settlement.reconcile import Reconciliations, Rules
 from switch.store.embedded import EmbeddedPostgres
