@@ -55,6 +55,14 @@ class PackedLines(Sequence[BillLine]):
     def __len__(self) -> int:
         return len(self._kinds)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether other has the same lines in the same order."""
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(one == another for one, another in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
     @overload
     def __getitem__(self, number: int) -> BillLine: ...
     @overload

@@ -8,6 +8,7 @@ from typing import Final, TextIO
 from switch.domain.bill import Bill, BillKind, BillLine
 from switch.domain.money import CURRENCIES, LARGEST_AMOUNT_MINOR, Money
 from switch.domain.movement import Movement
+from switch.domain.packed_lines import PackedLines
 from switch.ports import BillRefused
 from switch.settlement.compare import Day, Finding
 
@@ -52,7 +53,7 @@ def read_bill(file: TextIO, channel: str, day: date) -> Bill:
     rows = csv.reader(file, strict=True)
     if tuple(next(rows, ())) != _COLUMNS:
         raise BillRefused("malformed", f"the first line is not {','.join(_COLUMNS)}")
-    return Bill(channel, day, tuple(_lines(rows)))
+    return Bill(channel, day, PackedLines(_lines(rows)))
 
 
 def _lines(rows: Iterator[list[str]]) -> Iterator[BillLine]:

@@ -29,7 +29,7 @@ LINES = st.lists(
 def test_lines_come_back_as_they_were(lines: list[BillLine]) -> None:
     packed = PackedLines(lines)
     assert list(packed) == lines
-    assert len(packed) == len(lines)
+    assert (packed == tuple(lines), tuple(lines) == packed, packed == [*lines, None]) == (True, True, False)
     for row, line in zip(packed.rows(), lines, strict=True):
         kind, amount_minor, currency = kind_from(row[1]), row[5], row[6]
         assert BillLine(kind, row[2], Money(amount_minor, currency), row[8], row[3], row[4], row[7]) == line
