@@ -95,6 +95,18 @@ class PackedLines(Sequence[BillLine]):
                 self._fees[number], self._times[number],
             )  # fmt: skip
 
+    def names(self) -> Iterator[tuple[BillKind, str]]:
+        """(kind, reference) of each."""
+        for number, kind in enumerate(self._kinds):
+            yield _KINDS[kind], self._text(number).partition(_SEPARATOR)[0]
+
+    def money(self) -> Iterator[tuple[BillKind, int, str, int]]:
+        """(kind, amount_minor, currency, fee_minor) of each."""
+        for kind, amount_minor, currency, fee_minor in zip(
+            self._kinds, self._amounts, self._currencies, self._fees, strict=True
+        ):
+            yield _KINDS[kind], amount_minor, self._names[currency], fee_minor
+
     def digest(self) -> bytes:
         """SHA-256 over all lines, in their order."""
         whole = hashlib.sha256(",".join(self._names).encode())

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from switch.domain.bill import BillKind, BillLine
+from switch.domain.packed_lines import PackedLines
 
 _LOW: Final = (1 << 32) - 1
 _LEAST_SLOTS: Final = 16
@@ -24,21 +25,22 @@ class LineIndex:
         self._mask = slots - 1
         self._numbers, self._prints = array("I", bytes(4 * slots)), array("I", bytes(4 * slots))
         self.repeated: list[int] = []
-        for number in range(len(lines)):
-            self._add(number, lines[number])
+        names = lines.names() if isinstance(lines, PackedLines) else ((each.kind, each.reference) for each in lines)
+        for number, (kind, reference) in enumerate(names):
+            self._add(number, kind, reference)
 
     def find(self, kind: BillKind, reference: str) -> int | None:
         """The number of the first line of that kind and name."""
         found = self._numbers[self._slot(kind, reference)]
         return found - 1 if found else None
 
-    def _add(self, number: int, line: BillLine) -> None:
-        slot = self._slot(line.kind, line.reference)
+    def _add(self, number: int, kind: BillKind, reference: str) -> None:
+        slot = self._slot(kind, reference)
         if self._numbers[slot]:
             self.repeated.append(number)
             return
         self._numbers[slot] = number + 1
-        self._prints[slot] = hash((line.kind, line.reference)) >> 20 & _LOW
+        self._prints[slot] = hash((kind, reference)) >> 20 & _LOW
 
     def _slot(self, kind: BillKind, reference: str) -> int:
         """Its own slot, or the free one where it would go."""

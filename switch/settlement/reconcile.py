@@ -221,9 +221,9 @@ class _Beating:
 async def _sides(lines: PackedLines) -> dict[str, Side]:
     """What the bill comes to, by currency."""
     sums: dict[str, list[int]] = {}
-    for number, kind, _, _, _, amount_minor, currency, fee_minor, _ in lines.rows():
+    for number, (kind, amount_minor, currency, fee_minor) in enumerate(lines.money()):
         of = sums.setdefault(currency, [0, 0, 0])
-        of[0 if kind == 1 else 1] += amount_minor
+        of[0 if kind is BillKind.PAYMENT else 1] += amount_minor
         of[2] += fee_minor
         if number % _LINES_AT_ONCE == 0:
             await asyncio.sleep(0)

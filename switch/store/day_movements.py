@@ -106,21 +106,24 @@ async def day_movements(connection: Connection, channel: str, from_ms: int, unti
         follow_ons = (_FOLLOW_ONS, (channel, from_ms, until_ms, begun_ms), _follow_on_of)
         undone = (_UNDONE, (channel, from_ms, until_ms, begun_ms), _undoing_of)
         for statement, arguments, read in (payments, follow_ons, undone):
-            async for row in connection.cursor(statement, *arguments, prefetch=_CHUNK):
-                for movement in read(row):
-                    yield movement
+            cursor = await connection.cursor(statement, *arguments)
+            while rows := await cursor.fetch(_CHUNK):
+                for row in rows:
+                    for movement in read(row):
+                        yield movement
 
 
 def _payments_of(row: Record) -> list[Movement]:
     reference = reference_in(trace_from(row["trace"]))
-    standing = _PAYMENT_STANDS[State(row["state"])]
-    record = f"sale {row['merchant_id']}/{row['id']} {State(row['state']).name} {row['response_code']}".rstrip()
+    state = State(row["state"])
+    standing = _PAYMENT_STANDS[state]
+    record = f"sale {row['merchant_id']}/{row['id']} {state.name} {row['response_code']}".rstrip()
     money = _money_of(row)
     if standing is Standing.UNDONE and row["decision"] != Decision.APPROVED:
         standing = Standing.DOUBTFUL
     of = row["merchant_id"], row["id"]
     found = [Movement(BillKind.PAYMENT, reference, money, row["time_ms"], standing, "", record, (), *of)]
-    if State(row["state"]) in (State.UNKNOWN, State.DEAD_LETTER):
+    if state in (State.UNKNOWN, State.DEAD_LETTER):
         also = _names(row["reversal_trace"])
         found.append(
             Movement(

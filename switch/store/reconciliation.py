@@ -173,8 +173,10 @@ class PostgresReconciliation:
             if version is None:
                 return None
             lines = PackedLines()
-            async for row in connection.cursor(_LINES, channel, day, version, prefetch=_CHUNK):
-                lines.append(_line(row))
+            cursor = await connection.cursor(_LINES, channel, day, version)
+            while rows := await cursor.fetch(_CHUNK):
+                for row in rows:
+                    lines.append(_line(row))
             return version, lines
 
     async def movements(self, channel: str, from_ms: int, until_ms: int) -> AsyncIterator[Movement]:

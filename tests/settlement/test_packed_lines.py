@@ -35,6 +35,15 @@ def test_lines_come_back_as_they_were(lines: list[BillLine]) -> None:
         assert BillLine(kind, row[2], Money(amount_minor, currency), row[8], row[3], row[4], row[7]) == line
 
 
+@given(LINES)
+def test_columns_are_those_of_the_lines(lines: list[BillLine]) -> None:
+    packed = PackedLines(lines)
+    assert list(packed.names()) == [(each.kind, each.reference) for each in lines]
+    assert list(packed.money()) == [
+        (each.kind, each.money.amount_minor, each.money.currency, each.fee_minor) for each in lines
+    ]
+
+
 @given(LINES, LINES)
 def test_the_index_finds_the_first_of_a_name(lines: list[BillLine], others: list[BillLine]) -> None:
     expected: dict[tuple[BillKind, str], int] = {}
