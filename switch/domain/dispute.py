@@ -111,13 +111,6 @@ class Dispute:
     ended_time_ms: int
     version: int
 
-    @property
-    def held_minor(self) -> int:
-        """What may be neither refunded nor charged back once more: of a chargeback, unless the merchant won."""
-        return (
-            self.money.amount_minor if self.kind is DisputeKind.CHARGEBACK and self.state is not DisputeState.WON else 0
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Payment:

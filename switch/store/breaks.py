@@ -31,7 +31,6 @@ from switch.store.break_findings import posting_id, suspense_posting
 from switch.store.ledger import post
 from switch.store.sessions import Connection, Pool, Sessions
 
-_DAY_MS: Final = 86_400_000
 _MOST_NOTES: Final = 200
 
 _LIST = """

@@ -43,9 +43,14 @@ class SetClock:
         return self.now_ms
 
 
-async def balances(books: asyncpg.Pool) -> dict[tuple[str, str], int]:
-    """(merchant, account) -> minor units, without those that are zero; every transaction is checked to balance."""
-    rows = await books.fetch("SELECT merchant_id, transaction_id, account, amount_minor, currency FROM ledger_entries")
+async def balances(books: asyncpg.Pool, merchant_id: str | None = None) -> dict[tuple[str, str], int]:
+    """(merchant, account) -> minor units, without those that are zero, of one merchant or all; every transaction is
+    checked to balance."""
+    rows = await books.fetch(
+        "SELECT merchant_id, transaction_id, account, amount_minor, currency FROM ledger_entries"
+        " WHERE $1::text IS NULL OR merchant_id = $1",
+        merchant_id,
+    )
     found: dict[tuple[str, str], int] = {}
     sums: dict[tuple[str, UUID, str], int] = {}
     for row in rows:
