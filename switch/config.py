@@ -35,9 +35,11 @@ from switch.settings_sections import (
     Disputes,
     FollowUps,
     HsmSettings,
+    Merchants,
     Notifications,
     Operations,
     OptionalAddress,
+    Orders,
     ParticipantId,
     Platform,
     PostgresUrl,
@@ -50,6 +52,8 @@ from switch.settings_sections import (
     Tls,
     TransmissionWindow,
     UnionPaySettings,
+    Users,
+    Wallet,
     WeChatSettings,
 )
 
@@ -132,7 +136,11 @@ class Settings(BaseSettings):
     alipay: AlipaySettings = AlipaySettings()
     wechat: WeChatSettings = WeChatSettings()
     terminals: Terminals = Terminals()
+    merchants: Merchants = Merchants()
+    orders: Orders = Orders()
+    wallet: Wallet = Wallet()
     platform: Platform = Platform()
+    users: Users = Users()
     reconciliation: Reconciliation = Reconciliation()
     disputes: Disputes = Disputes()
     routes: list[RouteRule] = Field(
