@@ -26,6 +26,7 @@ log = structlog.get_logger()
 _DAY_MS: Final = 86_400_000
 _LINES_AT_ONCE: Final = 5_000
 _BEATS_S: Final = 20.0
+_FETCH_S: Final = 600.0
 _FIRST_RETRY_MS: Final = 600_000
 _LONGEST_RETRY_MS: Final = 7_200_000
 
@@ -117,7 +118,8 @@ class Reconciliations:
     async def _lines(self, claim: Claim, who: str, bill: Bill | None, *, refetch: bool) -> tuple[int, PackedLines]:
         fetch = self._bills.get(claim.channel)
         if bill is None and fetch is not None and (refetch or not claim.bill_version):
-            bill = await fetch.bill(claim.day)
+            async with asyncio.timeout(_FETCH_S):
+                bill = await fetch.bill(claim.day)
         if bill is None:
             kept = await self._store.kept_lines(claim.channel, claim.day)
             if kept is None:
@@ -125,7 +127,7 @@ class Reconciliations:
             return kept
         if (bill.channel, bill.day) != (claim.channel, claim.day):
             raise BillRefused("foreign", "of another channel or day")
-        lines = bill.lines if isinstance(bill.lines, PackedLines) else PackedLines(bill.lines)
+        lines = _packed(bill)
         digest = await asyncio.to_thread(lines.digest)
         kept_as = await self._store.keep_bill(claim, lines, digest, who, self._clock.time_ms())
         if kept_as.superseded:
@@ -158,6 +160,13 @@ class Reconciliations:
         done = await self._store.conclude(claim, outcome)
         log.info("reconciled", channel=claim.channel, day=str(claim.day), lines=len(lines), breaks=done.active_breaks)
         return done
+
+
+def _packed(bill: Bill) -> PackedLines:
+    try:
+        return bill.lines if isinstance(bill.lines, PackedLines) else PackedLines(bill.lines)
+    except (ValueError, OverflowError):
+        raise BillRefused("malformed", "a name or amount that no bill has") from None
 
 
 class _Work:

@@ -282,6 +282,13 @@ async def test_a_bill_of_other_records_is_not_kept_as_breaks(desk: Desk, books: 
     assert await balances(books) == {}
 
 
+@pytest.mark.parametrize("bad", [line("a\0b"), line("a", fee_minor=2**70), line("a", time_ms=2**70)])
+async def test_a_line_that_cannot_be_kept_is_refused(desk: Desk, bad: BillLine) -> None:
+    desk.channel.bills[DAY] = [bad]
+    with pytest.raises(BillRefused, match="malformed"):
+        await desk.work.run("pay", DAY, "finance/ann")
+
+
 async def test_a_lease_that_was_lost_keeps_nothing(desk: Desk, books: asyncpg.Pool, sell: Sell) -> None:
     desk.channel.bills[DAY] = [line("foreign")]
     movements = desk.store.movements
