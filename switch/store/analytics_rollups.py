@@ -58,7 +58,7 @@ SET approved_count = d.approved_count + EXCLUDED.approved_count,
 
 # Events may come in any order of their days. So a payer's fresh days are put among those that he had, between the one
 # before them and the one after (near): each fresh day is counted under the day before it, and a day that has another
-# one before it now moves from the old to the new.
+# one before it now moves from the old to the new. Under infinity all of a day are counted.
 _ADD_PAYERS: Final = """
 WITH told AS (TOLD),
 fresh AS (
@@ -93,7 +93,9 @@ changes AS (
     FROM chained WHERE is_fresh OR previous_day IS NOT NULL
     UNION ALL
     SELECT merchant_id, currency, day, coalesce(earlier_previous_day, '-infinity'), -1
-    FROM chained WHERE NOT is_fresh AND previous_day IS NOT NULL)
+    FROM chained WHERE NOT is_fresh AND previous_day IS NOT NULL
+    UNION ALL
+    SELECT merchant_id, currency, day, 'infinity', 1 FROM fresh)
 INSERT INTO analytics_returns AS r (merchant_id, currency, day, previous_day, payers)
 SELECT merchant_id, currency, day, previous_day, sum(payers) FROM changes
 GROUP BY merchant_id, currency, day, previous_day HAVING sum(payers) <> 0
