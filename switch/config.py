@@ -34,9 +34,11 @@ from switch.settings_sections import (
     Budgets,
     FollowUps,
     HsmSettings,
+    Merchants,
     Notifications,
     Operations,
     OptionalAddress,
+    Orders,
     ParticipantId,
     Platform,
     PostgresUrl,
@@ -48,6 +50,8 @@ from switch.settings_sections import (
     Tls,
     TransmissionWindow,
     UnionPaySettings,
+    Users,
+    Wallet,
     WeChatSettings,
 )
 
@@ -130,7 +134,11 @@ class Settings(BaseSettings):
     alipay: AlipaySettings = AlipaySettings()
     wechat: WeChatSettings = WeChatSettings()
     terminals: Terminals = Terminals()
+    merchants: Merchants = Merchants()
+    orders: Orders = Orders()
+    wallet: Wallet = Wallet()
     platform: Platform = Platform()
+    users: Users = Users()
     routes: list[RouteRule] = Field(
         default=DEFAULT_ROUTES, description="by the scheme of a payment code, else by the longest matching prefix"
     )
@@ -197,6 +205,14 @@ class Settings(BaseSettings):
         if len(set(services)) != len(services):
             raise ValueError("a service is named twice")
         return services
+
+    @field_validator("platform")
+    @classmethod
+    def _the_road_is_somewhere(cls, platform: Platform, info: ValidationInfo) -> Platform:
+        services = set(info.data.get("services", SERVICE_NAMES))
+        if "authorization" not in services and services - {"operations"} and not platform.authorizations:
+            raise ValueError("authorizations: where is the authorization service that these services need?")
+        return platform
 
     @field_validator("stand_in")
     @classmethod

@@ -1,1 +1,1 @@
-"""Merchants: what they are, what they may and what they see."""
+"""Merchants: onboarding, stores, terminals, contracts, people, credentials, and what they see of their trade."""

@@ -54,6 +54,9 @@ REQUEST_ERRORS = Counter(
     "Requests that ended with a gRPC status instead of an answer; way: unary or stream.",
     ("way", "code"),
 )
+MERCHANT_ALERTS = Counter(
+    "payswitch_merchant_alerts_total", "What a merchant's people should hear of at once.", ("kind",)
+)
 REFUSED_ADMISSIONS = Counter(
     "payswitch_refused_admissions_total", "Requests refused before any work was done for them.", ("reason",)
 )
