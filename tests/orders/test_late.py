@@ -110,6 +110,20 @@ async def test_a_late_payment_is_refunded_exactly_once(scene, end):
     assert ((await scene.now(order)).state, (await scene.now(order)).paid_by) == (ended_as, None)
 
 
+async def test_two_that_are_given_back_in_one_millisecond_are_two(scene):
+    """Of one merchant: a name that both had would give back the first alone, and leave the second for a day."""
+    orders = [await scene.create(key=f"k{each}") for each in range(3)]
+    payments = [await scene.desk.channel_code(each, "alipay") for each in orders]
+    for order in orders:
+        await scene.desk.close(scene.merchant_id, order.id, "user/ann")
+    stands = scene.clock.time_ms()
+    scene.clock.time_ms = lambda: stands
+    assert await scene.pursuit.turn() == 3
+    await scene.work()
+    assert scene.wallet.closed == {each.authorization_id for each in payments}
+    assert {(await scene.payment(each)).state for each in payments} == {PaymentState.UNDONE}
+
+
 async def late(scene):
     order = await scene.create()
     payment = await scanned(scene, order)
