@@ -14,7 +14,7 @@ from switch.domain.authorization import CardCredential
 from switch.domain.card import Card, CardState
 from switch.domain.refusals import Invalid, Missing, NotPossible, NotProved, TooMany
 from switch.domain.sensitive import Pan
-from switch.domain.states import Operation, State
+from switch.domain.states import Decision, Operation, State
 from switch.payments.errors import Unavailable
 from switch.payments.follow_on import FollowOns
 from switch.payments.local import LocalPayments
@@ -206,6 +206,24 @@ async def test_a_road_that_cannot_say_leaves_no_card_and_no_amount(shop: Any) ->
     shop.wallet.clock.now_ms += 61_000
     await shop.cards.sweep()
     assert [each.state for each in shop.town.journal.rows.values()] == [State.VOIDED]
+
+
+async def test_a_verification_that_never_arrived_is_declined_when_it_does(shop: Any) -> None:
+    """The sweep is done with it at once: those that are stuck for a day would keep the rest from being given back."""
+    authorize, asked = shop.payments.authorize, []
+
+    async def delayed(request: Any, budget_s: float) -> Any:
+        asked.append((request, budget_s))
+        raise Unavailable("cannot be reached")
+
+    shop.payments.authorize = delayed
+    with pytest.raises(Unavailable):
+        await added(shop)
+    shop.wallet.clock.now_ms += 61_000
+    assert [await shop.cards.sweep(), await shop.cards.sweep()] == [1, 0]
+    record = await authorize(*asked[0])
+    assert (record.decision, record.response_code) == (Decision.DECLINED, "22")
+    assert [each.state for each in shop.town.journal.rows.values()] == [State.REVERSED]
 
 
 @pytest.mark.parametrize(
