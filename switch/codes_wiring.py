@@ -1,10 +1,8 @@
 """The wiring of the wallet: cards in the vault, payment codes and handovers on the road, and their services."""
 
 import asyncio
-import inspect
 from collections.abc import Sequence
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -114,7 +112,7 @@ def open_wallet(platform: Platform, devices: Devices) -> Sequence[Served]:
         await asyncio.wait([sweeping])
 
     platform.lifecycle.on_close("wallet", close)
-    servicer = WalletServicer(cards, enrolments, platform.hsm, partial(_public_key, platform.hsm))
+    servicer = WalletServicer(cards, enrolments, platform.hsm)
     return [Served(wallet_pb2.DESCRIPTOR.services_by_name["WalletService"], servicer)]
 
 
@@ -136,9 +134,3 @@ async def _sweep(cards: CardsOfUsers, pool: Pool, clock: Clock) -> None:
         except Exception:
             log.exception("wallet_not_swept")
         await asyncio.sleep(_SWEEP_S)
-
-
-async def _public_key(hsm: Hsm, label: str) -> bytes:
-    """PEM. An HSM in this process answers at once, one in others later: neither is asked often."""
-    found: Any = getattr(hsm, "public_key")(label)  # noqa: B009 - no part of the port: both kinds of HSM have it
-    return bytes(await found if inspect.isawaitable(found) else found)

@@ -35,6 +35,9 @@ class Hsm(Protocol):
 
     async def keyed_hashes(self, items: Sequence[tuple[str, bytes]]) -> list[bytes | Exception]: ...
 
+    async def public_key(self, label: str) -> bytes:
+        """PEM of the public half of a key pair: of SIGNING or ENVELOPE. Raises the HSM's error."""
+
     async def import_working_key(self, label: str, usage: str, under: str, wrapped: bytes) -> str:
         """Unwrap a DES key (ECB under `under`), keep it as pending under `label`; returns its KCV, six hex digits."""
 

@@ -190,11 +190,11 @@ async def test_many_enrolments_of_one_device_at_once_leave_one(wallet: Wallet) -
 async def test_an_enrolment_is_of_its_device_its_user_and_this_hsm(wallet: Wallet) -> None:
     user_id, device_id, key = await bind(wallet)
     _, other_device, other_key = await bind(wallet)
-    pem = wallet.hsm.public_key("wallet/envelope")
+    pem = wallet.hsm.store.public_key("wallet/envelope")
     _, good = begin_enrolment(pem, user_id, device_id, key)
     _, by_other = begin_enrolment(pem, user_id, device_id, other_key)
     _, second = begin_enrolment(pem, user_id, device_id, key)
-    _, elsewhere = begin_enrolment(wallet.hsm.public_key("handover/envelope"), user_id, device_id, key)
+    _, elsewhere = begin_enrolment(wallet.hsm.store.public_key("handover/envelope"), user_id, device_id, key)
     enrol_ = wallet.enrolments.enrol
 
     with pytest.raises(NotProved):
