@@ -5,7 +5,7 @@ import grpc
 from switch.domain.refusals import Exists, Invalid, Missing, NotPermitted, NotPossible, NotProved, TooMany
 from switch.entry.errors import EntryError
 from switch.payments.errors import ContentDiffers, NotFound, Overloaded, TransmissionTimeRefused, Unavailable
-from switch.ports import StoreUnavailable
+from switch.ports import StoreUnavailable, hsm_is_away
 
 
 class InvalidField(Exception):
@@ -51,4 +51,6 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
         if isinstance(error, kind):
             text = "the database is not available" if isinstance(error, StoreUnavailable) else str(error)
             return code, text
+    if hsm_is_away(error):
+        return grpc.StatusCode.UNAVAILABLE, "the HSM is not available"
     return grpc.StatusCode.INTERNAL, "internal error"

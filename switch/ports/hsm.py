@@ -4,6 +4,14 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 
+def hsm_is_away(error: BaseException) -> bool:
+    """Whether the HSM could not be reached: the same may be asked again later.
+
+    Its errors are known by their names: it imports nothing of ours, and we nothing of it.
+    """
+    return any(each.__name__ == "HsmUnavailable" for each in type(error).__mro__)
+
+
 class Hsm(Protocol):
     """Payment cryptography in batches. Keys are labels. An item that fails yields an exception in its place.
 
