@@ -20,7 +20,6 @@ from switch.platform_wiring import Platform, Served
 from switch.ports import Clock, Hsm, Opener, StoreUnavailable
 from switch.ports.platform import Devices
 from switch.store.cards import PostgresCards
-from switch.store.code_days import ensure_code_days
 from switch.store.handovers import PostgresHandovers, PostgresTrail
 from switch.store.payment_codes import PostgresPaymentCodes
 from switch.store.sessions import Pool
@@ -105,7 +104,7 @@ def open_wallet(platform: Platform, devices: Devices) -> Sequence[Served]:
     cards = cards_of(platform)
     codes = PostgresPaymentCodes(platform.pool)
     enrolments = CodeEnrolments(codes, devices, platform.hsm, platform.clock)
-    sweeping = asyncio.create_task(_sweep(cards, platform.pool, platform.clock), name="wallet sweep")
+    sweeping = asyncio.create_task(_sweep(cards), name="wallet sweep")
 
     async def close() -> None:
         sweeping.cancel()
@@ -123,11 +122,10 @@ def open_handovers(platform: Platform) -> Sequence[Served]:
     return [Served(handover_pb2.DESCRIPTOR.services_by_name["HandoverService"], HandoverServicer(certificates))]
 
 
-async def _sweep(cards: CardsOfUsers, pool: Pool, clock: Clock) -> None:
+async def _sweep(cards: CardsOfUsers) -> None:
     """Ends what processes that died, outages and payers left open, for ever."""
     while True:
         try:
-            await ensure_code_days(pool, clock.time_ms())
             await cards.sweep(_SWEPT)
         except StoreUnavailable as error:
             log.warning("wallet_not_swept", reason=str(error))
