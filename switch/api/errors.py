@@ -4,7 +4,14 @@ import grpc
 
 from switch.domain.refusals import Exists, Invalid, Missing, NotPermitted, NotPossible, NotProved, TooMany
 from switch.entry.errors import EntryError
-from switch.payments.errors import ContentDiffers, NotFound, Overloaded, TransmissionTimeRefused, Unavailable
+from switch.payments.errors import (
+    ContentDiffers,
+    Malformed,
+    NotFound,
+    Overloaded,
+    TransmissionTimeRefused,
+    Unavailable,
+)
 from switch.ports import StoreUnavailable, hsm_is_away
 
 
@@ -28,6 +35,7 @@ _STATUS: dict[type[Exception], grpc.StatusCode] = {
     InvalidField: grpc.StatusCode.INVALID_ARGUMENT,
     EntryError: grpc.StatusCode.INVALID_ARGUMENT,
     TransmissionTimeRefused: grpc.StatusCode.INVALID_ARGUMENT,
+    Malformed: grpc.StatusCode.INVALID_ARGUMENT,
     ContentDiffers: grpc.StatusCode.ALREADY_EXISTS,
     NotFound: grpc.StatusCode.NOT_FOUND,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
