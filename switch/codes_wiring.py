@@ -99,11 +99,14 @@ def cards_of(platform: Platform) -> CardsOfUsers:
     return CardsOfUsers(PostgresCards(platform.pool), numbers, platform.payments, platform.clock, settings)
 
 
+def enrolments_of(platform: Platform, devices: Devices) -> CodeEnrolments:
+    return CodeEnrolments(PostgresPaymentCodes(platform.pool), devices, platform.hsm, platform.clock)
+
+
 def open_wallet(platform: Platform, devices: Devices) -> Sequence[Served]:
     """The wallet's service, and the sweep behind it, closed with the lifecycle."""
     cards = cards_of(platform)
-    codes = PostgresPaymentCodes(platform.pool)
-    enrolments = CodeEnrolments(codes, devices, platform.hsm, platform.clock)
+    enrolments = enrolments_of(platform, devices)
     sweeping = asyncio.create_task(_sweep(cards), name="wallet sweep")
 
     async def close() -> None:

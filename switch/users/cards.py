@@ -226,6 +226,11 @@ class CardsOfUsers:
         except Exception as error:
             log.warning("card_number_not_erased_yet", card=str(card.id), reason=type(error).__name__)
 
+    async def give_up(self, who: str, user_id: UUID) -> None:
+        """All of them. Meets `switch.ports.platform.Belongings`."""
+        for card in await self._store.of_user(user_id):
+            await self.remove(who, user_id, card.id)
+
     # --- the sweep ----------------------------------------------------------------------------------------------------
 
     async def sweep(self, limit: int = 100) -> int:

@@ -12,6 +12,7 @@ from wallet_scene import Wallet, fresh_wallet_pan
 
 from switch.domain.authorization import CardCredential
 from switch.domain.card import Card, CardState
+from switch.domain.payment_token import TokenState
 from switch.domain.refusals import Invalid, Missing, NotPossible, NotProved, TooMany
 from switch.domain.sensitive import Pan
 from switch.domain.states import Decision, Operation, State
@@ -320,3 +321,14 @@ async def test_an_erasure_that_failed_is_made_up_for(shop: Any) -> None:
     shop.wallet.clock.now_ms += 61_000
     assert await shop.cards.sweep() == 1
     assert await token_states(shop) == [3]
+
+
+async def test_who_closes_his_account_leaves_no_card(shop: Any) -> None:
+    await active(shop)
+    await added(shop, pan=fresh_wallet_pan())
+    other = await active(shop, shop.other, fresh_wallet_pan())
+    await shop.cards.give_up(ANN, shop.user)
+    await shop.cards.give_up(ANN, shop.user)
+    assert await shop.cards.cards(shop.user) == []
+    assert await token_states(shop) == [TokenState.DELETED]
+    assert [each.id for each in await shop.cards.cards(shop.other)] == [other.id]
