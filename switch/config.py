@@ -45,8 +45,10 @@ from switch.settings_sections import (
     StandInRule,
     Terminals,
     Tls,
+    TransactionsSettings,
     TransmissionWindow,
     UnionPaySettings,
+    WebhooksSettings,
     WeChatSettings,
 )
 
@@ -122,6 +124,8 @@ class Settings(BaseSettings):
     alipay: AlipaySettings = AlipaySettings()
     wechat: WeChatSettings = WeChatSettings()
     terminals: Terminals = Terminals()
+    transactions: TransactionsSettings = TransactionsSettings()
+    webhooks: WebhooksSettings = WebhooksSettings()
     routes: list[RouteRule] = Field(
         default=DEFAULT_ROUTES, description="by the scheme of a payment code, else by the longest matching prefix"
     )

@@ -367,3 +367,22 @@ class RouteRule(Section):
         if len(set(self.channels)) != len(self.channels):
             raise ValueError("a channel is named twice")
         return self
+
+
+class TransactionsSettings(Section):
+    """A merchant's payments for its people (docs/transactions.md)."""
+
+    export_rows: int = Field(default=100_000, ge=1, le=1_000_000, description="rows of one export, at most")
+    exports_at_once: int = Field(default=2, ge=1, le=32, description="exports that a process makes at once, at most")
+
+
+class WebhooksSettings(Section):
+    """Telling merchants what happened (docs/webhooks.md)."""
+
+    ports: list[int] = Field(default=[443, 8443], min_length=1, description="ports that an endpoint's URL may name")
+    allow_loopback: bool = Field(
+        default=False, description="http and this machine's own addresses: for tests and development only"
+    )
+    endpoints_per_merchant: int = Field(default=10, ge=1, le=1000, description="endpoints of one merchant, at most")
+    at_once: int = Field(default=64, ge=1, le=1000, description="messages that a process sends at once, at most")
+    of_each_endpoint: int = Field(default=4, ge=1, le=100, description="of one endpoint at once, at most")

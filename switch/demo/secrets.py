@@ -49,6 +49,8 @@ def provide(state_dir: Path, token_dir: Path) -> SharedKeys:
         store = KeyStore(token)
         store.ensure("journal/seal", KeyUsage.SEALING)
         store.ensure("journal/hash", KeyUsage.HASHING)
+        store.ensure("merchants/page-token", KeyUsage.HASHING)
+        store.ensure("webhooks/seal", KeyUsage.SEALING)
         store.ensure("vault/hash", KeyUsage.HASHING)
         store.ensure("vault/wrapping", KeyUsage.KEY_WRAPPING)
         store.ensure("vault/fpe", KeyUsage.FPE_KEY)
