@@ -107,8 +107,6 @@ class WebhookSender:
             return 0, "timeout", ""
         except AddressRefused as error:
             return 0, "address", str(error)
-        except aiohttp.ClientConnectorError as error:
-            return _not_connected(error)
         except aiohttp.ClientSSLError:
             return 0, "tls", ""
         except aiohttp.ClientConnectionError:
@@ -140,14 +138,3 @@ async def _read(response: aiohttp.ClientResponse) -> str:
             break
     # PostgreSQL keeps no NUL.
     return kept.decode("utf-8", "replace").replace("\0", "\ufffd")
-
-
-def _not_connected(error: aiohttp.ClientConnectorError) -> tuple[int, str, str]:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, AddressRefused):
-            return 0, "address", str(cause)
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(error, aiohttp.ClientConnectorSSLError | aiohttp.ClientConnectorCertificateError):
-        return 0, "tls", ""
-    return 0, "connection", ""

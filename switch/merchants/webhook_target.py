@@ -22,6 +22,7 @@ _URL: Final = re.compile(
     r"(?::(?P<port>[0-9]{1,5}))?(?P<rest>/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*(?:\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?)?",
     re.ASCII,
 ).fullmatch
+_NUMBER: Final = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*", re.ASCII).fullmatch
 _LONGEST_URL: Final = 2_048
 # They carry an IPv4 address in them: NAT64 (RFC 6052, RFC 8215). 6to4 and Teredo the module knows.
 _TRANSLATED: Final = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
@@ -58,10 +59,15 @@ def checked_url(url: str, rules: TargetRules) -> str:
 
 
 def check_host(host: str, rules: TargetRules) -> None:
-    """A host that is an address itself never comes to a resolver. Raises AddressRefused."""
+    """A host that is an address itself never comes to a resolver. Raises AddressRefused.
+
+    A last label that is a number means an address to some, however it is written: 127.1, 0x7f.1, 2130706433.
+    """
     try:
         ipaddress.ip_address(host)
     except ValueError:
+        if _NUMBER(host.rpartition(".")[2]):
+            raise AddressRefused("not an address") from None
         return
     check_address(host, rules)
 
