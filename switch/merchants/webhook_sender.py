@@ -45,8 +45,11 @@ class Result:
 def signature(secret: bytes, webhook_id: str, timestamp_s: int, body: bytes) -> str:
     """Standard Webhooks: base64 of HMAC-SHA-256 over `id.timestamp.body`.
 
-    >>> signature(b"k", "msg_1", 0, b"{}")[:11]
-    'v1,vi1xAeRF'
+    The published vector:
+
+    >>> key = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    >>> signature(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
+    'v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE='
     """
     signed = f"{webhook_id}.{timestamp_s}.".encode() + body
     return "v1," + base64.b64encode(hmac.new(secret, signed, hashlib.sha256).digest()).decode()
