@@ -34,6 +34,8 @@ log = structlog.get_logger()
 
 # An export's searches may take longer than a page's, and less than the database lets a statement.
 _EXPORT_BUDGET_S = 0.3
+# Each is a row with many indexes, or ten messages: a batch stays well below the database's time limit.
+_EVENTS_AT_ONCE = 500
 _REFUNDS_EVERY_S = 2.0
 _OPEN_EVERY_S = 2.0
 _OPEN_OLDER_THAN_MS = 5_000
@@ -60,7 +62,7 @@ def open_transactions(
         await project(connection, events)
         await finish_from_feed(connection, events)
 
-    consumer = FeedConsumer(pool, "transactions", apply)
+    consumer = FeedConsumer(pool, "transactions", apply, _EVENTS_AT_ONCE)
     consumer.start()
     platform.lifecycle.on_close("transactions feed", consumer.close)
     _repeat(platform, "refunds under way", _REFUNDS_EVERY_S, refunds.resume)
@@ -82,7 +84,7 @@ def open_webhooks(platform: Platform) -> Sequence[Served]:
     webhooks = Webhooks(
         PostgresWebhooks(pool), platform.hsm, platform.clock, os.urandom, rules, section.endpoints_per_merchant
     )
-    consumer = FeedConsumer(pool, "webhooks", queue_events)
+    consumer = FeedConsumer(pool, "webhooks", queue_events, _EVENTS_AT_ONCE)
     consumer.start()
     platform.lifecycle.on_close("webhooks feed", consumer.close)
     sender = WebhookSender(rules)

@@ -9,7 +9,6 @@ from switch.merchants.webhooks import Changes, Range, Webhooks
 
 _LONGEST_OVERLAP_HOURS = 72
 _LARGEST_TIME_MS = (1 << 48) - 1
-_MOST_TYPES = 20
 
 
 class WebhookServicer:
@@ -19,7 +18,7 @@ class WebhookServicer:
     async def CreateEndpoint(self, request: pb.CreateEndpointRequest, caller: Caller) -> pb.CreateEndpointResponse:
         endpoint, secret = await self._webhooks.create(
             caller, merchant_id(request.merchant_id), request.url, text(request.description, "description", 100),
-            list(request.event_types)[:_MOST_TYPES],
+            list(request.event_types),
         )  # fmt: skip
         return pb.CreateEndpointResponse(endpoint=_endpoint(endpoint), secret=secret)
 
@@ -30,7 +29,7 @@ class WebhookServicer:
         changes = Changes(
             url=request.url or None,
             description=text(request.description, "description", 100) if described else None,
-            event_types=tuple(request.event_types)[:_MOST_TYPES] or None,
+            event_types=tuple(request.event_types) or None,
             state=EndpointState(request.state) if request.state else None,
         )
         identity = uuid_of(request.endpoint_id, "endpoint_id")

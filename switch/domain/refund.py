@@ -109,7 +109,7 @@ def role_holder(caller: Caller) -> str:
 
 
 def limit_for(caller: Caller, currency: str, limits: dict[str, RefundLimit]) -> RefundLimit:
-    """A person's own limit, else the role's, else: an owner has none, and others refund nothing by themselves.
+    """One's own limit, else the role's, else: an owner in person has none, and others refund nothing by themselves.
 
     >>> limit_for(Caller("user/1", frozenset({Role.MERCHANT_MANAGER})), "CNY", {}).each_minor
     0
@@ -118,5 +118,5 @@ def limit_for(caller: Caller, currency: str, limits: dict[str, RefundLimit]) -> 
     found = limits.get(caller.name) or limits.get(role)
     if found is not None:
         return found
-    allowed_minor = LARGEST_AMOUNT_MINOR if role == "owner" else 0
+    allowed_minor = LARGEST_AMOUNT_MINOR if role == "owner" and caller.user_id is not None else 0
     return RefundLimit(role, currency, allowed_minor, allowed_minor * 1000)

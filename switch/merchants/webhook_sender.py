@@ -13,12 +13,13 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
+from switch.domain.refusals import Invalid
 from switch.merchants.webhook_target import (
     AddressRefused,
     CheckedResolver,
     Lookup,
     TargetRules,
-    check_host,
+    checked_url,
     system_lookup,
 )
 
@@ -108,7 +109,7 @@ class WebhookSender:
                 return await self._ask(url, headers, body)
         except TimeoutError:
             return 0, "timeout", ""
-        except AddressRefused as error:
+        except (AddressRefused, Invalid) as error:
             return 0, "address", str(error)
         except aiohttp.ClientSSLError:
             return 0, "tls", ""
@@ -120,8 +121,8 @@ class WebhookSender:
             return 0, "connection", type(error).__name__
 
     async def _ask(self, url: str, headers: dict[str, str], body: bytes) -> tuple[int, str, str]:
-        target = URL(url)
-        check_host(target.host or "", self._rules)
+        # As when it was stored, by the rules of today.
+        target = URL(checked_url(url, self._rules))
         async with self._session.post(target, data=body, headers=headers, allow_redirects=False) as response:
             answer = await _read(response)
             if 200 <= response.status < 300:

@@ -61,7 +61,7 @@ class WebhookStore(Protocol):
     async def replay(self, merchant_id: str, ids: Sequence[UUID], now_ms: int, entry: AuditEntry) -> int: ...
 
     async def replayable(
-        self, merchant_id: str, endpoint_id: UUID, from_ms: int, until_ms: int, states: Sequence[int], limit: int
+        self, merchant_id: str, endpoint_id: UUID, from_ms: int, until_ms: int, dead_only: bool, limit: int
     ) -> list[UUID]: ...
 
 
@@ -205,9 +205,8 @@ class Webhooks:
         """(how many go again, where to go on in Unix milliseconds or 0)."""
         if await self._store.endpoint(merchant_id, wanted.endpoint_id) is None:
             raise Missing("no such endpoint")
-        states = [DeliveryState.DEAD] if wanted.dead_only else [DeliveryState.DELIVERED, DeliveryState.DEAD]
         ids = await self._store.replayable(
-            merchant_id, wanted.endpoint_id, wanted.from_ms, wanted.until_ms, states, REPLAYED_AT_ONCE + 1
+            merchant_id, wanted.endpoint_id, wanted.from_ms, wanted.until_ms, wanted.dead_only, REPLAYED_AT_ONCE + 1
         )
         resume_ms = transmission_time_ms_of(ids[REPLAYED_AT_ONCE]) if len(ids) > REPLAYED_AT_ONCE else 0
         told = {"from_time_ms": wanted.from_ms, "until_time_ms": wanted.until_ms, "dead_only": wanted.dead_only}

@@ -35,6 +35,16 @@ _TERMINALS: Final = 100
 # values and kept, and the most frequent value must not be sorted whole because another one is rare.
 _PLANNER = "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off"
 
+_COUNT_TERMINALS = """
+SELECT sum(counted.count)::bigint AS whole, max(counted.count) AS most
+FROM unnest($5::text[]) AS standing (terminal)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS count FROM (
+        SELECT id FROM merchant_transactions
+        WHERE merchant_id = $1 AND terminal_id = standing.terminal AND id < $2 AND id >= $3
+        ORDER BY id DESC LIMIT $4) AS few) AS counted
+"""
+
 _COLUMNS: Final = (
     *("merchant_id", "id", "answered_time_ms", "operation", "state", "amount_minor", "currency", "approved_minor"),
     *("captured_minor", "refunded_minor", "entry", "terminal_id", "channel", "response_code", "reason"),
@@ -141,10 +151,9 @@ class Search:
         driver = await self._driver(connection, before)
         compared = [each for each in self._conditions if each is not driver]
         rows: list[Record] = []
-        walk, longest = _FIRST_WALK if compared else self._size + 1, _LONGEST_WALK
-        if driver is not None and driver.name == "terminals":
-            terminals = len(driver.value) or 1
-            walk, longest = (max(self._size + 1, each // terminals) for each in (walk, longest))
+        walk = _FIRST_WALK if compared else self._size + 1
+        if compared and driver is not None and driver.name == "terminals":
+            walk = _PROBE  # they have no more
         while True:
             rows += await self._walk(connection, driver, compared, before, walk, self._size + 1 - len(rows))
             if len(rows) > self._size:
@@ -153,34 +162,46 @@ class Search:
             reached = await self._reached(connection, driver, before, walk) if compared else None
             if reached is None or time.monotonic() >= ends_s:
                 return Page([transaction_from(row) for row in rows], reached)
-            before, walk = reached, min(2 * walk, longest)
+            before, walk = reached, min(2 * walk, _LONGEST_WALK)
 
     async def _driver(self, connection: Connection, before: UUID) -> _Condition | None:
         """None: all of the merchant's, in order."""
         first = self._conditions[0] if self._conditions else None
         if first is None or first.name in ("ids", "name"):
             return first
-        candidates = []
+        if len(self._conditions) == 1 and (first.ordered or first.name == "terminals"):
+            return first
+        rare: list[tuple[int, _Condition]] = []
         for each in self._conditions:
-            if each.name == "terminals" and len(each.value) > _TERMINALS:
-                continue
-            if len(self._conditions) == 1 and (each.ordered or each.name == "terminals"):
-                return each
-            count, bound = await self._count(connection, each, before)
-            if count < bound or each.ordered:
-                candidates.append((count, each))
-        return min(candidates, key=lambda pair: pair[0])[1] if candidates else None
+            count = await self._count(connection, each, before)
+            if count is not None:
+                rare.append((count, each))
+        if rare:
+            return min(rare, key=lambda pair: pair[0])[1]
+        return next((each for each in self._conditions if each.ordered), None)
 
-    async def _count(self, connection: Connection, condition: _Condition, before: UUID) -> tuple[int, int]:
-        """How many rows the condition has, in its index and up to a bound; and that bound."""
+    async def _count(self, connection: Connection, condition: _Condition, before: UUID) -> int | None:
+        """How many rows the condition has, read in its index; None where that is more than it should be gathered of."""
+        if condition.name == "terminals":
+            return await self._count_of_terminals(connection, condition, before)
         arguments = _Arguments()
-        if condition.ordered or condition.name == "terminals":
+        if condition.ordered:
             bound, source = _PROBE, self._walked(["id"], condition, before, _PROBE, arguments)
         else:
             merchant = f"merchant_id = {arguments.add(self._merchant_id, 'text')}"
             bound, source = _GATHER, self._gathered(merchant, condition, arguments)
         count = await connection.fetchval(f"SELECT count(*) FROM ({source}) AS counted", *arguments.values)
-        return int(count), bound
+        return count if count < bound else None
+
+    async def _count_of_terminals(self, connection: Connection, condition: _Condition, before: UUID) -> int | None:
+        """Each terminal is counted up to its share of the bound."""
+        if not 0 < len(condition.value) <= _TERMINALS:
+            return None if condition.value else 0
+        share = max(1, _PROBE // len(condition.value))
+        bounds = (self._merchant_id, before, self._low, share, condition.value)
+        counts = await connection.fetchrow(_COUNT_TERMINALS, *bounds)
+        assert counts is not None  # an aggregate always has one row
+        return int(counts["whole"]) if counts["most"] < share else None
 
     def _walked(
         self, columns: Sequence[str], driver: _Condition | None, before: UUID, limit: int, arguments: _Arguments

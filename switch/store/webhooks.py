@@ -57,8 +57,10 @@ _NOW = "SELECT now_ms()"
 _DELIVERY = "SELECT * FROM webhook_deliveries WHERE merchant_id = $1 AND id = $2"
 _ATTEMPTS = "SELECT * FROM webhook_attempts WHERE merchant_id = $1 AND delivery_id = $2 ORDER BY number"
 _DELIVERIES = """
-SELECT * FROM webhook_deliveries WHERE merchant_id = $1 AND endpoint_id = $2 AND id < $3
-    AND ($5::smallint IS NULL OR state = $5)
+SELECT * FROM webhook_deliveries WHERE merchant_id = $1 AND endpoint_id = $2 AND id < $3 ORDER BY id DESC LIMIT $4
+"""
+_DELIVERIES_IN = """
+SELECT * FROM webhook_deliveries WHERE merchant_id = $1 AND endpoint_id = $2 AND state = $5 AND id < $3
 ORDER BY id DESC LIMIT $4
 """
 _RECENT_PINGS = """
@@ -75,8 +77,11 @@ RETURNING id
 """
 _REPLAYED = """
 SELECT id FROM webhook_deliveries
-WHERE merchant_id = $1 AND endpoint_id = $2 AND id >= $3 AND id < $4 AND state = ANY ($5::smallint[])
-ORDER BY id LIMIT $6
+WHERE merchant_id = $1 AND endpoint_id = $2 AND id >= $3 AND id < $4 AND state IN (2, 3) ORDER BY id LIMIT $5
+"""
+_REPLAYED_DEAD = """
+SELECT id FROM webhook_deliveries
+WHERE merchant_id = $1 AND endpoint_id = $2 AND id >= $3 AND id < $4 AND state = 3 ORDER BY id LIMIT $5
 """
 
 
@@ -172,8 +177,9 @@ class PostgresWebhooks:
         self, merchant_id: str, endpoint_id: UUID, state: DeliveryState | None, before: UUID, limit: int
     ) -> list[Delivery]:
         """Newest first."""
+        statement, more = (_DELIVERIES, ()) if state is None else (_DELIVERIES_IN, (state,))
         rows = await self._sessions.run(
-            lambda connection: connection.fetch(_DELIVERIES, merchant_id, endpoint_id, before, limit, state)
+            lambda connection: connection.fetch(statement, merchant_id, endpoint_id, before, limit, *more)
         )
         return [delivery_from(row) for row in rows]
 
@@ -198,12 +204,13 @@ class PostgresWebhooks:
         return await self._sessions.transaction(work)
 
     async def replayable(
-        self, merchant_id: str, endpoint_id: UUID, from_ms: int, until_ms: int, states: Sequence[int], limit: int
+        self, merchant_id: str, endpoint_id: UUID, from_ms: int, until_ms: int, dead_only: bool, limit: int
     ) -> list[UUID]:
         """Oldest first."""
+        statement = _REPLAYED_DEAD if dead_only else _REPLAYED
         bounds = (lowest_id_at(from_ms), lowest_id_at(until_ms))
         rows = await self._sessions.run(
-            lambda connection: connection.fetch(_REPLAYED, merchant_id, endpoint_id, *bounds, states, limit)
+            lambda connection: connection.fetch(statement, merchant_id, endpoint_id, *bounds, limit)
         )
         return [UUID(int=row["id"].int) for row in rows]
 

@@ -118,6 +118,15 @@ async def test_without_a_limit_others_than_owners_ask(scene: Scene, refunds: Ref
     assert await refunded_minor(scene, record) == 0
 
 
+async def test_an_api_credential_has_no_limit_until_it_is_given_one(scene: Scene, refunds: Refunds) -> None:
+    record = await scene.paid(200_000)
+    credential = Caller("credential/c1", frozenset({Role.MERCHANT_OWNER}), merchant_id=scene.merchant_id)
+    assert (await refunds.request(credential, asked(record, 1))).state is RefundState.WAITING
+    await limit(refunds, scene, "credential/c1", 150_000, 150_000, step_up=0)
+    assert (await refunds.request(credential, asked(record, 150_000))).state is RefundState.DONE
+    assert (await refunds.request(credential, asked(record, 1))).state is RefundState.WAITING
+
+
 async def test_two_who_decide_at_once(scene: Scene, refunds: Refunds, road: Road) -> None:
     record = await scene.paid(1_000)
     waiting = await refunds.request(CASHIER, asked(record, 700))

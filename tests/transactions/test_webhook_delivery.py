@@ -115,9 +115,17 @@ async def run(worker: WebhookWorker) -> int:
     return done
 
 
-async def log_of(service: WebhookServicer, scene: Scene, endpoint_id: str) -> list[pb.WebhookDelivery]:
-    request = pb.ListDeliveriesRequest(merchant_id=scene.merchant_id, endpoint_id=endpoint_id)
-    return list((await service.ListDeliveries(request, OWNER)).deliveries)
+async def log_of(service: WebhookServicer, scene: Scene, endpoint_id: str, state: int = 0) -> list[pb.WebhookDelivery]:
+    """All of it, in pages of two."""
+    request = pb.ListDeliveriesRequest(merchant_id=scene.merchant_id, endpoint_id=endpoint_id, page_size=2)
+    request.state = state  # type: ignore[assignment]
+    found = []
+    while True:
+        page = await service.ListDeliveries(request, OWNER)
+        found += page.deliveries
+        if not page.next_page_token:
+            return found
+        request.page_token = page.next_page_token
 
 
 async def endpoint_of(service: WebhookServicer, scene: Scene) -> pb.WebhookEndpoint:
@@ -361,6 +369,9 @@ async def test_a_range_is_replayed(
     request = pb.ReplayDeliveriesRequest(**key, from_time_ms=1, until_time_ms=scene.clock.now_ms + 1)  # type: ignore[arg-type]
     assert (await service.ReplayDeliveries(request, OWNER)).replayed == 0  # they wait as it is
     assert await run(worker) == 5
+    assert len(await log_of(service, scene, made.endpoint.endpoint_id)) == 5
+    assert len(await log_of(service, scene, made.endpoint.endpoint_id, pb.WEBHOOK_DELIVERY_STATE_DELIVERED)) == 5
+    assert await log_of(service, scene, made.endpoint.endpoint_id, pb.WEBHOOK_DELIVERY_STATE_DEAD) == []
     request.dead_only = True
     assert (await service.ReplayDeliveries(request, OWNER)).replayed == 0
     request.dead_only = False
@@ -426,10 +437,13 @@ async def test_a_secret_is_in_no_table_and_no_repr(scene: Scene, service: Webhoo
     assert "secret" not in entry["after"]
 
 
-async def test_the_queue_reads_only_what_is_due(database: asyncpg.Pool, scene: Scene) -> None:
-    """The plan of a claim walks the index of what waits, under the pool's own settings."""
+async def test_the_queue_reads_only_what_is_due(database: asyncpg.Pool) -> None:
+    """The plan of a claim, made for unknown values under the pool's own settings, walks the index of what waits."""
     async with database.acquire() as connection:
-        rows = await connection.fetch("EXPLAIN " + webhook_queue._WAITING + " SELECT * FROM waiting")
+        await connection.execute(f"PREPARE claiming AS {webhook_queue._CLAIM}")
+        rows = await connection.fetch("EXPLAIN EXECUTE claiming (0, 0, 1, 1, '{}')")
+        await connection.execute("DEALLOCATE claiming")
     plan = "\n".join(row[0] for row in rows)
-    assert "webhook_deliveries_waiting" in plan
+    assert plan.count("webhook_deliveries_waiting") == 3
+    assert "due_time_ms <= " in plan
     assert "Seq Scan" not in plan

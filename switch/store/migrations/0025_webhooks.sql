@@ -47,6 +47,7 @@ CREATE TABLE webhook_deliveries (
 -- Each endpoint's own queue: one that hangs hides no other's.
 CREATE INDEX webhook_deliveries_waiting ON webhook_deliveries (merchant_id, endpoint_id, due_time_ms) WHERE state = 1;
 CREATE INDEX webhook_deliveries_of ON webhook_deliveries (merchant_id, endpoint_id, id);
+CREATE INDEX webhook_deliveries_in ON webhook_deliveries (merchant_id, endpoint_id, state, id);
 
 -- The delivery log. status: of HTTP, 0 where there was no answer. failure: "" if it was taken. answer: at most 1 KB.
 CREATE TABLE webhook_attempts (
