@@ -9,7 +9,7 @@ import os
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
 from pydantic import (
     Field,
@@ -38,6 +38,7 @@ from switch.settings_sections import (
     Operations,
     OptionalAddress,
     ParticipantId,
+    Platform,
     PostgresUrl,
     RedisUrl,
     Risk,
@@ -62,6 +63,10 @@ __all__ = [
     "load",
     "split_address",
 ]
+
+# One process serves all of them, or any of them: each has its tables and its ports.
+ServiceName = Literal["authorization", "order", "user", "merchant", "settlement", "operations"]
+SERVICE_NAMES: Final[tuple[ServiceName, ...]] = get_args(ServiceName)
 
 ENV_PREFIX = "PAYSWITCH_"
 CONFIG_VARIABLE = "PAYSWITCH_CONFIG"
@@ -104,6 +109,9 @@ class Settings(BaseSettings):
         default=SecretStr(""), description="postgresql://…; empty: embedded, in state_dir"
     )
     redis_url: RedisUrl = Field(default=SecretStr(""), description="redis://, rediss:// or unix://…; empty: embedded")
+    services: list[ServiceName] = Field(
+        default=[*SERVICE_NAMES], min_length=1, description="what this process serves, of " + ", ".join(SERVICE_NAMES)
+    )
     lease_ms: int = Field(
         default=5000, ge=500, le=60_000, description="without a beat for so long a process counts as dead"
     )
@@ -124,6 +132,7 @@ class Settings(BaseSettings):
     alipay: AlipaySettings = AlipaySettings()
     wechat: WeChatSettings = WeChatSettings()
     terminals: Terminals = Terminals()
+    platform: Platform = Platform()
     transactions: TransactionsSettings = TransactionsSettings()
     webhooks: WebhooksSettings = WebhooksSettings()
     routes: list[RouteRule] = Field(
@@ -185,6 +194,13 @@ class Settings(BaseSettings):
         """The channels that are switched on, as routes name them."""
         named = {"unionpay": self.unionpay.host, "alipay": self.alipay.gateway_url, "wechat": self.wechat.base_url}
         return [name for name, address in named.items() if address] + [f"issuer:{each}" for each in self.issuers]
+
+    @field_validator("services")
+    @classmethod
+    def _named_once(cls, services: list[ServiceName]) -> list[ServiceName]:
+        if len(set(services)) != len(services):
+            raise ValueError("a service is named twice")
+        return services
 
     @field_validator("stand_in")
     @classmethod

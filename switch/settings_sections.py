@@ -369,6 +369,22 @@ class RouteRule(Section):
         return self
 
 
+class Platform(Section):
+    """The services for users and merchants, and how they reach the authorization service if it is not beside them."""
+
+    listen: OptionalAddress = Field(
+        default="127.0.0.1:7444", description="gRPC with TLS, for users and merchants; empty: no such listener"
+    )
+    authorizations: OptionalAddress = Field(
+        default="",
+        description="host:port of the authorization service, where this process does not serve it; empty: listen's",
+    )
+    certificate: str = Field(
+        default="", description="PEM chain of this process's platform participant; empty: the development authority's"
+    )
+    private_key: str = Field(default="", description="PEM file of its private key")
+
+
 class TransactionsSettings(Section):
     """A merchant's payments for its people (docs/transactions.md)."""
 

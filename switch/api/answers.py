@@ -65,6 +65,7 @@ def authorization(record: Authorization, follow_ons: list[FollowOn], transmissio
     return pb.Authorization(
         answer=authorize_response(record),
         state=int(record.state),  # type: ignore[arg-type]
+        acquirer_id=record.acquirer_id,
         merchant_id=record.merchant_id,
         terminal_id=record.terminal_id,
         kind=_KINDS[record.operation],

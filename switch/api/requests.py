@@ -37,8 +37,11 @@ _OPERATIONS = {
 }
 
 
-def authorization_request(message: pb.AuthorizeRequest, caller: str) -> AuthorizationRequest:
-    """Raises InvalidField, EntryError, or NotAllowed if the request names another acquirer than the caller."""
+def authorization_request(message: pb.AuthorizeRequest, caller: str, by_platform: bool = False) -> AuthorizationRequest:
+    """Raises InvalidField, EntryError, or NotAllowed if the request names another acquirer than the caller.
+
+    by_platform: another process of the switch asks; it says how the payer presented to it.
+    """
     acquirer_id(message.acquirer_id, caller)
     money_ = money(message.amount, "amount")
     if not _TERMINAL_ID(message.terminal_id):
@@ -49,6 +52,10 @@ def authorization_request(message: pb.AuthorizeRequest, caller: str) -> Authoriz
         raise InvalidField("kind", "is not a known kind")
     merchant_ = _merchant(message)
     entry, credential = _presented(message, merchant_, money_)
+    if message.presented_as:
+        if not by_platform or entry is not EntryMode.KEYED:
+            raise InvalidField("presented_as", "is another process's of the switch, with keyed")
+        entry = EntryMode(message.presented_as)
     pin = _pin(message, credential)
     return AuthorizationRequest(
         caller, merchant_, message.terminal_id, key, time_ms, operation, money_, entry, credential, pin

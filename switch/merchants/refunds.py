@@ -222,11 +222,11 @@ class Refunds:
         except (Unavailable, Overloaded, StoreUnavailable) as error:
             log.warning("refund_not_answered", refund=str(refund.id), reason=str(error))
             return refund  # it is sent again
-        except TransmissionTimeRefused:
+        except TransmissionTimeRefused as error:
             # Too old to be sent: what the journal has of it now is all that there will ever be.
             answer = await self._store.follow_on(refund)
             if answer is None:
-                return await self._failed(refund, "", "it could not be sent within a day")
+                return await self._failed(refund, "", f"it could not be sent in time: {error}")
         except NotAnswered as error:
             return await self._failed(refund, "", str(error))
         return await self._conclude(refund, answer)

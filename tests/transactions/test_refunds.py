@@ -270,7 +270,7 @@ async def test_a_refund_too_old_to_send_is_what_the_journal_has_of_it(
     scene.clock.now_ms += 90_000_000
     assert await refunds.resume() == 2
     found = await refunds.find(OWNER, scene.merchant_id, never.id)
-    assert (found.state, found.response_reason) == (RefundState.FAILED, "it could not be sent within a day")
+    assert (found.state, found.response_reason) == (RefundState.FAILED, "it could not be sent in time: too old")
     assert (await refunds.find(OWNER, scene.merchant_id, sent.id)).state is RefundState.DONE
 
 
