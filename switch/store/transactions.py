@@ -79,7 +79,11 @@ _FOLLOW_ONS = """
 SELECT * FROM follow_ons WHERE merchant_id = $1 AND authorization_id = $2 ORDER BY created_time_ms, id
 """
 _REFERENCE = "SELECT reference FROM merchant_transactions WHERE merchant_id = $1 AND id = $2"
-_PAYER = "SELECT payer_key FROM authorizations WHERE merchant_id = $1 AND id = $2"
+# The journal may have dropped its day, and the list may not have it yet.
+_PAYER = """
+SELECT coalesce((SELECT payer_key FROM merchant_transactions WHERE merchant_id = $1 AND id = $2),
+                (SELECT payer_key FROM authorizations WHERE merchant_id = $1 AND id = $2))
+"""
 
 _STATE_OF: Final = {
     EventKind.DECLINED: State.DECLINED,
