@@ -1,5 +1,6 @@
 """TransactionService behind its calls: who sees what, page tokens, exports."""
 
+import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator
@@ -24,10 +25,10 @@ from switch.domain.audit import AuditEntry
 from switch.domain.money import Money
 from switch.domain.refusals import Invalid, Missing, TooMany
 from switch.domain.states import EntryMode, Operation, State
-from switch.domain.transaction import Transaction
+from switch.domain.transaction import Page, Transaction, TransactionFilter
 from switch.merchants.exports import CHUNK_BYTES, Exports, cells
 from switch.merchants.page_tokens import PageTokens
-from switch.merchants.transactions import Transactions
+from switch.merchants.transactions import Listed, Selection, Transactions
 from switch.store.feed_consumer import FeedConsumer
 from switch.store.transactions import PostgresTransactions, append_audit, project
 
@@ -268,3 +269,41 @@ def test_amounts_are_in_major_units_of_their_currency() -> None:
         "T1", "", "", "", "", "", "", "", "",
     )  # fmt: skip
     assert cells(one, {})[5:7] == ["999999999.999", "0.001"]
+
+
+class Stuck:
+    """A store whose searches end when they are let go."""
+
+    def __init__(self) -> None:
+        self.going = asyncio.Event()
+        self.under_way = 0
+
+    async def search(self, merchant_id: str, wanted: TransactionFilter, before: UUID | None, size: int) -> Page:
+        self.under_way += 1
+        await self.going.wait()
+        return Page([], None)
+
+    async def find(self, merchant_id: str, authorization_id: UUID) -> None: ...
+
+    async def payer_key(self, merchant_id: str, authorization_id: UUID) -> bytes | None: ...
+
+
+async def test_searches_leave_the_database_to_the_road(scene: Scene, hsm: DirectHsm) -> None:
+    store = Stuck()
+    transactions = Transactions(store, Shops(), PageTokens(hsm), scene.clock)
+
+    def ask() -> asyncio.Task[Listed]:
+        return asyncio.create_task(transactions.query(OWNER, "m", Selection(TransactionFilter()), 10, ""))
+
+    waiting = [ask() for _ in range(2 + 32)]
+    await asyncio.sleep(0)  # each has come as far as it gets
+    assert store.under_way == 2
+    with pytest.raises(TooMany):
+        await ask()
+    waiting.pop().cancel()  # who goes away gives his place to another
+    await asyncio.sleep(0)
+    waiting.append(ask())
+    await asyncio.sleep(0)
+    assert store.under_way == 2
+    store.going.set()
+    assert [listed.rows for listed in await asyncio.gather(*waiting)] == [[]] * 34
