@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 from uuid import UUID
@@ -27,7 +27,7 @@ class Queue(Protocol):
     """Met by `switch.store.webhook_queue.WebhookQueue`."""
 
     async def claim(
-        self, now_ms: int, lease_ms: int, of_each: int, limit: int, busy: Sequence[UUID]
+        self, now_ms: int, lease_ms: int, of_each: int, limit: int, under_way: Mapping[UUID, int]
     ) -> list[tuple[Delivery, Endpoint]]: ...
 
     async def record(self, delivery: Delivery, attempt: Attempt, state: DeliveryState, due_time_ms: int) -> bool: ...
@@ -65,7 +65,6 @@ class WebhookWorker:
         self._limits = limits
         self._under_way: set[asyncio.Task[None]] = set()
         self._of_endpoint: Counter[UUID] = Counter()
-        self._failing: set[UUID] = set()
         self._swept_ms = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -85,13 +84,8 @@ class WebhookWorker:
         free = self._limits.at_once - len(self._under_way)
         if free <= 0:
             return 0
-        busy = [
-            endpoint_id
-            for endpoint_id, count in self._of_endpoint.items()
-            if count >= self._limits.of_each or endpoint_id in self._failing
-        ]
         now_ms = self._clock.time_ms()
-        claimed = await self._queue.claim(now_ms, LEASE_MS, self._limits.of_each, free, busy)
+        claimed = await self._queue.claim(now_ms, LEASE_MS, self._limits.of_each, free, self._of_endpoint)
         for delivery, endpoint in claimed:
             self._begin(delivery, endpoint)
         return len(claimed)
@@ -113,14 +107,11 @@ class WebhookWorker:
 
     def _begin(self, delivery: Delivery, endpoint: Endpoint) -> None:
         self._of_endpoint[endpoint.id] += 1
-        if endpoint.failures:
-            self._failing.add(endpoint.id)
         task = asyncio.create_task(self._deliver(delivery, endpoint), name="webhook")
         self._under_way.add(task)
 
         def ended(task: asyncio.Task[None]) -> None:
             self._under_way.discard(task)
-            self._failing.discard(endpoint.id)
             self._of_endpoint[endpoint.id] -= 1
             if not self._of_endpoint[endpoint.id]:
                 del self._of_endpoint[endpoint.id]

@@ -1,6 +1,6 @@
 """The queue of webhook messages: claimed endpoint by endpoint, each by one worker at a time, and what came of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -34,9 +34,10 @@ due AS (
         SELECT q.merchant_id, q.id, q.due_time_ms FROM webhook_deliveries AS q
         WHERE q.merchant_id = w.merchant_id AND q.endpoint_id = w.endpoint_id AND q.state = 1
           AND q.due_time_ms <= $1 AND q.expires_time_ms > $1
-        ORDER BY q.due_time_ms LIMIT CASE WHEN e.failures > 0 THEN 1 ELSE $3 END
+        ORDER BY q.due_time_ms LIMIT greatest(0, CASE WHEN e.failures > 0 THEN 1 ELSE $3::integer END - coalesce(
+            (SELECT u.count FROM unnest($5::uuid[], $6::integer[]) AS u (id, count) WHERE u.id = e.id), 0))
         FOR UPDATE SKIP LOCKED) AS d
-    WHERE e.state = 1 AND e.circuit_until_ms <= $1 AND NOT e.id = ANY ($5::uuid[])
+    WHERE e.state = 1 AND e.circuit_until_ms <= $1
     ORDER BY d.due_time_ms LIMIT $4)
 UPDATE webhook_deliveries AS d SET due_time_ms = $1 + $2, fence = d.fence + 1
 FROM due WHERE d.merchant_id = due.merchant_id AND d.id = due.id
@@ -113,13 +114,14 @@ class WebhookQueue:
         self._circuit = circuit
 
     async def claim(
-        self, now_ms: int, lease_ms: int, of_each: int, limit: int, busy: Sequence[UUID]
+        self, now_ms: int, lease_ms: int, of_each: int, limit: int, under_way: Mapping[UUID, int]
     ) -> list[tuple[Delivery, Endpoint]]:
-        """At most `limit`, of each endpoint at most `of_each` and of the busy ones none; nobody else gets them until
-        the lease has run out."""
+        """At most `limit`; of each endpoint as many as with those that this process has under way already make
+        `of_each`, or one if it has just failed. Nobody else gets them until the lease has run out."""
 
         async def work(connection: Connection) -> list[tuple[Delivery, Endpoint]]:
-            rows = await connection.fetch(_CLAIM, now_ms, lease_ms, of_each, limit, busy)
+            busy = (list(under_way), list(under_way.values()))
+            rows = await connection.fetch(_CLAIM, now_ms, lease_ms, of_each, limit, *busy)
             claimed = [delivery_from(row) for row in rows]
             keys = sorted(
                 {(each.merchant_id, each.endpoint_id) for each in claimed}, key=lambda key: (key[0], key[1].int)

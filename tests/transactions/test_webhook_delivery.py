@@ -259,6 +259,20 @@ async def test_one_that_hangs_takes_its_own_places_and_no_others(
     assert len(net.ids("https://slow.example/")) == 20
 
 
+async def test_what_is_under_way_counts(scene: Scene, service: WebhookServicer) -> None:
+    made = await endpoint(service, scene)
+    identity = UUID(made.endpoint.endpoint_id)
+    await happen(scene, 10)
+    queue = WebhookQueue(scene.database, Circuit())
+
+    async def claimed(under_way: int) -> int:
+        return len(await queue.claim(scene.clock.now_ms, 1_000, 4, 10, {identity: under_way}))
+
+    assert [await claimed(count) for count in (3, 4, 9, 0)] == [1, 0, 0, 4]
+    await scene.database.execute("UPDATE webhook_endpoints SET failures = 1 WHERE id = $1", identity)
+    assert [await claimed(count) for count in (1, 0)] == [0, 1]
+
+
 async def test_the_circuit_leaves_a_failing_one_alone(
     scene: Scene, service: WebhookServicer, worker: WebhookWorker, net: Net
 ) -> None:
@@ -307,9 +321,9 @@ async def test_an_attempt_that_outlived_its_lease_records_nothing(scene: Scene, 
     await endpoint(service, scene)
     await happen(scene)
     queue = WebhookQueue(scene.database, Circuit())
-    [(late, _)] = await queue.claim(scene.clock.now_ms, 10, 4, 10, [])
-    assert await queue.claim(scene.clock.now_ms, 10, 4, 10, []) == []
-    [(current, _)] = await queue.claim(scene.clock.now_ms + 10, 10, 4, 10, [])
+    [(late, _)] = await queue.claim(scene.clock.now_ms, 10, 4, 10, {})
+    assert await queue.claim(scene.clock.now_ms, 10, 4, 10, {}) == []
+    [(current, _)] = await queue.claim(scene.clock.now_ms + 10, 10, 4, 10, {})
     attempt = webhooks_module.Attempt(1, scene.clock.now_ms, 1, 500, "status", "")
     assert await queue.record(late, attempt, DeliveryState.DEAD, 0) is False
     assert await queue.record(current, attempt, DeliveryState.DELIVERED, 0) is True
@@ -441,7 +455,7 @@ async def test_the_queue_reads_only_what_is_due(database: asyncpg.Pool) -> None:
     """The plan of a claim, made for unknown values under the pool's own settings, walks the index of what waits."""
     async with database.acquire() as connection:
         await connection.execute(f"PREPARE claiming AS {webhook_queue._CLAIM}")
-        rows = await connection.fetch("EXPLAIN EXECUTE claiming (0, 0, 1, 1, '{}')")
+        rows = await connection.fetch("EXPLAIN EXECUTE claiming (0, 0, 1, 1, '{}', '{}')")
         await connection.execute("DEALLOCATE claiming")
     plan = "\n".join(row[0] for row in rows)
     assert plan.count("webhook_deliveries_waiting") == 3
