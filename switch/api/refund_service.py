@@ -6,7 +6,7 @@ from typing import Final
 from payswitch.v1 import common_pb2
 from payswitch.v1 import refund_pb2 as pb
 from switch.api.errors import InvalidField
-from switch.api.merchant_fields import merchant_id, page_size, page_token, text, uuid_of
+from switch.api.listed_fields import merchant_id, page_size, page_token, text, uuid_of
 from switch.api.requests import money
 from switch.domain.access import Caller
 from switch.domain.money import CURRENCIES, LARGEST_AMOUNT_MINOR

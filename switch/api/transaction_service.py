@@ -8,7 +8,7 @@ from payswitch.v1 import authorization_pb2, common_pb2
 from payswitch.v1 import transaction_pb2 as pb
 from switch.api.answers import follow_on_result
 from switch.api.errors import InvalidField
-from switch.api.merchant_fields import merchant_id, page_size, page_token, text, uuid_of
+from switch.api.listed_fields import merchant_id, page_size, page_token, text, uuid_of
 from switch.domain.access import Caller
 from switch.domain.authorization import Authorization, FollowOn
 from switch.domain.identity import transmission_time_ms_of

@@ -2,7 +2,7 @@
 
 from payswitch.v1 import webhook_pb2 as pb
 from switch.api.errors import InvalidField
-from switch.api.merchant_fields import merchant_id, page_size, page_token, text, uuid_of
+from switch.api.listed_fields import merchant_id, page_size, page_token, text, uuid_of
 from switch.domain.access import Caller
 from switch.domain.webhook import Attempt, Delivery, DeliveryState, Endpoint, EndpointState
 from switch.merchants.webhooks import Changes, Range, Webhooks
