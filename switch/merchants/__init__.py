@@ -1,1 +1,1 @@
-"""What a merchant and its people do: onboarding, payments looked up and refunded, webhooks."""
+"""Merchants: onboarding, stores, terminals, contracts, people, credentials, and what they see of their trade."""
