@@ -34,9 +34,11 @@ from switch.settings_sections import (
     Budgets,
     FollowUps,
     HsmSettings,
+    Merchants,
     Notifications,
     Operations,
     OptionalAddress,
+    Orders,
     ParticipantId,
     Platform,
     PostgresUrl,
@@ -49,6 +51,8 @@ from switch.settings_sections import (
     TransactionsSettings,
     TransmissionWindow,
     UnionPaySettings,
+    Users,
+    Wallet,
     WebhooksSettings,
     WeChatSettings,
 )
@@ -132,7 +136,11 @@ class Settings(BaseSettings):
     alipay: AlipaySettings = AlipaySettings()
     wechat: WeChatSettings = WeChatSettings()
     terminals: Terminals = Terminals()
+    merchants: Merchants = Merchants()
+    orders: Orders = Orders()
+    wallet: Wallet = Wallet()
     platform: Platform = Platform()
+    users: Users = Users()
     transactions: TransactionsSettings = TransactionsSettings()
     webhooks: WebhooksSettings = WebhooksSettings()
     routes: list[RouteRule] = Field(

@@ -45,7 +45,7 @@ WIRING = (
     *("switch.terminals_cli", "switch.terminals_wiring"),
     *("switch.foundation_wiring", "switch.authorization_wiring", "switch.listeners_wiring"),
     *("switch.platform_wiring", "switch.orders_wiring", "switch.users_wiring", "switch.merchants_wiring"),
-    *("switch.settlement_wiring", "switch.codes_wiring", "switch.feed_wiring"),
+    *("switch.settlement_wiring", "switch.codes_wiring", "switch.feed_wiring", "switch.analytics_wiring"),
     "switch.transactions_wiring",
 )
 # They use the switch from outside, and may import anything.

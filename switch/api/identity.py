@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import grpc.aio
 
 from switch.api.errors import NotAllowed, NotAuthenticated, status_of
 
 Participant = tuple[str, str]  # role, id
+_ALTERNATIVE_NAME: Final = "x509_subject_alternative_name"
 
 
 class Doorkeeper:
@@ -54,11 +55,20 @@ class Doorkeeper:
         return participant
 
     def _found(self, context: grpc.aio.ServicerContext[Any, Any]) -> Participant:
-        # Not auth_context(), which copies the whole certificate chain at every call.
-        names = tuple(context.peer_identities() or ())
+        names = alternative_names(context)
         if not names and self._anonymous is not None:
             return self._anonymous
         try:
             return self._named(names)
         except ValueError as error:
             raise NotAuthenticated("the client certificate names no participant") from error
+
+
+def alternative_names(context: Any) -> tuple[bytes, ...]:
+    """The subject alternative names of the caller's certificate; () without a certificate, or where it has none.
+
+    Without them gRPC gives the common name instead: whoever may choose that would choose a role.
+    """
+    # Not auth_context(), which copies the whole certificate chain at every call.
+    names = tuple(context.peer_identities() or ())
+    return names if names and context.peer_identity_key() == _ALTERNATIVE_NAME else ()

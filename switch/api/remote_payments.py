@@ -14,6 +14,7 @@ from switch.domain.authorization import (
     Authorization,
     AuthorizationRequest,
     CardCredential,
+    ChannelOrder,
     CodeCredential,
     FollowOn,
     FollowOnRequest,
@@ -40,8 +41,12 @@ _ERRORS: Final[dict[grpc.StatusCode, type[NotAnswered]]] = {
 _KINDS: Final = {
     Operation.SALE: pb.AUTHORIZATION_KIND_SALE,
     Operation.PRE_AUTHORIZATION: pb.AUTHORIZATION_KIND_PRE_AUTHORIZATION,
+    Operation.ORDER: pb.AUTHORIZATION_KIND_SALE,
 }
-_OPERATIONS: Final = {kind: operation for operation, kind in _KINDS.items()}
+_OPERATIONS: Final = {
+    pb.AUTHORIZATION_KIND_SALE: Operation.SALE,
+    pb.AUTHORIZATION_KIND_PRE_AUTHORIZATION: Operation.PRE_AUTHORIZATION,
+}
 _FOLLOW_ON_STATES: Final = {
     Decision.APPROVED: State.APPROVED,
     Decision.DECLINED: State.DECLINED,
@@ -123,6 +128,8 @@ def _authorize_request(request: AuthorizationRequest) -> pb.AuthorizeRequest:
             message.presented_as = int(request.entry)  # type: ignore[assignment]
         case CodeCredential(code=code):
             message.payer_code.code = code.reveal()
+        case ChannelOrder(scheme=scheme):
+            message.order.scheme = scheme
     if request.pin is not None:
         message.pin.CopyFrom(common_pb2.PinBlock(block=request.pin.block, format=request.pin.format))
     return message
@@ -137,7 +144,7 @@ def _authorization(message: pb.Authorization) -> Authorization:
         merchant_id=message.merchant_id,
         terminal_id=message.terminal_id,
         merchant_category_code="",
-        operation=_OPERATIONS[message.kind],
+        operation=Operation.ORDER if answer.order_code else _OPERATIONS[message.kind],
         money=Money(message.amount.amount_minor, message.amount.currency),
         entry=EntryMode(int(answer.entry)),
         masked_credential=message.masked_credential,
@@ -152,6 +159,7 @@ def _authorization(message: pb.Authorization) -> Authorization:
         retrieval_reference=answer.retrieval_reference,
         channel_reference=answer.channel_reference,
         emv_response=answer.emv_response,
+        order_code=answer.order_code,
         approved_minor=message.approved_minor,
         captured_minor=message.captured_minor,
         refunded_minor=message.refunded_minor,
