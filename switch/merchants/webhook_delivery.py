@@ -10,6 +10,7 @@ from uuid import UUID
 import structlog
 
 from switch.domain.webhook import Attempt, Delivery, DeliveryState, Endpoint, retry_after_ms
+from switch.merchants.alerts import Alert, log_alert
 from switch.merchants.webhook_sender import Result, headers_of
 from switch.merchants.webhooks import SEAL_KEY
 from switch.ops.metrics import WEBHOOK_ATTEMPTS, WEBHOOK_ENDPOINTS_DISABLED
@@ -52,10 +53,17 @@ class WorkerLimits:
 
 
 class WebhookWorker:
-    """jitter: 0 to 1, anew each time."""
+    """jitter: 0 to 1, anew each time. alert: tells a merchant's people of an endpoint that was switched off."""
 
     def __init__(
-        self, queue: Queue, sender: Sender, hsm: Hsm, clock: Clock, jitter: Callable[[], float], limits: WorkerLimits
+        self,
+        queue: Queue,
+        sender: Sender,
+        hsm: Hsm,
+        clock: Clock,
+        jitter: Callable[[], float],
+        limits: WorkerLimits,
+        alert: Alert = log_alert,
     ) -> None:
         self._queue = queue
         self._sender = sender
@@ -63,6 +71,7 @@ class WebhookWorker:
         self._clock = clock
         self._jitter = jitter
         self._limits = limits
+        self._alert = alert
         self._under_way: set[asyncio.Task[None]] = set()
         self._of_endpoint: Counter[UUID] = Counter()
         self._swept_ms = 0
@@ -103,7 +112,7 @@ class WebhookWorker:
             pass
         for merchant_id, endpoint_id in await self._queue.disable_failing(now_ms):
             WEBHOOK_ENDPOINTS_DISABLED.inc()
-            log.error("webhook_endpoint_disabled", merchant=merchant_id, endpoint=str(endpoint_id))
+            self._alert(merchant_id, "webhook_disabled", f"endpoint {endpoint_id} took nothing for a day")
 
     def _begin(self, delivery: Delivery, endpoint: Endpoint) -> None:
         self._of_endpoint[endpoint.id] += 1
