@@ -210,6 +210,14 @@ class Settings(BaseSettings):
             raise ValueError("a service is named twice")
         return services
 
+    @field_validator("platform")
+    @classmethod
+    def _the_road_is_somewhere(cls, platform: Platform, info: ValidationInfo) -> Platform:
+        services = set(info.data.get("services", SERVICE_NAMES))
+        if "authorization" not in services and services - {"operations"} and not platform.authorizations:
+            raise ValueError("authorizations: where is the authorization service that these services need?")
+        return platform
+
     @field_validator("stand_in")
     @classmethod
     def _stands_in_for_known_issuers(cls, rules: list[StandInRule], info: ValidationInfo) -> list[StandInRule]:

@@ -393,7 +393,7 @@ class Platform(Section):
     )
     authorizations: OptionalAddress = Field(
         default="",
-        description="host:port of the authorization service, where this process does not serve it; empty: listen's",
+        description="host:port of the authorization service; needed where services leave it to another process",
     )
     certificate: str = Field(
         default="", description="PEM chain of this process's platform participant; empty: the development authority's"

@@ -28,7 +28,7 @@ _LAST: Final = UUID(int=(1 << 128) - 1)
 # A field that has more rows than this is walked, not gathered.
 _PROBE: Final = 5_000
 _GATHER: Final = 50_000
-_FIRST_WALK, _LONGEST_WALK = 1_000, 8_000
+_FIRST_WALK, _LONGEST_WALK = 1_000, 4_000
 # A store with more terminals is not walked terminal by terminal.
 _TERMINALS: Final = 100
 

@@ -131,7 +131,7 @@ def _folded(event: JournalEvent) -> tuple[object, ...]:
 class PostgresTransactions:
     """Reads. A search takes `budget_s` and then says where it goes on (`transaction_search`)."""
 
-    def __init__(self, pool: Pool, budget_s: float = 0.025) -> None:
+    def __init__(self, pool: Pool, budget_s: float = 0.02) -> None:
         self._sessions = Sessions(pool)
         self._budget_s = budget_s
 
