@@ -32,6 +32,7 @@ from switch.settings_sections import (
     AlipaySettings,
     Batching,
     Budgets,
+    Disputes,
     FollowUps,
     HsmSettings,
     Merchants,
@@ -42,6 +43,7 @@ from switch.settings_sections import (
     ParticipantId,
     Platform,
     PostgresUrl,
+    Reconciliation,
     RedisUrl,
     Risk,
     RouteRule,
@@ -141,6 +143,8 @@ class Settings(BaseSettings):
     wallet: Wallet = Wallet()
     platform: Platform = Platform()
     users: Users = Users()
+    reconciliation: Reconciliation = Reconciliation()
+    disputes: Disputes = Disputes()
     transactions: TransactionsSettings = TransactionsSettings()
     webhooks: WebhooksSettings = WebhooksSettings()
     routes: list[RouteRule] = Field(

@@ -23,6 +23,7 @@ from switch.merchants.webhook_target import TargetRules
 from switch.merchants.webhooks import Webhooks
 from switch.platform_wiring import Platform, Served
 from switch.ports import StoreUnavailable
+from switch.store.disputes import PostgresDisputes
 from switch.store.feed_consumer import FeedConsumer
 from switch.store.refunds import PostgresRefunds, finish_from_feed
 from switch.store.sessions import Connection
@@ -45,7 +46,10 @@ _OPEN_AT_ONCE = 500
 def open_transactions(
     platform: Platform, disputed: Disputed | None = None, payments_of_order: PaymentsOfOrder | None = None
 ) -> Sequence[Served]:
-    """disputed: minor units of a payment that are in dispute. payments_of_order: by the merchant's own number."""
+    """disputed: minor units of a payment that are in dispute; None: by the disputes' own tables.
+
+    payments_of_order: by the merchant's own number of an order.
+    """
     pool, section = platform.pool, platform.settings.transactions
     store, tokens = PostgresTransactions(pool), PageTokens(platform.hsm)
     transactions = Transactions(store, platform.merchants, tokens, platform.clock, payments_of_order)
@@ -56,6 +60,7 @@ def open_transactions(
     exports = Exports(
         transactions, PostgresTransactions(pool, _EXPORT_BUDGET_S), audit, section.export_rows, section.exports_at_once
     )
+    disputed = disputed or PostgresDisputes(pool).disputed_minor
     refunds = Refunds(PostgresRefunds(pool), platform.payments, tokens, platform.clock, disputed)
 
     async def apply(connection: Connection, events: Sequence[JournalEvent]) -> None:
