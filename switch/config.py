@@ -42,6 +42,7 @@ from switch.settings_sections import (
     RedisUrl,
     Risk,
     RouteRule,
+    Settlement,
     StandInRule,
     Terminals,
     Tls,
@@ -122,6 +123,7 @@ class Settings(BaseSettings):
     alipay: AlipaySettings = AlipaySettings()
     wechat: WeChatSettings = WeChatSettings()
     terminals: Terminals = Terminals()
+    settlement: Settlement = Settlement()
     routes: list[RouteRule] = Field(
         default=DEFAULT_ROUTES, description="by the scheme of a payment code, else by the longest matching prefix"
     )
