@@ -9,8 +9,9 @@ from switch.store.sessions import Connection
 # Held until the caller commits: no day is sealed while somebody enters into it.
 _SEALED = "SELECT sealed_through FROM ledger_books WHERE one FOR SHARE"
 
-# A posting's legs are inserted by one statement, so it is there whole or not at all. They come as texts of as many
-# words: an array of every leg's columns would cost the driver three times as much.
+# A posting's legs are inserted by one statement, so it is there whole or not at all; one that is there gets no leg more
+# from another of its name. They come as texts of as many words: an array of every leg's columns would cost the driver
+# three times as much.
 _POST = """
 INSERT INTO ledger_entries (
     merchant_id, transaction_id, leg, day, kind, account, amount_minor, currency, authorization_id, source, time_ms)
@@ -21,6 +22,8 @@ FROM unnest($1::text[], $2::uuid[], $3::date[], $4::smallint[], $5::text[], $6::
      AS p (merchant_id, id, day, kind, accounts, amounts, currency, authorization_id, source, time_ms)
 CROSS JOIN LATERAL unnest(string_to_array(p.accounts, ' '), string_to_array(p.amounts, ' ')::bigint[])
      WITH ORDINALITY AS legs (account, amount_minor, number)
+WHERE NOT EXISTS (SELECT 1 FROM ledger_entries AS e WHERE e.merchant_id = p.merchant_id AND e.transaction_id = p.id
+                  AND e.leg = 0)
 ON CONFLICT DO NOTHING
 """
 

@@ -17,18 +17,20 @@ _MOST: Final = 100  # findings of one rule
 _OF_PAYMENTS = f"({PostingKind.PAYMENT:d}, {PostingKind.REFUND:d}, {PostingKind.UNDOING:d})"
 _TOLD = f"""
 SELECT merchant_id, authorization_id, currency, 'channel:' || channel AS account,
+       CASE kind WHEN {EventKind.REFUNDED:d} THEN {PostingKind.REFUND:d} WHEN {EventKind.UNDONE:d}
+            THEN {PostingKind.UNDOING:d} ELSE {PostingKind.PAYMENT:d} END AS kind,
        sum(CASE WHEN kind IN ({EventKind.REFUNDED:d}, {EventKind.UNDONE:d}) THEN -amount_minor ELSE amount_minor END)
            AS amount_minor
 FROM journal_events
 WHERE position <= (SELECT position FROM ledger_followed WHERE one)
       AND (kind IN ({EventKind.CAPTURED:d}, {EventKind.REFUNDED:d}, {EventKind.UNDONE:d})
            OR kind = {EventKind.APPROVED:d} AND operation <> {Operation.PRE_AUTHORIZATION:d})
-GROUP BY 1, 2, 3, 4
+GROUP BY 1, 2, 3, 4, 5
 """  # noqa: S608
 _ENTERED = f"""
-SELECT merchant_id, authorization_id, currency, account, sum(amount_minor) AS amount_minor
+SELECT merchant_id, authorization_id, currency, account, kind, sum(amount_minor) AS amount_minor
 FROM ledger_entries WHERE kind IN {_OF_PAYMENTS} AND account NOT IN ('{MERCHANT}', '{FEES}')
-GROUP BY 1, 2, 3, 4
+GROUP BY 1, 2, 3, 4, 5
 """  # noqa: S608
 
 # Each gives (subject, detail) of what breaks it. $1: a day, or null for all.
@@ -66,9 +68,9 @@ _WHOLE: Final = {
         WHERE b.balance_minor IS DISTINCT FROM d.amount_minor
     """,
     "entries-are-the-journal": f"""
-        SELECT concat_ws('/', merchant_id, authorization_id, account, currency),
+        SELECT concat_ws('/', merchant_id, authorization_id, account, currency, kind),
                COALESCE(t.amount_minor, 0) || ' in the journal, ' || COALESCE(e.amount_minor, 0) || ' entered'
-        FROM ({_TOLD}) AS t FULL JOIN ({_ENTERED}) AS e USING (merchant_id, authorization_id, currency, account)
+        FROM ({_TOLD}) AS t FULL JOIN ({_ENTERED}) AS e USING (merchant_id, authorization_id, currency, account, kind)
         WHERE COALESCE(t.amount_minor, 0) <> COALESCE(e.amount_minor, 0)
     """,  # noqa: S608
     "fee-within-its-payment": f"""

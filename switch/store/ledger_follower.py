@@ -70,7 +70,7 @@ class _ContractsWanted(Exception):
 
 
 class LedgerFollower(FeedConsumer):
-    def __init__(self, pool: Pool, merchants: Merchants, clock: Clock, batch: int = 4_000) -> None:
+    def __init__(self, pool: Pool, merchants: Merchants, clock: Clock, batch: int = 2_000) -> None:
         super().__init__(pool, CONSUMER, self._enter, batch)
         self._merchants = merchants
         self._clock = clock
