@@ -1,5 +1,6 @@
 """A day of payments for the settlement benchmark: written straight into journal_events, as the feed would have."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,7 +40,7 @@ class Merchants:
     async def profile(self, merchant_id: str) -> MerchantProfile | None:
         return MerchantProfile(merchant_id, "Shop", "Shanghai", "CN", "5411", "bench", MerchantState.ACTIVE)
 
-    async def contracts(self, merchant_ids: list[str], day: str) -> dict[str, Contract]:
+    async def contracts(self, merchant_ids: Sequence[str], day: str) -> dict[str, Contract]:
         rates = (Rate("", "", 0, 60), Rate("", "", 100_000_000, 55), Rate("alipay", "", 0, 38, minimum_minor=1))
         return {
             each: Contract(

@@ -97,7 +97,7 @@ class Batch:
 
 
 def batch_id_of(idempotency_key: str) -> UUID:
-    return UUID(bytes=sha256(f"settlement batch:{idempotency_key}".encode()).digest()[:16], version=8)
+    return UUID(bytes=sha256(f"settlement batch:{idempotency_key}".encode()).digest()[:16], version=5)
 
 
 def end_to_end_id_of(batch_id: UUID, merchant_id: str) -> str:
@@ -154,4 +154,4 @@ def _posting(
 
 def _id(batch_id: UUID, merchant_id: str, what: str) -> UUID:
     """One of each kind for each payout: entered again, it is the same."""
-    return UUID(bytes=sha256(batch_id.bytes + f"{what}:{merchant_id}".encode()).digest()[:16], version=8)
+    return UUID(bytes=sha256(batch_id.bytes + f"{what}:{merchant_id}".encode()).digest()[:16], version=5)

@@ -10,7 +10,7 @@ from uuid import UUID
 from switch.domain.access import Caller
 from switch.domain.audit import AuditEntry
 from switch.domain.business_day import day_at
-from switch.domain.contract import Contract
+from switch.domain.merchant import MerchantProfile, MerchantState
 from switch.domain.money import CURRENCIES
 from switch.domain.refusals import Exists, Invalid, Missing, NotPermitted, NotPossible
 from switch.domain.settlement import Batch, Debtor, LeftOut, Payout, PayoutState, batch_id_of
@@ -82,30 +82,42 @@ class Settlements:
 
     async def _positions(self, available: Mapping[str, int], day: str) -> list[Position]:
         contracts = await self._merchants.contracts(sorted(available), day)
+        # Who owes us or has no contract is left out whoever it is.
+        profiles = await self._profiles([each for each, minor in available.items() if minor > 0 and each in contracts])
+        return [
+            Position(merchant, minor, contracts.get(merchant), profiles.get(merchant))
+            for merchant, minor in available.items()
+        ]
+
+    async def _profiles(self, merchant_ids: Sequence[str]) -> dict[str, MerchantProfile | None]:
         gate = asyncio.Semaphore(_AT_ONCE)
 
-        async def position(merchant_id: str, minor: int, contract: Contract | None) -> Position:
+        async def profile(merchant_id: str) -> MerchantProfile | None:
             async with gate:
-                # Who owes us or has no contract is left out whoever it is.
-                asked = minor > 0 and contract is not None
-                profile = await self._merchants.profile(merchant_id) if asked else None
-            return Position(merchant_id, minor, contract, profile)
+                return await self._merchants.profile(merchant_id)
 
-        return await asyncio.gather(
-            *(position(merchant, minor, contracts.get(merchant)) for merchant, minor in available.items())
-        )
+        return dict(zip(merchant_ids, await asyncio.gather(*map(profile, merchant_ids)), strict=True))
 
     async def release(self, batch_id: UUID, caller: Caller) -> Batch:
-        """By another person than made it. Raises Missing, NotPermitted, NotPossible."""
+        """By another person than made it, while all of its merchants are active. Raises Missing, NotPermitted,
+        NotPossible."""
         batch = await self.find(batch_id)
         if caller.person == Caller(batch.created_by).person:
             raise NotPermitted("who made the batch does not release it")
         debtor = self._rules.debtor
         if not payable(debtor.name, debtor.account, debtor.bank_code):
             raise NotPossible("the account that is paid from is not complete: settlement.debtor_…")
+        if batch.state is PayoutState.DRAFT:
+            await self._check_active(batch_id)
         now_ms = self._clock.time_ms()
         entry = _entry(caller, "ReleaseBatch", batch_id, {"state": "DRAFT"}, {"state": "RELEASED"})
         return await self._batches.release(batch_id, debtor, entry, day_at(now_ms), now_ms)
+
+    async def _check_active(self, batch_id: UUID) -> None:
+        profiles = await self._profiles([each.merchant_id for each in await self._batches.payouts(batch_id)])
+        others = sorted(each for each, one in profiles.items() if one is None or one.state is not MerchantState.ACTIVE)
+        if others:
+            raise NotPossible(f"no longer active: {', '.join(others[:10])}; reject the batch and make another")
 
     async def reject(self, batch_id: UUID, reason: str, caller: Caller) -> Batch:
         """By anybody, who made it included: no money leaves. Raises Missing, NotPossible."""

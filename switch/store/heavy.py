@@ -47,7 +47,7 @@ class HeavyConnections:
                     yield connection
                 finally:
                     await _closed(connection)
-            except UNAVAILABLE as error:
+            except (*UNAVAILABLE, asyncpg.IdleInTransactionSessionTimeoutError) as error:
                 if isinstance(error, ValueError):  # asyncpg refused an argument: a bug, not an outage
                     raise
                 raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
