@@ -1,5 +1,6 @@
 """Settlement: what merchants are paid out, in batches that one person makes and another releases."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from hashlib import sha256
@@ -94,6 +95,15 @@ class Batch:
     def message_id(self) -> str:
         """Names the payout file at the bank: the same in every copy. 32 characters."""
         return self.id.hex
+
+
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """Who is paid, who is not, and when what is held back is given back, by merchant."""
+
+    payouts: tuple[Payout, ...]
+    left_out: tuple[LeftOut, ...]
+    release_days: Mapping[str, str]
 
 
 def batch_id_of(idempotency_key: str) -> UUID:

@@ -13,7 +13,7 @@ from switch.domain.business_day import day_at
 from switch.domain.merchant import MerchantProfile, MerchantState
 from switch.domain.money import CURRENCIES
 from switch.domain.refusals import Exists, Invalid, Missing, NotPermitted, NotPossible
-from switch.domain.settlement import Batch, Debtor, LeftOut, Payout, PayoutState, batch_id_of
+from switch.domain.settlement import Batch, Debtor, Drafted, LeftOut, Payout, PayoutState, batch_id_of
 from switch.ports import Clock
 from switch.ports.platform import Merchants
 from switch.settlement import pain001, payout_csv
@@ -67,27 +67,29 @@ class Settlements:
         if not through_day:
             raise NotPossible("no day is closed yet")
         now_ms = self._clock.time_ms()
-        available = await self._batches.available(currency)
         frame = Frame(batch_id, currency, day_at(now_ms), now_ms, self._rules.smallest_minor, self._rules.largest_batch)
-        drafted = draft(await self._positions(available, frame.day), frame)
-        if not drafted.payouts:
-            raise NotPossible(f"nobody can be paid in {currency}{_told(drafted.left_out)}")
-        batch = Batch(
-            batch_id, currency, through_day, PayoutState.DRAFT, len(drafted.payouts),
-            sum(each.payout_minor for each in drafted.payouts), sum(each.reserve_minor for each in drafted.payouts),
-            caller.name, now_ms,
-        )  # fmt: skip
-        entry = _entry(caller, "CreateBatch", batch_id, {}, {"state": "DRAFT", "currency": currency})
-        return await self._batches.create(batch, drafted.payouts, drafted.left_out, drafted.release_days, entry)
+        known = await self._known(await self._batches.available(currency), frame.day)
 
-    async def _positions(self, available: Mapping[str, int], day: str) -> list[Position]:
+        def decide(available: Mapping[str, int]) -> Drafted:
+            # Who was not known of a moment ago waits for the next batch.
+            drafted = draft([known[each].with_(minor) for each, minor in available.items() if each in known], frame)
+            if not drafted.payouts:
+                raise NotPossible(f"nobody can be paid in {currency}{_told(drafted.left_out)}")
+            return drafted
+
+        batch = Batch(batch_id, currency, through_day, PayoutState.DRAFT, 0, 0, 0, caller.name, now_ms)
+        entry = _entry(caller, "CreateBatch", batch_id, {}, {"state": "DRAFT", "currency": currency})
+        return await self._batches.create(batch, decide, entry)
+
+    async def _known(self, available: Mapping[str, int], day: str) -> dict[str, Position]:
+        """What the merchant service says of each, asked for before the balances are locked."""
         contracts = await self._merchants.contracts(sorted(available), day)
-        # Who owes us or has no contract is left out whoever it is.
-        profiles = await self._profiles([each for each, minor in available.items() if minor > 0 and each in contracts])
-        return [
-            Position(merchant, minor, contracts.get(merchant), profiles.get(merchant))
+        # Who has no contract is left out whoever it is.
+        profiles = await self._profiles([each for each in available if each in contracts])
+        return {
+            merchant: Position(merchant, minor, contracts.get(merchant), profiles.get(merchant))
             for merchant, minor in available.items()
-        ]
+        }
 
     async def _profiles(self, merchant_ids: Sequence[str]) -> dict[str, MerchantProfile | None]:
         gate = asyncio.Semaphore(_AT_ONCE)

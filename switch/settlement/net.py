@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
 from switch.domain.business_day import later
 from switch.domain.contract import Contract
 from switch.domain.merchant import MerchantProfile, MerchantState
-from switch.domain.settlement import LeftOut, Payout, PayoutState, end_to_end_id_of
+from switch.domain.settlement import Drafted, LeftOut, Payout, PayoutState, end_to_end_id_of
 
 # ISO 9362 and the People's Bank of China's CNAPS.
 BIC: Final = re.compile(r"[A-Z0-9]{4}[A-Z]{2}[A-Z0-9]{2}([A-Z0-9]{3})?", re.ASCII)
@@ -35,6 +35,9 @@ class Position:
     contract: Contract | None
     profile: MerchantProfile | None
 
+    def with_(self, available_minor: int) -> "Position":
+        return replace(self, available_minor=available_minor)
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -46,15 +49,6 @@ class Frame:
     time_ms: int
     smallest_minor: int
     largest_batch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Drafted:
-    """release_days: when what is held back is given back, by merchant."""
-
-    payouts: tuple[Payout, ...]
-    left_out: tuple[LeftOut, ...]
-    release_days: dict[str, str]
 
 
 def reserve_of(contract: Contract, net_minor: int) -> int:

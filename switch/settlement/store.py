@@ -1,13 +1,13 @@
 """What settlement needs of the world beside `switch.ports`; `switch.store` meets these by shape."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import date
 from typing import Protocol
 from uuid import UUID
 
 from switch.domain.audit import AuditEntry
 from switch.domain.books import Balance, ClosedDay, DayTotal, Fault, StatementFrame, StatementLine, Unpriced
-from switch.domain.settlement import Batch, Debtor, LeftOut, Payout, PayoutState
+from switch.domain.settlement import Batch, Debtor, Drafted, LeftOut, Payout, PayoutState
 
 
 class Feed(Protocol):
@@ -65,16 +65,9 @@ class Batches(Protocol):
 
     async def find(self, batch_id: UUID) -> Batch | None: ...
 
-    async def create(
-        self,
-        batch: Batch,
-        payouts: Sequence[Payout],
-        left_out: Sequence[LeftOut],
-        release_days: Mapping[str, str],
-        entry: AuditEntry,
-    ) -> Batch:
-        """Set the money aside. What is no longer available as it was computed is left out. The stored batch: this one
-        if there was none under its id. release_days: of reserves, by merchant."""  # fmt: skip
+    async def create(self, batch: Batch, decide: Callable[[Mapping[str, int]], Drafted], entry: AuditEntry) -> Batch:
+        """Set the money aside. decide: of what is available while nobody else sets money aside; pure, may be called
+        again, what it raises ends it. The stored batch: this one with its sums, if there was none under its id."""
 
     async def release(self, batch_id: UUID, debtor: Debtor, entry: AuditEntry, day: str, now_ms: int) -> Batch:
         """DRAFT becomes RELEASED; the same again by the same person has no effect. Raises NotPossible."""

@@ -1,6 +1,6 @@
 """Settlement batches in PostgreSQL: what changes them, each with its postings and its audit entry in one commit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Final
@@ -14,6 +14,7 @@ from switch.domain.settlement import (
     TRANSITIONS,
     Batch,
     Debtor,
+    Drafted,
     LeftOut,
     Payout,
     PayoutState,
@@ -104,8 +105,6 @@ ORDER BY created_time_ms DESC, batch_id DESC LIMIT $4
 _NEWEST: Final = ((1 << 63) - 1, UUID(int=(1 << 128) - 1))
 _DIGESTS: Final = {"pain.001": "pain_digest", "csv": "csv_digest"}
 
-CHANGED: Final = "the balance has changed meanwhile"
-
 
 class PostgresBatches:
     """Meets `switch.settlement.store.Batches` and `Reserves`."""
@@ -147,29 +146,18 @@ class PostgresBatches:
 
     # --- changing -----------------------------------------------------------------------------------------------------
 
-    async def create(
-        self, batch: Batch, payouts: Sequence[Payout], left_out: Sequence[LeftOut], release_days: Mapping[str, str],
-        entry: AuditEntry,
-    ) -> Batch:  # fmt: skip
+    async def create(self, batch: Batch, decide: Callable[[Mapping[str, int]], Drafted], entry: AuditEntry) -> Batch:
         async def work(connection: Connection) -> Batch:
             await connection.execute(_TURN)
             known = await connection.fetchrow(_FIND, batch.id)
             if known is not None:
                 return batch_from(known)
-            available = await _available(connection, batch.currency)
-            kept = [each for each in payouts if available.get(each.merchant_id) == each.net_minor]
-            changed = [
-                LeftOut(each.merchant_id, available.get(each.merchant_id, 0), CHANGED)
-                for each in payouts
-                if available.get(each.merchant_id) != each.net_minor
-            ]
-            if not kept:
-                raise NotPossible("every balance has changed meanwhile; try again")
+            drafted = decide(await _available(connection, batch.currency))
             made = replace(
-                batch, payouts=len(kept), total_minor=sum(each.payout_minor for each in kept),
-                reserve_minor=sum(each.reserve_minor for each in kept),
+                batch, payouts=len(drafted.payouts), total_minor=sum(each.payout_minor for each in drafted.payouts),
+                reserve_minor=sum(each.reserve_minor for each in drafted.payouts),
             )  # fmt: skip
-            await _add(connection, made, kept, [*left_out, *changed], release_days)
+            await _add(connection, made, drafted)
             told = {**entry.after, "payouts": made.payouts, "total_minor": made.total_minor}
             await append(connection, replace(entry, after=told))
             return made
@@ -275,10 +263,8 @@ async def _payouts(connection: Connection, batch_id: UUID, merchant_ids: list[st
     return [payout_from(row) for row in await connection.fetch(_PAYOUTS, batch_id, merchant_ids)]
 
 
-async def _add(
-    connection: Connection, batch: Batch, payouts: Sequence[Payout], left_out: Sequence[LeftOut],
-    release_days: Mapping[str, str],
-) -> None:  # fmt: skip
+async def _add(connection: Connection, batch: Batch, drafted: Drafted) -> None:
+    payouts, left_out = drafted.payouts, drafted.left_out
     day = date.fromisoformat(batch.through_day)
     await connection.execute(
         _ADD_BATCH, batch.id, batch.currency, day, batch.state.value, batch.payouts, batch.total_minor,
@@ -295,7 +281,7 @@ async def _add(
         await connection.execute(
             _ADD_RESERVES, batch.id, batch.currency, [each.merchant_id for each in held],
             [each.reserve_minor for each in held],
-            [date.fromisoformat(release_days[each.merchant_id]) for each in held],
+            [date.fromisoformat(drafted.release_days[each.merchant_id]) for each in held],
         )  # fmt: skip
     today = day_at(batch.created_time_ms)
     await post(connection, [set_aside(each, today, batch.created_time_ms) for each in payouts])

@@ -4,6 +4,7 @@ import asyncio
 import csv
 import json
 from io import StringIO
+from typing import Any
 
 import pytest
 from books import DAY, NEXT_DAY, SHOP, Books
@@ -90,6 +91,23 @@ async def test_two_batches_at_once_set_a_balance_aside_once(earned: Books) -> No
     assert sorted(type(each).__name__ for each in made) == ["Batch", "NotPossible", "NotPossible"]
     assert await earned.balance("in_transit") == -9_443
     await holds(earned)
+
+
+async def test_a_refund_while_a_batch_is_made_is_in_it_or_after_it(
+    earned: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sale = await earned.sale(50_000, day=NEXT_DAY)
+    refund = earned.event(EventKind.REFUNDED, 1_000, of=sale, day=NEXT_DAY)
+    known = earned.settlements._known
+
+    async def then_refunded(*arguments: Any) -> Any:
+        found = await known(*arguments)
+        await earned.enter(refund)
+        return found
+
+    monkeypatch.setattr(earned.settlements, "_known", then_refunded)
+    batch = await earned.settlements.create("k", "CNY", ANN)
+    assert batch.total_minor + batch.reserve_minor == 9_940 - 1_000
 
 
 async def test_what_is_not_closed_yet_is_not_paid_and_what_left_is_missing_at_once(earned: Books) -> None:
