@@ -10,7 +10,7 @@ from asyncpg.transaction import Transaction
 
 from switch.domain.refusals import TooMany
 from switch.ports import StoreUnavailable
-from switch.store.sessions import REPLAYED, UNAVAILABLE, Connection
+from switch.store.sessions import REPLAYED, UNAVAILABLE, Connection, Retry
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class HeavyConnections:
             try:
                 async with self.open() as connection, connection.transaction():
                     return await work(connection)
-            except REPLAYED as error:
+            except (*REPLAYED, Retry) as error:
                 if last:
                     raise StoreUnavailable(f"gave up after {_REPLAYS} replays: {error}") from error
         raise AssertionError("the last one raised or returned")

@@ -11,6 +11,7 @@ from switch.domain.journal_event import EventKind
 from switch.domain.ledger import Leg, Posting, PostingKind
 from switch.domain.refusals import Invalid, NotPossible
 from switch.store.ledger import post
+from switch.store.sessions import Connection, Sessions
 
 
 async def test_a_day_is_summed_once(books: Books) -> None:
@@ -103,6 +104,33 @@ async def test_who_enters_and_who_seals_wait_for_each_other(books: Books) -> Non
     assert await books.checker.check("") == []
     days = await books.pool.fetch("SELECT day, count(*) FROM ledger_entries GROUP BY 1 ORDER BY 1")
     assert [(row[0].isoformat(), row[1]) for row in days] == [(DAY, 2), (NEXT_DAY, 2)]
+
+
+async def test_of_two_with_one_name_the_first_stays_whole(books: Books) -> None:
+    """Also where the second has more legs, comes while the first is open, and is told twice in one call."""
+    identity = books.event().authorization_id
+
+    def posting(*legs: Leg) -> Posting:
+        return Posting("", identity, PostingKind.CORRECTION, DAY, "CNY", legs, "test/1", 0)
+
+    first = posting(Leg("bank", 5), Leg("suspense", -5))
+    second = posting(Leg("bank", 7), Leg("suspense", -6), Leg("losses", -1))
+
+    async def enter(connection: Connection) -> None:
+        await post(connection, [second, second])
+
+    async with books.pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await post(connection, [first, second])
+        at_once = (Sessions(books.pool).transaction(enter), books.heavy.transaction(enter))
+        others = [asyncio.create_task(each) for each in at_once]
+        done, _ = await asyncio.wait(others, timeout=0.3)
+        assert not done
+        await transaction.commit()
+    await asyncio.gather(*others)
+    rows = await books.pool.fetch("SELECT account, amount_minor FROM ledger_entries ORDER BY leg")
+    assert [tuple(row) for row in rows] == [("bank", 5), ("suspense", -5)]
 
 
 async def test_a_closing_that_broke_is_taken_up(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
