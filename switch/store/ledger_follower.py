@@ -27,10 +27,12 @@ _REMEMBERED_S: Final = 60.0
 
 _CLAIM = "SELECT position FROM ledger_followed WHERE one FOR UPDATE"
 _ADVANCE = "UPDATE ledger_followed SET position = $1 WHERE one"
+# Scalar and lateral subqueries: look-ups by key, also in a plan that was made while the tables were empty.
 _VOLUMES = """
-SELECT v.merchant_id, v.currency, v.month, v.volume_minor
+SELECT merchant_id, currency, month, COALESCE((
+    SELECT v.volume_minor FROM ledger_volumes AS v
+    WHERE v.merchant_id = w.merchant_id AND v.currency = w.currency AND v.month = w.month), 0) AS volume_minor
 FROM unnest($1::text[], $2::text[], $3::text[]) AS w (merchant_id, currency, month)
-JOIN ledger_volumes AS v USING (merchant_id, currency, month)
 """
 _ADD_VOLUMES = """
 INSERT INTO ledger_volumes (merchant_id, currency, month, volume_minor)
@@ -47,15 +49,19 @@ SET payments = ledger_unpriced.payments + excluded.payments,
 """
 # PAYMENT, REFUND and UNDOING are entered by this consumer alone.
 _BOOKS = f"""
-SELECT e.merchant_id, e.authorization_id, e.kind,
-       COALESCE(sum(e.amount_minor) FILTER (WHERE e.account NOT IN ('{MERCHANT}', '{FEES}')), 0)::bigint AS gross_minor,
-       COALESCE(sum(e.amount_minor) FILTER (WHERE e.account = '{FEES}'), 0)::bigint AS fee_minor
+SELECT w.merchant_id, w.authorization_id, b.kind, b.gross_minor, b.fee_minor
 FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[]) AS w (merchant_id, authorization_id, low, high)
-JOIN ledger_entries AS e
-  ON e.merchant_id = w.merchant_id AND e.transaction_id BETWEEN w.low AND w.high
-     AND e.authorization_id = w.authorization_id
-WHERE e.kind IN ({PostingKind.PAYMENT:d}, {PostingKind.REFUND:d}, {PostingKind.UNDOING:d})
-GROUP BY e.merchant_id, e.authorization_id, e.kind
+CROSS JOIN LATERAL (
+    SELECT e.kind,
+           COALESCE(sum(e.amount_minor) FILTER (WHERE e.account NOT IN ('{MERCHANT}', '{FEES}')), 0)::bigint
+               AS gross_minor,
+           COALESCE(sum(e.amount_minor) FILTER (WHERE e.account = '{FEES}'), 0)::bigint AS fee_minor
+    FROM ledger_entries AS e
+    WHERE e.merchant_id = w.merchant_id AND e.transaction_id BETWEEN w.low AND w.high AND e.leg >= 0
+          AND e.authorization_id = w.authorization_id
+          AND e.kind IN ({PostingKind.PAYMENT:d}, {PostingKind.REFUND:d}, {PostingKind.UNDOING:d})
+    GROUP BY e.kind
+) AS b
 """  # noqa: S608
 
 _VolumeKey = tuple[str, str, str]
