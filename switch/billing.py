@@ -18,13 +18,13 @@ from rich.table import Table
 
 from adapters.issuer.hub import IssuerHub
 from hsm.errors import HsmError
-from switch.app import SystemClock
 from switch.billing_through import bill_through
 from switch.channel_wiring import build_channels
 from switch.client.connection import ClientCredentials
 from switch.config import ConfigurationError, Settings, load
 from switch.domain.bill import Bill
 from switch.domain.money import Money
+from switch.foundation_wiring import SystemClock
 from switch.hsm_wiring import open_hsm
 from switch.ops import logs
 from switch.ops.lifecycle import Lifecycle

@@ -83,12 +83,20 @@ def _hold_standard_descriptors() -> None:
 def serve(
     state_dir: StateDir = None,
     listen: Annotated[str | None, typer.Option(help="host:port, in place of PAYSWITCH_LISTEN.")] = None,
+    services: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated, of authorization, order, user, merchant, settlement, operations; default: all.",
+            show_default=False,
+        ),
+    ] = None,
     announce: Annotated[
         bool, typer.Option("--announce", help="Say on stdout, as JSON, that it serves; end when stdin closes.")
     ] = False,
 ) -> None:
     """Run one switch process until SIGTERM or SIGINT, then drain. Embedded servers start unless URLs are set."""
-    settings = _settings(state_dir=state_dir, listen=listen)
+    named = services.split(",") if services is not None else None
+    settings = _settings(state_dir=state_dir, listen=listen, services=named)
     if announce:
         raise typer.Exit(_run("switch.demo.serve", "main", settings))
     raise typer.Exit(_run("switch.app", "serve", settings))

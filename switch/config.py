@@ -9,7 +9,7 @@ import os
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
 from pydantic import (
     Field,
@@ -34,10 +34,13 @@ from switch.settings_sections import (
     Budgets,
     FollowUps,
     HsmSettings,
+    Merchants,
     Notifications,
     Operations,
     OptionalAddress,
+    Orders,
     ParticipantId,
+    Platform,
     PostgresUrl,
     RedisUrl,
     Risk,
@@ -48,6 +51,8 @@ from switch.settings_sections import (
     Tls,
     TransmissionWindow,
     UnionPaySettings,
+    Users,
+    Wallet,
     WeChatSettings,
 )
 
@@ -61,6 +66,10 @@ __all__ = [
     "load",
     "split_address",
 ]
+
+# One process serves all of them, or any of them: each has its tables and its ports.
+ServiceName = Literal["authorization", "order", "user", "merchant", "settlement", "operations"]
+SERVICE_NAMES: Final[tuple[ServiceName, ...]] = get_args(ServiceName)
 
 ENV_PREFIX = "PAYSWITCH_"
 CONFIG_VARIABLE = "PAYSWITCH_CONFIG"
@@ -103,6 +112,9 @@ class Settings(BaseSettings):
         default=SecretStr(""), description="postgresql://…; empty: embedded, in state_dir"
     )
     redis_url: RedisUrl = Field(default=SecretStr(""), description="redis://, rediss:// or unix://…; empty: embedded")
+    services: list[ServiceName] = Field(
+        default=[*SERVICE_NAMES], min_length=1, description="what this process serves, of " + ", ".join(SERVICE_NAMES)
+    )
     lease_ms: int = Field(
         default=5000, ge=500, le=60_000, description="without a beat for so long a process counts as dead"
     )
@@ -123,6 +135,11 @@ class Settings(BaseSettings):
     alipay: AlipaySettings = AlipaySettings()
     wechat: WeChatSettings = WeChatSettings()
     terminals: Terminals = Terminals()
+    merchants: Merchants = Merchants()
+    orders: Orders = Orders()
+    wallet: Wallet = Wallet()
+    platform: Platform = Platform()
+    users: Users = Users()
     settlement: Settlement = Settlement()
     routes: list[RouteRule] = Field(
         default=DEFAULT_ROUTES, description="by the scheme of a payment code, else by the longest matching prefix"
@@ -183,6 +200,13 @@ class Settings(BaseSettings):
         """The channels that are switched on, as routes name them."""
         named = {"unionpay": self.unionpay.host, "alipay": self.alipay.gateway_url, "wechat": self.wechat.base_url}
         return [name for name, address in named.items() if address] + [f"issuer:{each}" for each in self.issuers]
+
+    @field_validator("services")
+    @classmethod
+    def _named_once(cls, services: list[ServiceName]) -> list[ServiceName]:
+        if len(set(services)) != len(services):
+            raise ValueError("a service is named twice")
+        return services
 
     @field_validator("stand_in")
     @classmethod

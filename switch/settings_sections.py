@@ -369,6 +369,122 @@ class RouteRule(Section):
         return self
 
 
+class Merchants(Section):
+    """Merchants that were onboarded here (docs/merchants.md)."""
+
+    only_onboarded: bool = Field(
+        default=False, description="take payments for onboarded merchants only: acquirers bring none of their own"
+    )
+    acquirer_id: ParticipantId = Field(
+        default="payswitch", description="who acquires for merchants that apply by themselves"
+    )
+    account_cooling_off_h: int = Field(
+        default=24, ge=1, le=720, description="hours from the approval of another settlement account to its use"
+    )
+    invitation_h: int = Field(default=72, ge=1, le=720, description="hours in which an invitation may be redeemed")
+    credentials: int = Field(default=20, ge=1, le=100, description="working API credentials of one merchant, at most")
+
+
+class Platform(Section):
+    """The services for users and merchants, and how they reach the authorization service if it is not beside them."""
+
+    listen: OptionalAddress = Field(
+        default="127.0.0.1:7444", description="gRPC with TLS, for users and merchants; empty: no such listener"
+    )
+    authorizations: OptionalAddress = Field(
+        default="",
+        description="host:port of the authorization service, where this process does not serve it; empty: listen's",
+    )
+    certificate: str = Field(
+        default="", description="PEM chain of this process's platform participant; empty: the development authority's"
+    )
+    private_key: str = Field(default="", description="PEM file of its private key")
+
+
+class Orders(Section):
+    """Orders, and the page behind their QR (docs/orders.md). Without TLS: a proxy in front speaks it."""
+
+    listen: OptionalAddress = Field(default="", description="host:port of the page behind an order's QR; empty: off")
+    public_url: str = Field(
+        default="",
+        pattern=r"^(https://[a-z0-9.-]{1,100}(:[0-9]{1,5})?(/[A-Za-z0-9._-]{1,40})*)?$",
+        description="https://… as payers reach that page; empty: no addresses in QRs and on tags",
+    )
+    forwarded_for: bool = Field(
+        default=False, description="whether the proxy in front names the payer's address last in X-Forwarded-For"
+    )
+    per_address_per_minute: int = Field(default=60, ge=1, le=10_000, description="of one address at the page, at most")
+    redirect_hosts: list[str] = Field(
+        default=["qr.alipay.com"], description="hosts of wallets' codes to which the page may send a payer"
+    )
+    step_up_above_minor: int = Field(
+        default=100_000, ge=0, description="largest order paid without a second factor of late, minor units"
+    )
+    watchers: int = Field(default=1000, ge=1, le=100_000, description="streams that watch orders, at most")
+
+
+class Wallet(Section):
+    """Who asks for the proof that a card is its user's (docs/wallet.md), as the payer's bank shows it."""
+
+    acquirer_id: ParticipantId = Field(default="wallet", description="the acquirer that verifies users' cards")
+    merchant_id: str = Field(
+        default="WALLET", pattern="^[0-9A-Za-z]{1,15}$", description="its merchant, as the payer's bank shows it"
+    )
+    merchant_name: str = Field(default="payswitch wallet", max_length=25, description="that merchant's name")
+    merchant_city: str = Field(default="Shanghai", max_length=13, description="that merchant's city")
+    terminal_id: str = Field(default="00000001", pattern="^[0-9A-Za-z]{1,8}$", description="that merchant's terminal")
+
+
+class Users(Section):
+    """People's accounts (docs/users.md)."""
+
+    rp_id: str = Field(
+        default="localhost", min_length=1, description="WebAuthn: the domain passkeys belong to, for ever"
+    )
+    rp_name: str = Field(default="payswitch", min_length=1, description="as authenticators show it")
+    origins: list[str] = Field(
+        default=["https://localhost"], min_length=1, description="WebAuthn: where passkeys may be used, scheme://host"
+    )
+    access_token_ms: int = Field(default=600_000, ge=10_000, le=3_600_000, description="how long an access token lives")
+    refresh_token_ms: int = Field(
+        default=2_592_000_000, ge=60_000, le=31_536_000_000, description="how long a refresh token lives"
+    )
+    session_ms: int = Field(
+        default=7_776_000_000, ge=60_000, le=31_536_000_000, description="from log-in to the last refresh, at most"
+    )
+    refresh_grace_ms: int = Field(
+        default=10_000, ge=0, le=60_000, description="how long a refresh may be repeated with the same answer"
+    )
+    argon2_memory_kib: int = Field(default=47_104, ge=8, le=4_194_304, description="memory of one password hash")
+    argon2_passes: int = Field(default=1, ge=1, le=100, description="passes over it")
+    argon2_lanes: int = Field(default=1, ge=1, le=16, description="lanes in it")
+    password_threads: int = Field(default=2, ge=1, le=64, description="password hashes at once in a process")
+    password_queue: int = Field(default=32, ge=0, le=10_000, description="password hashes that wait, at most")
+    free_tries: int = Field(default=5, ge=1, le=100, description="wrong tries in a row before a login is locked")
+    first_lock_ms: int = Field(
+        default=30_000, ge=1, le=86_400_000, description="the first lock; each wrong try doubles it"
+    )
+    longest_lock_ms: int = Field(default=900_000, ge=1, le=86_400_000, description="the longest lock")
+    codes_per_hour: int = Field(default=5, ge=1, le=100, description="codes sent to one login, at most")
+    codes_per_day: int = Field(default=10, ge=1, le=1000, description="codes sent to one login in a day, at most")
+    calls_per_address: int = Field(
+        default=60, ge=1, le=1_000_000, description="log-ins and the like in a minute of one IP address, at most"
+    )
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        for origin in self.origins:
+            host = re.sub(r":\d+$", "", origin.partition("://")[2])
+            app = origin.startswith("android:apk-key-hash:")
+            if not app and host != self.rp_id and not host.endswith(f".{self.rp_id}"):
+                raise ValueError(f"origins: {origin} is not of the domain in rp_id")
+        if self.argon2_memory_kib < 8 * self.argon2_lanes:
+            raise ValueError("argon2_memory_kib must be at least 8 for each of argon2_lanes")
+        if self.longest_lock_ms < self.first_lock_ms:
+            raise ValueError("longest_lock_ms must not be shorter than first_lock_ms")
+        return self
+
+
 class Settlement(Section):
     """The ledger's days, and what merchants are paid."""
 

@@ -12,6 +12,7 @@ from switch.settlement.close import DayClose
 from switch.settlement.store import Feed
 from switch.store.accounts import PostgresAccounts
 from switch.store.embedded import EmbeddedPostgres
+from switch.store.feed import JournalFeed
 from switch.store.heavy import HeavyConnections
 from switch.store.ledger_check import LedgerChecker
 from switch.store.ledger_days import PostgresDays
@@ -22,8 +23,6 @@ _STATEMENTS_AT_ONCE = 4
 
 
 def open_settlement(platform: Platform) -> Sequence[Served]:
-    from switch.store.feed import JournalFeed  # type: ignore[import-not-found, unused-ignore]
-
     return open_settlement_with(platform, JournalFeed(platform.pool))
 
 

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from switch.app import _advertised
+from switch.authorization_wiring import advertised
 from switch.config import load
 
 
@@ -17,10 +17,10 @@ from switch.config import load
     ],
 )
 def test_as_it_was_told_or_where_it_listens(listen: str, advertise: str, address: str) -> None:
-    assert _advertised(load(listen=listen, advertise=advertise), 4711) == address
+    assert advertised(load(listen=listen, advertise=advertise), 4711) == address
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:7443", "[::]:7443"])
 def test_at_all_addresses_it_is_the_machines_name(listen: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getfqdn", lambda: "node-3.example")
-    assert _advertised(load(listen=listen), 4711) == "node-3.example:4711"
+    assert advertised(load(listen=listen), 4711) == "node-3.example:4711"

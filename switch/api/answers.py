@@ -7,6 +7,7 @@ from switch.domain.states import Decision, Operation, State
 
 _KINDS = {
     Operation.SALE: pb.AUTHORIZATION_KIND_SALE,
+    Operation.ORDER: pb.AUTHORIZATION_KIND_SALE,
     Operation.PRE_AUTHORIZATION: pb.AUTHORIZATION_KIND_PRE_AUTHORIZATION,
 }
 _OPERATION_KINDS = {
@@ -42,6 +43,7 @@ def authorize_response(record: Authorization) -> pb.AuthorizeResponse:
         entry=int(record.entry),  # type: ignore[arg-type]
         stage=record.stage,
         emv_response=record.emv_response,
+        order_code=record.order_code,
     )
     approved_minor = record.approved_minor - record.incremented_minor
     if approved_minor:
@@ -65,6 +67,7 @@ def authorization(record: Authorization, follow_ons: list[FollowOn], transmissio
     return pb.Authorization(
         answer=authorize_response(record),
         state=int(record.state),  # type: ignore[arg-type]
+        acquirer_id=record.acquirer_id,
         merchant_id=record.merchant_id,
         terminal_id=record.terminal_id,
         kind=_KINDS[record.operation],

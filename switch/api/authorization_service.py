@@ -46,7 +46,8 @@ class AuthorizationServicer(pb_grpc.AuthorizationServiceServicer):
 
     async def Authorize(self, request: pb.AuthorizeRequest, context: Context) -> pb.AuthorizeResponse:
         try:
-            wanted = requests.authorization_request(request, self._caller(context))
+            caller, by_platform = self._doorkeeper.acting_for(context, request.acquirer_id)
+            wanted = requests.authorization_request(request, caller, by_platform)
             remaining_s = context.time_remaining()
             budget_s = self._budget_s if remaining_s is None else min(self._budget_s, remaining_s)
             # Shielded: a caller that goes away cancels nothing (DESIGN 3.7), and repeats share the future.
@@ -100,7 +101,8 @@ class AuthorizationServicer(pb_grpc.AuthorizationServiceServicer):
         follow_on = request.follow_on
         if request.HasField("original"):
             try:
-                follow_on = self._named_by_original(request, self._caller(context))
+                caller, _ = self._doorkeeper.acting_for(context, follow_on.acquirer_id)
+                follow_on = self._named_by_original(request, caller)
             except Exception as error:
                 await _abort(context, error)
         return pb.ReverseResponse(result=await self._follow_on(follow_on, context, Operation.REVERSAL))
@@ -123,7 +125,8 @@ class AuthorizationServicer(pb_grpc.AuthorizationServiceServicer):
         self, message: pb.FollowOn, context: Context, operation: Operation, amount: common_pb2.Money | None = None
     ) -> pb.FollowOnResult:
         try:
-            wanted = requests.follow_on_request(message, self._caller(context), operation, amount)
+            caller, _ = self._doorkeeper.acting_for(context, message.acquirer_id)
+            wanted = requests.follow_on_request(message, caller, operation, amount)
             stored = await asyncio.shield(self._follow_ons.carry_out(wanted))
         except Exception as error:
             await _abort(context, error)
@@ -144,17 +147,17 @@ class AuthorizationServicer(pb_grpc.AuthorizationServiceServicer):
             await asyncio.sleep(_WATCH_INTERVAL_S)
 
     async def _view(self, request: pb.GetRequest | pb.WatchRequest, context: Context) -> pb.Authorization:
-        caller = self._caller(context)
+        caller, by_platform = self._doorkeeper.acting_for(context, None)
         merchant_id = requests.merchant_id(request.merchant_id)
         identity = requests.authorization_id(request.authorization_id)
         # The operations first: what one of them did to the authorization is then never missing from it.
         follow_ons = await self._journal.find_follow_ons(merchant_id, identity)
-        record = await self._find(merchant_id, identity, caller)
+        record = await self._find(merchant_id, identity, None if by_platform else caller)
         return answers.authorization(record, follow_ons, transmission_time_ms_of(identity))
 
-    async def _find(self, merchant_id: str, identity: UUID, caller: str) -> Authorization:
+    async def _find(self, merchant_id: str, identity: UUID, acquirer_id: str | None) -> Authorization:
         record = await self._journal.find(merchant_id, identity)
-        if record is None or record.acquirer_id != caller:
+        if record is None or acquirer_id not in (None, record.acquirer_id):
             raise NotFound("no such authorization")
         return record
 

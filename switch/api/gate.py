@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
+from urllib.parse import unquote
 
 from payswitch.v1 import access_pb2
 from switch.api.errors import NotAllowed, NotAuthenticated
-from switch.domain.access import MERCHANT_ROLES, Caller, Role
+from switch.api.identity import alternative_names
+from switch.domain.access import CREDENTIAL_PREFIX, MERCHANT_ROLES, Caller, Role
+from switch.domain.merchant_people import within_networks
 from switch.ports.platform import MerchantAccess, Sessions
 
 _OF_CERTIFICATES: Final = {
@@ -17,9 +20,7 @@ _OF_CERTIFICATES: Final = {
     "finance": Role.FINANCE,
     "platform": Role.PLATFORM,
 }
-_BEARER: Final = "Bearer "
-# An API credential says what it is, so that one in a public place is recognized by scanners for secrets.
-CREDENTIAL_PREFIX: Final = "payswitch_key_"
+_BEARER: Final = "bearer "
 
 
 class Gate:
@@ -35,24 +36,36 @@ class Gate:
     async def admit(self, context: Any, request: Any, access: access_pb2.Access) -> Caller:
         """The caller, with those of its roles that the method is open to. Raises NotAuthenticated or NotAllowed."""
         wanted = frozenset(Role(each) for each in access.roles)
-        caller = replace(await self._caller(context, request, wanted), address=context.peer() or "")
+        address = context.peer() or ""
         if Role.ANYONE in wanted:
-            return caller
+            return await self._anyone(context, request, address)
+        caller = await self._caller(context, request, wanted, address)
         if not caller.name:
             raise NotAuthenticated("show a client certificate, an access token or an API credential")
         if not caller.roles & wanted:
             raise NotAllowed("not open to the caller's role")
         if access.step_up and caller.session_id is not None and not caller.stepped_up:
             raise NotAllowed("step-up needed")
-        return caller
+        roles = caller.roles & wanted
+        merchant_id = caller.merchant_id if roles & MERCHANT_ROLES else ""
+        return replace(caller, roles=roles, merchant_id=merchant_id, address=address)
 
-    async def _caller(self, context: Any, request: Any, wanted: frozenset[Role]) -> Caller:
-        names = tuple(context.peer_identities() or ())
+    async def _anyone(self, context: Any, request: Any, address: str) -> Caller:
+        """Whoever logs in anew may still send the token that has expired: that is no reason to refuse him."""
+        try:
+            caller = await self._caller(context, request, frozenset(), address)
+        except (NotAuthenticated, NotAllowed):
+            caller = Caller()
+        return replace(caller, address=address)
+
+    async def _caller(self, context: Any, request: Any, wanted: frozenset[Role], address: str) -> Caller:
+        """A token or credential speaks for the call; a certificate beside it is then the connection's alone."""
         bearer = _bearer_of(context)
         if bearer.startswith(CREDENTIAL_PREFIX):
-            return await self._by_credential(bearer, request)
+            return await self._by_credential(bearer, request, address)
         if bearer:
             return await self._by_session(bearer, request, wanted)
+        names = alternative_names(context)
         return self._by_certificate(names) if names else Caller()
 
     def _by_certificate(self, names: tuple[bytes, ...]) -> Caller:
@@ -62,10 +75,12 @@ class Gate:
             raise NotAuthenticated("the client certificate names no participant") from error
         return Caller(f"{role}/{participant}", frozenset({_OF_CERTIFICATES[role]}))
 
-    async def _by_credential(self, secret: str, request: Any) -> Caller:
+    async def _by_credential(self, secret: str, request: Any, address: str) -> Caller:
         credential = await self._merchants.credential(secret)
         if credential is None:
             raise NotAuthenticated("the API credential is not valid")
+        if not within_networks(ip_of(address), credential.networks):
+            raise NotAllowed("the API credential may not be used from this address")
         if getattr(request, "merchant_id", "") != credential.merchant_id:
             raise NotAllowed("the API credential is another merchant's")
         return Caller(f"credential/{credential.id}", frozenset({credential.role}), merchant_id=credential.merchant_id)
@@ -86,7 +101,20 @@ class Gate:
 
 
 def _bearer_of(context: Any) -> str:
+    """The scheme's name is in any case (RFC 9110 11.1)."""
     for key, value in context.invocation_metadata() or ():
-        if key == "authorization" and isinstance(value, str) and value.startswith(_BEARER):
-            return value.removeprefix(_BEARER)
+        if key == "authorization" and isinstance(value, str) and value[: len(_BEARER)].lower() == _BEARER:
+            return value[len(_BEARER) :].strip()
     return ""
+
+
+def ip_of(peer: str) -> str:
+    """The IP address in gRPC's name of a peer; "" for a socket that has none.
+
+    >>> ip_of("ipv4:10.1.2.3:5678"), ip_of("ipv6:%5B2001:db8::1%5D:443"), ip_of("unix:/run/x")
+    ('10.1.2.3', '2001:db8::1', '')
+    """
+    scheme, _, rest = unquote(peer).partition(":")
+    if scheme not in ("ipv4", "ipv6"):
+        return ""
+    return rest.rpartition(":")[0].strip("[]").partition("%")[0]

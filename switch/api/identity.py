@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import grpc.aio
 
 from switch.api.errors import NotAllowed, NotAuthenticated, status_of
 
 Participant = tuple[str, str]  # role, id
+_ALTERNATIVE_NAME: Final = "x509_subject_alternative_name"
 
 
 class Doorkeeper:
@@ -31,17 +32,43 @@ class Doorkeeper:
             await context.abort(*status_of(error))
             raise
 
+    def acting_for(self, context: grpc.aio.ServicerContext[Any, Any], named: str | None) -> tuple[str, bool]:
+        """(acquirer, whether another process of the switch acts for it).
+
+        An acquirer acts for itself; a platform participant for the one it names. named: None where the call names
+        none. Raises as `participant` does.
+        """
+        role, participant = self._found(context)
+        if role == "platform":
+            if named == "":
+                raise NotAllowed("acquirer_id: a platform participant names the acquirer that it acts for")
+            return named or "", True
+        if role != "acquirer":
+            raise NotAllowed("the client certificate is not an acquirer's")
+        return participant, False
+
     def participant(self, context: grpc.aio.ServicerContext[Any, Any], role: str) -> str:
         """The caller's id; raises NotAuthenticated without a usable certificate, NotAllowed in another role."""
-        # Not auth_context(), which copies the whole certificate chain at every call.
-        names = tuple(context.peer_identities() or ())
-        if not names and self._anonymous is not None:
-            found_role, participant = self._anonymous
-        else:
-            try:
-                found_role, participant = self._named(names)
-            except ValueError as error:
-                raise NotAuthenticated("the client certificate names no participant") from error
+        found_role, participant = self._found(context)
         if found_role != role:
             raise NotAllowed(f"the client certificate is not an {role}'s")
         return participant
+
+    def _found(self, context: grpc.aio.ServicerContext[Any, Any]) -> Participant:
+        names = alternative_names(context)
+        if not names and self._anonymous is not None:
+            return self._anonymous
+        try:
+            return self._named(names)
+        except ValueError as error:
+            raise NotAuthenticated("the client certificate names no participant") from error
+
+
+def alternative_names(context: Any) -> tuple[bytes, ...]:
+    """The subject alternative names of the caller's certificate; () without a certificate, or where it has none.
+
+    Without them gRPC gives the common name instead: whoever may choose that would choose a role.
+    """
+    # Not auth_context(), which copies the whole certificate chain at every call.
+    names = tuple(context.peer_identities() or ())
+    return names if names and context.peer_identity_key() == _ALTERNATIVE_NAME else ()

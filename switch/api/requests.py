@@ -9,6 +9,7 @@ from switch.api.errors import InvalidField, NotAllowed
 from switch.domain.authorization import (
     AuthorizationRequest,
     CardCredential,
+    ChannelOrder,
     CodeCredential,
     Credential,
     FollowOnRequest,
@@ -17,7 +18,7 @@ from switch.domain.authorization import (
 )
 from switch.domain.money import CURRENCIES, LARGEST_AMOUNT_MINOR, Money
 from switch.domain.states import EntryMode, Operation
-from switch.entry.bluetooth import parse_handover
+from switch.entry.bluetooth import HANDOVER_SCHEME, parse_handover
 from switch.entry.emv import parse_tap
 from switch.entry.keyed import parse_keyed
 from switch.entry.merchant_qr import check_against, parse_merchant_qr
@@ -30,6 +31,7 @@ _CATEGORY = re.compile(r"[0-9]{4}", re.ASCII).fullmatch
 _COUNTRY = re.compile(r"[A-Z]{2}", re.ASCII).fullmatch
 _LARGEST_TIME_MS = (1 << 48) - 1
 _PIN_BLOCK_BYTES = {0: 8, 1: 8, 3: 8, 4: 16}
+_ORDER_SCHEMES = ("alipay", "wechat")
 _OPERATIONS = {
     pb.AUTHORIZATION_KIND_UNSPECIFIED: Operation.SALE,
     pb.AUTHORIZATION_KIND_SALE: Operation.SALE,
@@ -37,8 +39,11 @@ _OPERATIONS = {
 }
 
 
-def authorization_request(message: pb.AuthorizeRequest, caller: str) -> AuthorizationRequest:
-    """Raises InvalidField, EntryError, or NotAllowed if the request names another acquirer than the caller."""
+def authorization_request(message: pb.AuthorizeRequest, caller: str, by_platform: bool = False) -> AuthorizationRequest:
+    """Raises InvalidField, EntryError, or NotAllowed if the request names another acquirer than the caller.
+
+    by_platform: another process of the switch asks; it says how the payer presented to it.
+    """
     acquirer_id(message.acquirer_id, caller)
     money_ = money(message.amount, "amount")
     if not _TERMINAL_ID(message.terminal_id):
@@ -49,7 +54,15 @@ def authorization_request(message: pb.AuthorizeRequest, caller: str) -> Authoriz
         raise InvalidField("kind", "is not a known kind")
     merchant_ = _merchant(message)
     entry, credential = _presented(message, merchant_, money_)
+    if message.presented_as:
+        if not by_platform or entry is not EntryMode.KEYED:
+            raise InvalidField("presented_as", "is another process's of the switch, with keyed")
+        entry = EntryMode(message.presented_as)
     pin = _pin(message, credential)
+    if isinstance(credential, ChannelOrder):
+        if operation is not Operation.SALE:
+            raise InvalidField("kind", "an order is a sale")
+        operation = Operation.ORDER
     return AuthorizationRequest(
         caller, merchant_, message.terminal_id, key, time_ms, operation, money_, entry, credential, pin
     )
@@ -140,6 +153,10 @@ def _presented(message: pb.AuthorizeRequest, merchant_: Merchant, money_: Money)
             return EntryMode.MERCHANT_QR, _card(message.merchant_qr.card, "merchant_qr.card")
         case "keyed":
             return EntryMode.KEYED, _card(message.keyed, "keyed")
+        case "order":
+            if message.order.scheme not in _ORDER_SCHEMES:
+                raise InvalidField("order.scheme", f"must be one of {', '.join(_ORDER_SCHEMES)}")
+            return EntryMode.MERCHANT_QR, ChannelOrder(message.order.scheme)
         case _:
             raise InvalidField("presented", "exactly one way of presenting is needed")
 
@@ -151,11 +168,17 @@ def _card(message: pb.KeyedCard, field: str) -> CardCredential:
 def _pin(message: pb.AuthorizeRequest, credential: Credential) -> PinBlock | None:
     if not message.HasField("pin"):
         return None
-    if isinstance(credential, CodeCredential):
-        raise InvalidField("pin", "a payment code takes no PIN")
-    wanted = _PIN_BLOCK_BYTES.get(message.pin.format)
+    if isinstance(credential, ChannelOrder) or (
+        isinstance(credential, CodeCredential) and credential.scheme != HANDOVER_SCHEME
+    ):
+        raise InvalidField("pin", "only a card takes a PIN")
+    return pin_block(message.pin)
+
+
+def pin_block(message: common_pb2.PinBlock) -> PinBlock:
+    wanted = _PIN_BLOCK_BYTES.get(message.format)
     if wanted is None:
         raise InvalidField("pin.format", "must be an ISO 9564-1 format: 0, 1, 3 or 4")
-    if len(message.pin.block) != wanted:
+    if len(message.block) != wanted:
         raise InvalidField("pin.block", f"must be {wanted} bytes in this format")
-    return PinBlock(message.pin.block, message.pin.format)
+    return PinBlock(message.block, message.format)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import grpc.aio
 
 from hsm.token import write_atomically
 from switch import config
 from switch.client.acquirer import AcquirerClient
-from switch.client.connection import ClientCredentials
+from switch.client.connection import ClientCredentials, open_channel
 from switch.demo.processes import Child, ChildFailed
 from switch.demo.secrets import ACQUIRER, ISSUER, provide
 from switch.pki import Authority
@@ -27,6 +28,7 @@ class Ports:
     """Free ports, chosen at once so that no two are the same."""
 
     switch: int
+    people: int
     operations: int
     operations_grpc: int
     notifications: int
@@ -166,6 +168,19 @@ class Environment:
             authority.ensure().read_bytes(), pair.certificate.read_bytes(), pair.private_key.read_bytes()
         )
 
+    @property
+    def people_target(self) -> str:
+        return f"{HOST}:{self.ports.people}"
+
+    def people(self) -> grpc.aio.Channel:
+        """As an app or a shop's till: TLS, no certificate of its own."""
+        root = Authority(self.state_dir / "pki").ensure().read_bytes()
+        return grpc.aio.secure_channel(self.people_target, grpc.ssl_channel_credentials(root))
+
+    def participants(self, role: str, participant: str) -> grpc.aio.Channel:
+        """With a client certificate: an operator, a reviewer, somebody of finance."""
+        return open_channel(self.target, self.credentials(role, participant), None)
+
     def client(self) -> AcquirerClient:
         return AcquirerClient(self.target, credentials=self.credentials())
 
@@ -223,6 +238,9 @@ state_dir = '{self.state_dir}'
 postgres_url = '{postgres_url}'
 redis_url = '{redis_url}'
 issuers = ["{ISSUER}"]
+
+[platform]
+listen = "{HOST}:{ports.people}"
 
 [operations]
 listen = "{HOST}:{ports.operations}"

@@ -49,12 +49,19 @@ def provide(state_dir: Path, token_dir: Path) -> SharedKeys:
         store = KeyStore(token)
         store.ensure("journal/seal", KeyUsage.SEALING)
         store.ensure("journal/hash", KeyUsage.HASHING)
+        store.ensure("merchants/seal", KeyUsage.SEALING)
+        store.ensure("users/hash", KeyUsage.HASHING)
+        store.ensure("users/seal", KeyUsage.SEALING)
         store.ensure("vault/hash", KeyUsage.HASHING)
         store.ensure("vault/wrapping", KeyUsage.KEY_WRAPPING)
         store.ensure("vault/fpe", KeyUsage.FPE_KEY)
         if "vault/cryptogram" not in store:
             # The vault makes what it verifies, which a key of the usage's own mode (X) may not.
             store.generate("vault/cryptogram", KeyUsage.EMV_CRYPTOGRAM, mode="N")
+        store.ensure("wallet/seal", KeyUsage.SEALING)
+        store.ensure("wallet/envelope", KeyUsage.ENVELOPE)
+        store.ensure("handover/envelope", KeyUsage.ENVELOPE)
+        store.ensure("handover/sign", KeyUsage.SIGNING)
         for label in _SIGNING:
             store.ensure(label, KeyUsage.SIGNING)
         _import(store, "unionpay/mmk", KeyUsage.KEY_TRANSPORT, clear["unionpay_mmk"])

@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 from uuid import UUID
+
+# An API credential says what it is, so that one in a public place is recognized by scanners for secrets.
+CREDENTIAL_PREFIX: Final = "payswitch_key_"
 
 
 class Role(IntEnum):
@@ -32,7 +36,7 @@ class Caller:
     name: for the audit trail, `<kind>/<id>`: a certificate's role and id, `user/<uuid>` or `credential/<id>`; "" for
     nobody. person: the id alone; two-person rules compare it, so that nobody approves what he asked for under another
     role. merchant_id: whose MERCHANT roles these are, "" without any. stepped_up: a second factor was shown of late.
-    address: where the call came from, for limits and alerts.
+    address: gRPC's name of where the call came from ("ipv4:192.0.2.7:50123"), for limits and alerts.
     """
 
     name: str = ""
@@ -63,8 +67,12 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A merchant's API credential: it acts for that merchant alone, in one role."""
+    """A merchant's API credential: it acts for that merchant alone, in one role.
+
+    networks: from where it may be used, in CIDR notation; empty: from anywhere.
+    """
 
     id: str
     merchant_id: str
     role: Role
+    networks: tuple[str, ...] = ()

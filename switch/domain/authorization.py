@@ -25,13 +25,25 @@ class CardCredential:
 
 @dataclass(slots=True)
 class CodeCredential:
-    """A wallet's payment code; `scheme` is "alipay", "wechat" or "unionpay", from the code's prefix."""
+    """A wallet's payment code; `scheme` is "alipay", "wechat", "unionpay" or "payswitch", from the code's prefix.
+
+    A code of payswitch's own, and a sealed handover ("handover"), become another credential on the road.
+    """
 
     scheme: str
     code: PaymentCode
 
 
-Credential = CardCredential | CodeCredential
+@dataclass(slots=True)
+class ChannelOrder:
+    """The payer presents nothing: he scans the code that a channel gives for the order. scheme: whose wallet he has,
+    "alipay" or "wechat".
+    """
+
+    scheme: str
+
+
+Credential = CardCredential | CodeCredential | ChannelOrder
 
 
 @dataclass(slots=True)
@@ -66,7 +78,7 @@ class AuthorizationRequest:
     terminal_id: str
     idempotency_key: str
     transmission_time_ms: int
-    operation: Operation  # SALE or PRE_AUTHORIZATION
+    operation: Operation  # SALE or PRE_AUTHORIZATION; ORDER of a ChannelOrder, and of nothing else
     money: Money
     entry: EntryMode
     credential: Credential
@@ -81,6 +93,7 @@ class Authorization:
     sealed_credential: the PAN or wallet code, encrypted by the HSM; payer_key: its keyed hash.
     trace: what the channel needs to name this message again (STAN, RRN, out_trade_no …).
     attempt: counts channels asked, from 1; 0 while none was. owner: the switch process that drives it while SENT.
+    order_code: of an ORDER that waits for its payer, what his wallet scans.
     Amounts are minor units of `money.currency`. approved_minor: with the increments, which are incremented_minor of it.
     """
 
@@ -109,6 +122,7 @@ class Authorization:
     retrieval_reference: str = ""
     channel_reference: str = ""
     emv_response: bytes = b""
+    order_code: str = field(default="", repr=False)
     approved_minor: int = 0
     captured_minor: int = 0
     refunded_minor: int = 0

@@ -1,6 +1,6 @@
 """What a merchant pays for a payment: the merchant discount rate."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Contract:
     reserve_days: int = 0
     refunds_return_fee: bool = False
     account_name: str = ""
-    account_number: str = ""
+    account_number: str = field(default="", repr=False)
     bank_code: str = ""
 
 

@@ -1,10 +1,14 @@
 """Whose payment code it is: the one place that knows the prefixes and lengths of wallets' codes (PROTOCOLS.md).
 
-UnionPay's prefix and length are unverified: no public specification of its numeric code was found.
+UnionPay's prefix and length are unverified: no public specification of its numeric code was found. payswitch's own
+begin with 91, as no wallet's do; a payment token (999…) has at most 19 digits, and a card number begins with 9 nowhere.
 """
 
 from dataclasses import dataclass
 from typing import Final
+
+OWN_SCHEME: Final = "payswitch"
+"""Of the dynamic codes of payswitch's own (`switch.domain.dynamic_code`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +25,10 @@ CODE_RANGES: Final = (
     CodeRange("alipay", 25, 30, range(16, 25)),
     CodeRange("wechat", 10, 15, range(18, 19)),
     CodeRange("unionpay", 62, 62, range(19, 20)),
+    CodeRange(OWN_SCHEME, 91, 91, range(24, 25)),
 )
-CODE_SCHEMES: Final = tuple(each.scheme for each in CODE_RANGES)
+CODE_SCHEMES: Final = tuple(each.scheme for each in CODE_RANGES if each.scheme != OWN_SCHEME)
+"""Of the codes that a channel takes. Our own never reach one: they become a card first."""
 
 _BY_PREFIX: Final = {f"{prefix:02d}": each for each in CODE_RANGES for prefix in range(each.low, each.high + 1)}
 

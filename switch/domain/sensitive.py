@@ -77,10 +77,16 @@ def luhn_valid(digits: str) -> bool:
     >>> luhn_valid("6225880000001239"), luhn_valid("6225880000001231")
     (False, True)
     """
-    total = 0
-    for index, character in enumerate(reversed(digits)):
-        digit = ord(character) - 48
-        if index & 1:
-            digit = digit * 2 - 9 if digit > 4 else digit * 2
-        total += digit
-    return total % 10 == 0
+    if not digits.isascii():
+        return False
+    backwards = digits.encode("ascii")[::-1]
+    return luhn_sum(backwards[1::2], backwards[0::2]) % 10 == 0
+
+
+def luhn_sum(doubled: bytes, single: bytes) -> int:
+    """Of ASCII digits, those to be doubled and the others."""
+    return sum(doubled.translate(_DOUBLED)) + sum(single) - 48 * (len(doubled) + len(single))
+
+
+# Of each digit's code the code of its double's sum of digits; of any other itself.
+_DOUBLED = bytes(48 + sum(divmod(2 * (code - 48), 10)) if 48 <= code < 58 else code for code in range(256))

@@ -17,6 +17,11 @@ SEQUENCE_NUMBER = 0x5F34
 AMOUNT = 0x9F02
 CURRENCY = 0x5F2A
 TRANSACTION_DATE = 0x9A
+CRYPTOGRAM_INFORMATION = 0x9F27
+
+# EMV Book 3, table 14: an AAC is the card's own decline. Whether a TC will do is for the issuer to say.
+_CRYPTOGRAM_TYPE = 0xC0
+_DECLINED_BY_CARD = 0x00
 
 # EMV Book 3 Annex A and UnionPay's own (9F63, 9F74): tag -> (shortest, longest in bytes, packed digits).
 _ELEMENTS: dict[int, tuple[int, int, bool]] = {
@@ -54,6 +59,8 @@ def parse_tap(emv: bytes, money: Money | None = None, field: str = "nfc.emv") ->
         missing = next(tag for tag in REQUIRED if tag not in tags)
         raise EntryError(field, f"tag {missing:02X} is missing")
     forwarded = check_elements(tags, field)
+    if tags[CRYPTOGRAM_INFORMATION][0] & _CRYPTOGRAM_TYPE == _DECLINED_BY_CARD:
+        raise EntryError(field, "tag 9F27 says that the card declined")
     if money is not None:
         _check_money(tags, money, field)
     card = card_from(tags, forwarded, field)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from switch.domain.authorization import CardCredential, CodeCredential, Credential
-from switch.domain.payment_codes import code_range_of
+from switch.domain.dynamic_code import NotACode, read_code
+from switch.domain.payment_codes import OWN_SCHEME, code_range_of
 from switch.domain.sensitive import PaymentCode
 from switch.domain.states import EntryMode
 from switch.entry._tlv import encode, parse_nested
@@ -82,6 +83,11 @@ def _scheme_of(digits: str, field: str) -> str:
         raise EntryError(field, "no wallet's codes begin with these two digits")
     if len(digits) not in known.lengths:
         raise EntryError(field, f"{len(digits)} digits is not the length of this wallet's codes")
+    if known.scheme == OWN_SCHEME:
+        try:
+            read_code(digits)
+        except NotACode as error:
+            raise EntryError(field, str(error)) from None
     return known.scheme
 
 

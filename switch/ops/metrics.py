@@ -54,6 +54,9 @@ REQUEST_ERRORS = Counter(
     "Requests that ended with a gRPC status instead of an answer; way: unary or stream.",
     ("way", "code"),
 )
+MERCHANT_ALERTS = Counter(
+    "payswitch_merchant_alerts_total", "What a merchant's people should hear of at once.", ("kind",)
+)
 REFUSED_ADMISSIONS = Counter(
     "payswitch_refused_admissions_total", "Requests refused before any work was done for them.", ("reason",)
 )
@@ -88,6 +91,8 @@ HSM_FAILURES = Counter(
     ("reason",),
 )
 CHECK_READY = Gauge("payswitch_check_ready", "1 if the readiness check passed last time.", ("check",))
+FEED_LAG = Gauge("payswitch_feed_lag_seconds", "How far the journal's feed is behind now.")
+FEED_EVENTS = Counter("payswitch_feed_events_total", "Events that this process fed from the journal.")
 
 
 class AnswerCounts:

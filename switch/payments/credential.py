@@ -2,7 +2,6 @@
 
 from switch.domain.authorization import Authorization, CardCredential, CodeCredential, Credential
 from switch.domain.sensitive import Pan, PaymentCode
-from switch.domain.states import EntryMode
 from switch.ports import Hsm
 
 HASH_KEY = "journal/hash"
@@ -17,7 +16,8 @@ async def unsealed(hsm: Hsm, record: Authorization) -> Credential | None:
     if isinstance(clear, Exception):
         raise clear
     text = clear.decode()
-    # A Bluetooth record may carry either; a code's mask shows two digits at each end, a PAN's six and four.
-    if record.entry is EntryMode.PAYER_CODE or record.masked_credential == PaymentCode(text).masked():
+    # A code that was shown, or handed over, may have become a card. The mask tells: a code's shows two digits at each
+    # end, a PAN's six and four.
+    if record.masked_credential == PaymentCode(text).masked():
         return CodeCredential("", PaymentCode(text))
     return CardCredential(Pan(text))

@@ -41,7 +41,7 @@ def conclude(record: Authorization, result: ChannelResult, stage: str) -> None:
             record.channel_reference = result.channel_reference
             record.emv_response = result.emv_response
             record.approved_minor = approved_minor
-            record.captured_minor = approved_minor if record.operation is Operation.SALE else 0
+            record.captured_minor = 0 if record.operation is Operation.PRE_AUTHORIZATION else approved_minor
         case Declined():
             decline(record, stage, result.response_code, result.reason)
             record.channel_reference = result.channel_reference
@@ -52,6 +52,7 @@ def conclude(record: Authorization, result: ChannelResult, stage: str) -> None:
             record.response_code = "09"
             record.reason = meaning("09")
             record.channel_reference = result.channel_reference
+            record.order_code = result.code
         case Unknown(phase=Phase.NOT_SENT):
             decline(record, stage, CHANNEL_DOWN_CODE, result.reason)
         case Unknown():

@@ -2,10 +2,19 @@
 
 import hashlib
 from datetime import datetime
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from switch.domain.authorization import Authorization, AuthorizationRequest, CardCredential, Credential
+from switch.domain.authorization import (
+    Authorization,
+    AuthorizationRequest,
+    CardCredential,
+    ChannelOrder,
+    CodeCredential,
+    Credential,
+)
 from switch.domain.identity import computed_id
+from switch.domain.sensitive import Sensitive
 
 _BUSINESS_ZONE = ZoneInfo("Asia/Shanghai")
 
@@ -15,17 +24,29 @@ def new_record(request: AuthorizationRequest, now_ms: int) -> Authorization:
     identity = computed_id(
         request.acquirer_id, request.merchant.id, request.transmission_time_ms, request.idempotency_key
     )
-    credential = request.credential
-    masked = (credential.pan if isinstance(credential, CardCredential) else credential.code).masked()
     return Authorization(
         identity, request.acquirer_id, request.merchant.id, request.terminal_id, request.merchant.category_code,
-        request.operation, request.money, request.entry, masked, created_time_ms=now_ms,
+        request.operation, request.money, request.entry, masked_credential(request.credential),
+        created_time_ms=now_ms,
     )  # fmt: skip
 
 
-def credential_bytes(credential: Credential) -> bytes:
-    """The PAN or wallet code: what is sealed, and what names the payer once hashed."""
-    return (credential.pan if isinstance(credential, CardCredential) else credential.code).reveal().encode()
+def masked_credential(credential: Credential) -> str:
+    return "" if isinstance(credential, ChannelOrder) else _number(credential).masked()
+
+
+def credential_bytes(credential: Credential, identity: UUID) -> bytes:
+    """The PAN or wallet code: what is sealed, and what names the payer once hashed.
+
+    Nobody knows yet who pays an order of a channel: each is a payer of its own, and there is nothing to seal.
+    """
+    if isinstance(credential, ChannelOrder):
+        return f"order {credential.scheme} {identity}".encode()
+    return _number(credential).reveal().encode()
+
+
+def _number(credential: CardCredential | CodeCredential) -> Sensitive:
+    return credential.pan if isinstance(credential, CardCredential) else credential.code
 
 
 def fingerprint(request: AuthorizationRequest, payer_hash: bytes) -> bytes:

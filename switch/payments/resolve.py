@@ -51,6 +51,8 @@ class ResolveSettings:
     `backoff_max_s`; after `max_attempts` the authorization goes to the dead letters and an alert is raised; it is never
     dropped. A capture, refund or increment stays UNKNOWN with an alert every `max_attempts`, and is repeated every
     `backoff_max_s`.
+    order_timeout_s: how long an order of a channel waits for its payer: as long as the wallets' codes are good. It is
+    asked about less and less often, at most every `backoff_max_s`; a notification hastens it.
     """
 
     poll_s: float = 0.5
@@ -64,6 +66,7 @@ class ResolveSettings:
     max_attempts: int = 1_000
     inquiry_interval_s: float = 3.0
     payer_timeout_s: float = 60.0
+    order_timeout_s: float = 7_200.0
 
 
 class Resolver:
@@ -233,8 +236,10 @@ class Resolver:
             conclude(record, result, "resolve")
             return FollowUpResult(record.state)
         waited_s = (self._world.clock.time_ms() - follow_up.first_due_time_ms) / 1000
-        if waited_s < self._settings.payer_timeout_s:
-            return FollowUpResult(None, self._settings.inquiry_interval_s)
+        settings, is_order = self._settings, record.operation is Operation.ORDER
+        if waited_s < (settings.order_timeout_s if is_order else settings.payer_timeout_s):
+            slower_s = min(settings.backoff_max_s, waited_s / 10) if is_order else 0.0
+            return FollowUpResult(None, max(settings.inquiry_interval_s, slower_s))
         reason = "the payer did not confirm in time" if isinstance(result, AwaitingPayer) else result.reason
         unknown(record, "resolve", reason)
         return FollowUpResult(State.UNKNOWN, 0.0)

@@ -1,7 +1,7 @@
 """THE ROAD: one authorization from the door to its answer. Read from top to bottom.
 
-    enter → admit → assess → route → protect → record → send → decide → conclude → answer
-                                        ↑_________ the next channel _________|
+    enter → admit → open → assess → route → protect → record → send → decide → conclude → answer
+                                               ↑_________ the next channel _________|
 
 Every stage takes a batch; what a stage decides passes the others by, with the reason and the stage on its record.
 Nothing is sent before its intent is durable (record), nothing is answered before its outcome is (conclude).
@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import structlog
 
-from switch.domain.authorization import Authorization, AuthorizationRequest, CardCredential
+from switch.domain.authorization import Authorization, AuthorizationRequest, CardCredential, ChannelOrder
 from switch.domain.states import State
 from switch.payments.afterwards import Afterwards
 from switch.payments.credential import HASH_KEY, SEAL_KEY
@@ -22,6 +22,7 @@ from switch.payments.deadlines import Deadlines
 from switch.payments.decide import CHANNEL_DOWN_CODE, conclude, decline, tries_elsewhere, unknown
 from switch.payments.errors import ContentDiffers, NotAnswered, Overloaded, TransmissionTimeRefused, Unavailable
 from switch.payments.intake import credential_bytes, expired, fingerprint, new_record
+from switch.payments.opening import Opening, is_closed
 from switch.payments.stop import Failed, Stop, Work
 from switch.payments.transaction import Transaction
 from switch.payments.world import RoadSettings, World
@@ -46,6 +47,7 @@ class Road:
         self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines(self._loop)
         self._afterwards = Afterwards(world.journal, world.ownership)
+        self._opening = Opening(world.hsm, world.openers)
         self._elsewhere: set[asyncio.Task[None]] = set()
         self._queueing_s = 0.0
         self._drained = asyncio.Event()
@@ -111,6 +113,9 @@ class Road:
 
     async def _judge(self, batch: list[Transaction]) -> None:
         admitted = await self._timed("admit", self._admit, batch)
+        closed = [each for each in _undecided(admitted) if is_closed(each.request)]
+        if closed:
+            await self._timed("open", self._opening.open, closed)
         await self._timed("assess", self._assess, admitted)
         self._route(_undecided(admitted))
         await self._timed("protect", self._protect, _undecided(admitted))
@@ -129,9 +134,10 @@ class Road:
     async def _admit(self, batch: list[Transaction]) -> list[Transaction]:
         """Returns those that go on: neither refused nor waiting for the answer of their first sending."""
         hsm = self._world.hsm
-        credentials = [credential_bytes(each.request.credential) for each in batch]
+        credentials = [credential_bytes(each.request.credential, each.record.id) for each in batch]
         keys = await hsm.keyed_hashes([(HASH_KEY, credential) for credential in credentials])
         admitted: list[Transaction] = []
+        with_credential: list[Transaction] = []
         to_seal: list[tuple[str, bytes, bytes]] = []
         for transaction, key, credential in zip(batch, keys, credentials, strict=True):
             if isinstance(key, Exception):
@@ -143,8 +149,10 @@ class Road:
             if self._joins_open(transaction):
                 continue
             admitted.append(transaction)
-            to_seal.append((SEAL_KEY, credential, record.id.bytes))
-        for transaction, sealed in zip(admitted, await hsm.seal(to_seal), strict=True):
+            if not isinstance(transaction.request.credential, ChannelOrder):
+                with_credential.append(transaction)
+                to_seal.append((SEAL_KEY, credential, record.id.bytes))
+        for transaction, sealed in zip(with_credential, await hsm.seal(to_seal), strict=True):
             if isinstance(sealed, Exception):
                 transaction.refuse(Unavailable("the HSM is not available"))
                 continue
@@ -164,7 +172,7 @@ class Road:
             first.answer.add_done_callback(partial(_pass_on, transaction))
         return True
 
-    # --- assess: may this payer, this way, this often ----------------------------------------------------------------
+    # --- assess: may this merchant, this payer, this way, this often --------------------------------------------------
 
     async def _assess(self, batch: list[Transaction]) -> None:
         limits = self._world.limits
@@ -175,10 +183,15 @@ class Road:
         except CountersUnavailable:
             attempts = [None] * len(batch)
             self._world.observer.counters_failed()
+        standing = self._world.standing
         for transaction, attempts_in_window in zip(batch, attempts, strict=True):
-            refusal = None if transaction.decided else judge(transaction.request, attempts_in_window, limits)
+            if transaction.decided:
+                continue
+            record = transaction.record
+            refusal = standing(record.merchant_id, record.terminal_id)
+            refusal = refusal or judge(transaction.request, attempts_in_window, limits)
             if refusal is not None:
-                decline(transaction.record, "assess", refusal.response_code, refusal.reason)
+                decline(record, "assess", refusal.response_code, refusal.reason)
 
     # --- route: which channels, in which order -----------------------------------------------------------------------
 

@@ -1,12 +1,12 @@
 """What the road reaches out to, and the figures it keeps to."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from switch.payments.observer import Observer
 from switch.payments.ownership import Ownership
-from switch.ports import Channel, Clock, Counters, Hsm, Journal
-from switch.risk.assess import Limits
+from switch.ports import Channel, Clock, Counters, Hsm, Journal, Opener
+from switch.risk.assess import Limits, Refusal
 from switch.routing.choose import ChannelFacts, Picture
 from switch.routing.live import LiveRouting
 
@@ -30,8 +30,18 @@ class RoadSettings:
     inquiry_after_s: float = 3.0
 
 
+def everyone_may(merchant_id: str, terminal_id: str) -> Refusal | None:
+    """Of a switch that keeps no merchants of its own."""
+    return None
+
+
 @dataclass(slots=True)
 class World:
+    """standing: (merchant, terminal) -> why it may take no new payment now, or None. At once: no I/O, no wait.
+
+    openers: by the scheme of what is presented closed (`switch.payments.opening`).
+    """
+
     journal: Journal
     hsm: Hsm
     channels: Mapping[str, Channel]
@@ -41,6 +51,8 @@ class World:
     routing: LiveRouting
     observer: Observer
     limits: Limits = field(default_factory=Limits)
+    standing: Callable[[str, str], Refusal | None] = everyone_may
+    openers: Mapping[str, Opener] = field(default_factory=dict)
 
     def picture(self) -> Picture:
         """The channels as they are now, one picture for a whole batch."""

@@ -21,6 +21,7 @@ from switch.ports.channels import (
 from switch.ports.fast import Clock, Counters, CountersUnavailable
 from switch.ports.hsm import Hsm
 from switch.ports.journal import FollowUp, FollowUpResult, Journal, ProcessLeases, StoreUnavailable
+from switch.ports.presented import HandoverClaim, HandoverClaims, NotOpened, Opener
 from switch.ports.routing import RoutingPlans
 from switch.ports.stand_in import OwedAdvice, StandIn, StandInStore
 from switch.ports.vault import DataKey, StoredToken, TokenAccess, TokenStore
@@ -42,12 +43,16 @@ __all__ = [
     "Declined",
     "FollowUp",
     "FollowUpResult",
+    "HandoverClaim",
+    "HandoverClaims",
     "Hastened",
     "Hsm",
     "Journal",
+    "NotOpened",
     "Notice",
     "NotificationRefused",
     "NotifyingChannel",
+    "Opener",
     "OwedAdvice",
     "Phase",
     "ProcessLeases",

@@ -5,7 +5,13 @@ from typing import Protocol
 from uuid import UUID
 
 from switch.domain.access import Credential, Role, Session
-from switch.domain.authorization import Authorization, AuthorizationRequest, FollowOn, FollowOnRequest
+from switch.domain.authorization import (
+    Authorization,
+    AuthorizationRequest,
+    CardCredential,
+    FollowOn,
+    FollowOnRequest,
+)
 from switch.domain.contract import Contract
 from switch.domain.merchant import MerchantProfile
 from switch.domain.user import Device
@@ -59,3 +65,10 @@ class Devices(Protocol):
 
     async def devices(self, named: Sequence[tuple[UUID, UUID]]) -> list[Device | None]:
         """Of each (user_id, device_id), in order; one round trip. None: there is none."""
+
+
+class Cards(Protocol):
+    """The wallet's: what a user pays with. Raises StoreUnavailable, or the HSM's error."""
+
+    async def credential(self, user_id: UUID, card_id: UUID) -> CardCredential | None:
+        """In the clear, for one payment. None: there is no such card of that user's, or it was removed."""

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from switch.domain.authorization import AuthorizationRequest, CodeCredential
+from switch.domain.authorization import AuthorizationRequest, CardCredential
 from switch.domain.money import LARGEST_AMOUNT_MINOR
 from switch.domain.payment_codes import CODE_SCHEMES
 from switch.routing.bins import Bin, BinTable
@@ -81,7 +81,7 @@ def _credential(rules: Sequence[When]) -> Dimension:
 
     def case_of(asked: AuthorizationRequest, _: int) -> Hashable:
         credential = asked.credential
-        return credential.scheme if isinstance(credential, CodeCredential) else CARD
+        return CARD if isinstance(credential, CardCredential) else credential.scheme
 
     return Dimension("card, code_scheme", cases, tuple(map(taken, rules)), case_of)
 
@@ -99,7 +99,7 @@ def _prefix(rules: Sequence[When]) -> Dimension:
 
     def case_of(asked: AuthorizationRequest, _: int) -> Hashable:
         credential = asked.credential
-        if isinstance(credential, CodeCredential):
+        if not isinstance(credential, CardCredential):
             return OTHER
         pan = credential.pan.reveal()
         for length in lengths:
@@ -144,7 +144,7 @@ def _bin(rules: Sequence[When], tables: Sequence[BinTable]) -> Dimension:
 
     def case_of(asked: AuthorizationRequest, _: int) -> Hashable:
         credential = asked.credential
-        if isinstance(credential, CodeCredential):
+        if not isinstance(credential, CardCredential):
             return nothing
         pan = credential.pan.reveal()
         for index_of, of_index in known:

@@ -20,7 +20,6 @@ from switch.routing.table import RoutingTable
 MOST_CONTRACT_KEYS: Final = 1_000_000
 
 _CARDS_ONLY: Final = frozenset({EntryMode.NFC, EntryMode.CHIP, EntryMode.STRIPE, EntryMode.PAYER_QR, EntryMode.KEYED})
-_CODES_ONLY: Final = frozenset({EntryMode.PAYER_CODE})
 
 
 def checked_table(plan: Plan, version: int, bins: Mapping[str, BinTable], channels: Collection[str]) -> RoutingTable:
@@ -76,8 +75,6 @@ def _contradictions(when: When, place: str) -> Iterator[Fault]:
     entries = {ENTRIES[name] for name in when.entry}
     if when.of_cards and when.code_scheme:
         yield Fault(place, "conditions of cards and of payment codes: no payment is both")
-    elif when.of_cards and entries and entries <= _CODES_ONLY:
-        yield Fault(f"{place}.entry", "conditions of cards, but only payment codes come this way")
     elif when.code_scheme and entries and entries <= _CARDS_ONLY:
         yield Fault(f"{place}.entry", "conditions of payment codes, but only cards come this way")
     if when.of_amounts and len(when.currency) != 1:

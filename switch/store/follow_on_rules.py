@@ -57,6 +57,8 @@ def judge(follow_on: FollowOn, original: Authorization, others: InFlight) -> Ver
         return refused("64", "currency differs from the original's")
     if follow_on.operation is Operation.REVERSAL:
         return _judge_reversal(follow_on, original, others)
+    if follow_on.operation is Operation.VOID and _waits_to_be_scanned(original):
+        return _judge_reversal(follow_on, original, others)
     if original.state is not State.APPROVED:
         return refused("12", f"original is {original.state.name}")
     if others.undoing:
@@ -130,6 +132,11 @@ def _judge_reversal(follow_on: FollowOn, original: Authorization, others: InFlig
             if others.undoing:
                 return refused("12", "original is being reversed")
             return refused("12", "captured or refunded already") if _used(original) else Verdict(State.SENT)
+
+
+def _waits_to_be_scanned(original: Authorization) -> bool:
+    """An order that is called off is closed at the channel, or given back whole should it be paid meanwhile."""
+    return original.operation is Operation.ORDER and original.state is State.AWAITING_PAYER
 
 
 def _whole(follow_on: FollowOn, original: Authorization) -> bool:

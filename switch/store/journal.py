@@ -12,7 +12,7 @@ from switch.store.follow_ons import FollowOns
 from switch.store.follow_ups import FollowUps
 from switch.store.hasten import Hastening
 from switch.store.in_doubt import InDoubt
-from switch.store.rows import Row, attempt_row, authorization_from, authorization_row, follow_on_from, outcome_row
+from switch.store.rows import Row, answer_row, attempt_row, authorization_from, authorization_row, follow_on_from
 from switch.store.sessions import Connection, Pool, Sessions
 
 # A row that is SENT (state 1) is recorded only for a process whose lease runs: nobody would look for it otherwise.
@@ -55,8 +55,8 @@ WITH recorded AS (
     SET state = o.state, decision = o.decision, response_code = o.response_code, reason = o.reason, stage = o.stage,
         approval_code = o.approval_code, retrieval_reference = o.retrieval_reference,
         channel_reference = o.channel_reference, emv_response = o.emv_response, approved_minor = o.approved_minor,
-        captured_minor = o.captured_minor, answered_time_ms = o.answered_time_ms
-    FROM unnest($1::authorization_outcome[]) AS o
+        captured_minor = o.captured_minor, answered_time_ms = o.answered_time_ms, order_code = o.order_code
+    FROM unnest($1::authorization_answer[]) AS o
     WHERE a.merchant_id = o.merchant_id AND a.id = o.id AND a.id BETWEEN $2 AND $3
       AND a.state = 1 AND a.owner = o.owner
     RETURNING a.merchant_id, a.id, a.state, a.payer_key, a.created_time_ms, o.follow_up_after_ms),
@@ -135,7 +135,7 @@ class PostgresJournal:
     async def record_outcomes(
         self, authorizations: Sequence[Authorization], follow_up_after_s: Sequence[float]
     ) -> list[bool]:
-        rows = [outcome_row(each, after_s) for each, after_s in zip(authorizations, follow_up_after_s, strict=True)]
+        rows = [answer_row(each, after_s) for each, after_s in zip(authorizations, follow_up_after_s, strict=True)]
         return await self._update(_RECORD_OUTCOMES, authorizations, rows)
 
     async def _update(self, statement: str, authorizations: Sequence[Authorization], rows: list[Row]) -> list[bool]:

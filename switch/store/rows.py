@@ -87,6 +87,11 @@ def outcome_row(record: Authorization, follow_up_after_s: float) -> Row:
     )
 
 
+def answer_row(record: Authorization, follow_up_after_s: float) -> Row:
+    """In the order of the SQL type `authorization_answer`."""
+    return (*outcome_row(record, follow_up_after_s), record.order_code)
+
+
 def attempt_row(record: Authorization) -> Row:
     """In the order of the SQL type `authorization_attempt`."""
     return (
@@ -128,6 +133,7 @@ def authorization_from(row: Record) -> Authorization:
         retrieval_reference=row["retrieval_reference"],
         channel_reference=row["channel_reference"],
         emv_response=row["emv_response"],
+        order_code=row["order_code"],
         approved_minor=row["approved_minor"],
         captured_minor=row["captured_minor"],
         refunded_minor=row["refunded_minor"],

@@ -9,7 +9,7 @@ import pytest
 
 from payswitch.v1 import authorization_pb2 as pb
 from payswitch.v1 import common_pb2
-from switch.ports import Approved, Declined
+from switch.ports import Approved, AwaitingPayer, Declined
 
 
 async def refused(call):
@@ -31,6 +31,36 @@ async def test_a_decline_is_an_answer(stub, tap, town):
     town.first.script = lambda request: Declined("51", "no money")
     answer = await stub.Authorize(tap())
     assert (answer.decision, answer.response_code) == (common_pb2.DECISION_DECLINED, "51")
+
+
+async def test_an_order_is_answered_with_the_code_to_scan(stub, tap, town):
+    town.first.script = lambda request: AwaitingPayer(code="https://qr.alipay.com/bax1")
+    request = tap()
+    request.order.scheme = "alipay"
+    answer = await stub.Authorize(request)
+    assert (answer.decision, answer.response_code) == (common_pb2.DECISION_AWAITING_PAYER, "09")
+    assert (answer.order_code, answer.entry) == ("https://qr.alipay.com/bax1", common_pb2.ENTRY_MODE_MERCHANT_QR)
+    assert await stub.Authorize(request) == answer
+    shown = await stub.Get(pb.GetRequest(merchant_id="m1", authorization_id=answer.authorization_id))
+    assert shown.authorization.answer == answer
+    assert shown.authorization.kind == pb.AUTHORIZATION_KIND_SALE
+
+
+@pytest.mark.parametrize(
+    ("field", "spoil"),
+    [
+        ("kind", lambda r: setattr(r, "kind", pb.AUTHORIZATION_KIND_PRE_AUTHORIZATION)),
+        ("pin", lambda r: setattr(r.pin, "block", b"12345678")),
+    ],
+)
+async def test_an_order_is_a_sale_without_a_pin(stub, tap, town, field, spoil):
+    request = tap()
+    request.order.scheme = "alipay"
+    spoil(request)
+    code, text = await refused(stub.Authorize(request))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert text.startswith(field)
+    assert not town.first.sent
 
 
 async def test_the_same_key_with_another_amount_already_exists(stub, tap):
@@ -58,6 +88,7 @@ BAD_FIELDS = {
     "merchant_qr.payload": lambda r: setattr(r.merchant_qr, "payload", "00020101021126"),
     "pin.format": lambda r: setattr(r.pin, "format", 2),
     "pin.block": lambda r: setattr(r.pin, "block", b"short"),
+    "order.scheme": lambda r: setattr(r.order, "scheme", "unionpay"),
     "merchant_name": lambda r: setattr(r, "merchant_name", "x" * 26),
     "merchant_city": lambda r: setattr(r, "merchant_city", "\n"),
     "merchant_country": lambda r: setattr(r, "merchant_country", "China"),

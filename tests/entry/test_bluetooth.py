@@ -6,9 +6,10 @@ from hypothesis import strategies as st
 
 from benchmarks.terminal import build_tap, load_account
 from switch.domain.money import Money
-from switch.entry.bluetooth import HandoverAssembler, HandoverKind, build_handover, parse_handover
+from switch.entry.bluetooth import HandoverAssembler, HandoverKind, build_handover, order_address, parse_handover
 from switch.entry.emv import parse_tap
 from switch.entry.errors import EntryError
+from switch.entry.ndef import uri_message
 from switch.entry.payer_code import build_cpm, parse_payer_code
 
 MONEY = Money(500, "CNY")
@@ -68,12 +69,13 @@ def test_any_bit_flipped_is_refused():
     [
         (b"PSBX\x01\x01\x00\x01", "not a handover record"),
         (b"PSBT\x02\x01\x00\x01", "version 2 is not supported"),
-        (b"PSBT\x01\x03\x00\x01", "kind 3 is not supported"),
+        (b"PSBT\x01\x04\x00\x01", "kind 4 is not supported"),
         (b"PSBT\x01\x01\x00\x00", "a payload of 0 bytes"),
         (b"PSBT\x01\x01\x04\x01", "a payload of 1025 bytes"),
         (build_handover(HandoverKind.PAYER_CODE, b"\xff" * 20), "not ASCII"),
         (build_handover(HandoverKind.PAYER_CODE, b"9" * 18), "begin with these two digits"),
         (build_handover(HandoverKind.EMV, b"\x61\x80"), "an indefinite length"),
+        (build_handover(HandoverKind.ORDER, uri_message("https://a.b")), "an order, not a credential"),
     ],
 )
 def test_what_is_refused(record, reason):
@@ -117,3 +119,16 @@ def test_after_an_error_a_record_can_start_again():
         assembler.feed(RECORD[:-1] + bytes([RECORD[-1] ^ 1]))
     assert assembler.feed(RECORD[:20]) == []
     assert assembler.feed(RECORD[20:]) == [RECORD]
+
+
+@pytest.mark.parametrize(
+    ("record", "text"),
+    [
+        (RECORD, "a credential, not an order"),
+        (build_handover(HandoverKind.ORDER, b"\xd1\x01\x02T\x04a"), "not an NDEF message"),
+        (build_handover(HandoverKind.ORDER, uri_message("https://a.b"))[:-1], "truncated"),
+    ],
+)
+def test_what_is_no_order(record, text):
+    with pytest.raises(EntryError, match=text):
+        order_address(record)

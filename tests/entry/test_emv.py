@@ -156,3 +156,14 @@ def test_nothing_of_the_card_is_printed():
 def test_a_payment_token_is_no_card_number():
     with pytest.raises(EntryError, match="payment token"):
         parse_tap(altered(t5A=bytes.fromhex("9999000000000004"), t57=None), MONEY)
+
+
+def test_a_card_that_declined_is_not_asked_for():
+    for first, refused in ((0x80, False), (0x40, False), (0x00, True), (0x08, True), (0x3F, True)):
+        tap = TAP.replace(bytes.fromhex("9F270180"), bytes([0x9F, 0x27, 1, first]))
+        assert tap != TAP or first == 0x80
+        if refused:
+            with pytest.raises(EntryError, match="the card declined"):
+                parse_tap(tap, MONEY)
+        else:
+            assert parse_tap(tap, MONEY).pan.reveal() == PAN

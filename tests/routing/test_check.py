@@ -46,10 +46,6 @@ def test_a_good_plan_is_taken():
             "rules[0].when: conditions of cards and of payment codes: no payment is both",
         ),
         (
-            {"rules": [rule(when={"pan_prefix": ["62"], "entry": ["payer_code"]})]},
-            "rules[0].when.entry: conditions of cards, but only payment codes come this way",
-        ),
-        (
             {"rules": [rule(when={"code_scheme": ["alipay"], "entry": ["nfc", "keyed"]})]},
             "rules[0].when.entry: conditions of payment codes, but only cards come this way",
         ),

@@ -10,7 +10,7 @@ import pytest
 
 from switch.domain.authorization import Authorization
 from switch.domain.money import Money
-from switch.domain.states import Decision, State
+from switch.domain.states import Decision, Operation, State
 from switch.ports import StoreUnavailable
 from switch.store.journal import PostgresJournal
 from switch.store.leases import PostgresLeases
@@ -28,6 +28,15 @@ async def test_every_field_comes_back(journal: PostgresJournal, make_intent: Mak
     assert await journal.record_intents([intent]) == [None]
     assert await journal.find(intent.merchant_id, intent.id) == intent
     assert await journal.find("merchant-2", intent.id) is None
+
+
+async def test_the_code_of_an_order_is_durable_with_its_outcome(journal: PostgresJournal, make_intent: Make) -> None:
+    order = make_intent(operation=Operation.ORDER)
+    await journal.record_intents([order])
+    order.state, order.decision, order.order_code = State.AWAITING_PAYER, Decision.AWAITING_PAYER, "weixin://pay?pr=1"
+    assert await journal.record_outcomes([order], [3.0]) == [True]
+    assert await journal.find(order.merchant_id, order.id) == order
+    assert await journal.record_intents([replace(order, state=State.SENT, order_code="")]) == [order]
 
 
 async def test_a_repeat_gets_what_was_recorded(journal: PostgresJournal, make_intent: Make) -> None:

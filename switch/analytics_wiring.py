@@ -1,0 +1,30 @@
+"""The wiring of the merchants' analytics: the roll-ups' consumer, the service, and the rebuilding of a merchant."""
+
+from collections.abc import Sequence
+
+import asyncpg
+
+from payswitch.v1 import analytics_pb2
+from switch.api.analytics_service import AnalyticsServicer
+from switch.merchants.analytics.analytics import Analytics
+from switch.platform_wiring import Platform, Served
+from switch.store.analytics import PostgresAnalytics
+from switch.store.analytics_rollups import analytics_consumer, rebuild
+
+
+def open_analytics(platform: Platform) -> Sequence[Served]:
+    consumer = analytics_consumer(platform.pool)
+    consumer.start()
+    platform.lifecycle.on_close("analytics", consumer.close)
+    analytics = Analytics(PostgresAnalytics(platform.pool), platform.merchants)
+    service = analytics_pb2.DESCRIPTOR.services_by_name["AnalyticsService"]
+    return (Served(service, AnalyticsServicer(analytics)),)
+
+
+async def rebuild_analytics(dsn: str, merchant_id: str) -> int:
+    """For a command: the merchant's roll-ups anew, from its events; returns how many those are."""
+    connection = await asyncpg.connect(dsn, timeout=10, server_settings={"application_name": "payswitch-analytics"})
+    try:
+        return await rebuild(connection, merchant_id)
+    finally:
+        await connection.close()

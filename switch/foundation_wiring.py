@@ -1,0 +1,76 @@
+"""What every switch process stands on, whichever services it serves: clock, PostgreSQL, Redis, the HSM."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from switch.config import Settings
+from switch.hsm_wiring import HsmAccess, open_hsm
+from switch.ops.lifecycle import Lifecycle
+from switch.store.counters import RedisCounters
+from switch.store.embedded import EmbeddedPostgres, EmbeddedRedis
+from switch.store.migrate import migrate as migrate_database
+from switch.store.partitions import ensure_partitions, keep_partitions
+from switch.store.pool import create_pool
+from switch.store.sessions import Pool
+
+
+class SystemClock:
+    def time_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def monotonic_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    settings: Settings
+    lifecycle: Lifecycle
+    clock: SystemClock
+    pool: Pool
+    redis_url: str
+    counters: RedisCounters
+    hsm: HsmAccess
+
+
+async def open_foundation(settings: Settings, lifecycle: Lifecycle) -> Foundation:
+    clock = SystemClock()
+    postgres_url, redis_url = await servers(settings, lifecycle)
+    await migrate_database(postgres_url)
+    pool = await create_pool(postgres_url)
+    lifecycle.on_close("postgres", pool.close)
+    await ensure_partitions(pool, clock.time_ms())
+    keeper = asyncio.create_task(keep_partitions(pool, clock.time_ms), name="partitions")
+    lifecycle.on_close("partitions", lambda: cancelled(keeper))
+    counters = RedisCounters(redis_url)
+    lifecycle.on_close("counters", counters.close)
+    return Foundation(settings, lifecycle, clock, pool, redis_url, counters, await open_hsm(settings, lifecycle))
+
+
+async def servers(settings: Settings, lifecycle: Lifecycle) -> tuple[str, str]:
+    """The URLs of PostgreSQL and Redis; what has none is started here and stopped at the end."""
+    postgres_url = settings.postgres_url.get_secret_value()
+    redis_url = settings.redis_url.get_secret_value()
+    if not postgres_url:
+        postgres = EmbeddedPostgres(settings.state_dir / "postgres")
+        postgres_url = await postgres.start()
+        lifecycle.on_close("embedded postgres", postgres.stop, timeout_s=20)
+    if not redis_url:
+        redis = EmbeddedRedis(settings.state_dir / "redis")
+        redis_url = await redis.start()
+        lifecycle.on_close("embedded redis", redis.stop, timeout_s=10)
+    return postgres_url, redis_url
+
+
+def closing(close: Callable[[], None]) -> Callable[[], Awaitable[None]]:
+    async def closed() -> None:
+        close()
+
+    return closed
+
+
+async def cancelled(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait([task])

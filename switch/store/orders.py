@@ -1,0 +1,223 @@
+"""Orders in PostgreSQL: whatever decides is read and written under the order's row lock."""
+
+from uuid import UUID
+
+from switch.domain.audit import AuditEntry
+from switch.domain.order import UNDER_WAY, Order, OrderFilter, OrderPayment, OrderState, PaymentState
+from switch.domain.order_rules import Beginning, Outcome, becomes, beginning, close_refusal
+from switch.domain.refusals import Missing
+from switch.store import audit_trail
+from switch.store.order_rows import order_from, order_row, payment_from
+from switch.store.sessions import Connection, Pool, Sessions
+
+_CREATE = """
+INSERT INTO orders (
+    merchant_id, id, acquirer_id, terminal_id, store_id, merchant_name, merchant_city, merchant_country,
+    merchant_category_code, amount_minor, currency, subject, number, key, content, created_by, created_time_ms,
+    expires_time_ms, state, shop_code, paid_by, paid_scheme, refunded_minor, changed_time_ms)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)
+ON CONFLICT DO NOTHING RETURNING id
+"""
+
+_BY_KEY = "SELECT * FROM orders WHERE merchant_id = $1 AND key = $2"
+
+_FIND = "SELECT * FROM orders WHERE merchant_id = $1 AND id = $2"
+
+_LOCK = _FIND + " FOR UPDATE"
+
+_LIST = """
+SELECT * FROM orders
+WHERE merchant_id = $1 AND id < $2 AND id >= $3 AND (cardinality($4::smallint[]) = 0 OR state = ANY ($4))
+ORDER BY id DESC LIMIT $5
+"""
+
+_LIST_NUMBER = """
+SELECT * FROM orders
+WHERE merchant_id = $1 AND number = $6 AND number <> '' AND id < $2 AND id >= $3
+  AND (cardinality($4::smallint[]) = 0 OR state = ANY ($4))
+ORDER BY id DESC LIMIT $5
+"""
+
+_MOVE = """
+UPDATE orders SET state = $3, paid_by = $4, paid_scheme = $5, changed_time_ms = $6 WHERE merchant_id = $1 AND id = $2
+"""
+
+_PAYMENTS = """
+SELECT * FROM order_payments WHERE merchant_id = $1 AND order_id = $2 ORDER BY authorization_id FOR UPDATE
+"""
+
+_FIND_PAYMENT = "SELECT * FROM order_payments WHERE merchant_id = $1 AND authorization_id = $2"
+
+# A little later than whoever begins it needs to learn its outcome by himself.
+_BEGIN = """
+INSERT INTO order_payments (
+    merchant_id, authorization_id, order_id, acquirer_id, scheme, payer, payer_key, entry, key, transmission_time_ms,
+    state, code, response_code, reason, undo_number, undo_time_ms, refunded_minor, attempts, due_time_ms,
+    lease_until_ms, fence)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, '', '', '', 0, 0, 0, 0, now_ms() + 5000, 0, 0)
+"""
+
+# Whoever worked on it before finds that its claim is over.
+_SETTLE = """
+UPDATE order_payments
+SET state = $3, code = $4, response_code = $5, reason = $6, attempts = 0, due_time_ms = now_ms() + $7,
+    lease_until_ms = 0, fence = fence + 1
+WHERE merchant_id = $1 AND authorization_id = $2
+"""
+
+_EXPIRING = """
+SELECT * FROM orders WHERE expires_time_ms <= $1 AND state IN (1, 2) ORDER BY expires_time_ms LIMIT $2
+FOR UPDATE SKIP LOCKED
+"""
+
+_AWAITING_AGAIN_MS = 3_000
+
+
+class PostgresOrders:
+    """Meets `switch.orders.store.OrderStore`. Everything raises StoreUnavailable unless its effect is sure."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._sessions = Sessions(pool)
+
+    async def create(self, order: Order) -> Order:
+        """What is stored under its key: this one if there was none."""
+
+        async def work(connection: Connection) -> Order:
+            if await connection.fetchval(_CREATE, *order_row(order)) is not None:
+                return order
+            row = await connection.fetchrow(_BY_KEY, order.merchant.id, order.key)
+            assert row is not None  # ids are random: what is in the way has the key
+            return order_from(row)
+
+        return await self._sessions.transaction(work)
+
+    async def find(self, merchant_id: str, order_id: UUID) -> Order | None:
+        row = await self._sessions.run(lambda connection: connection.fetchrow(_FIND, merchant_id, order_id))
+        return None if row is None else order_from(row)
+
+    async def list(self, merchant_id: str, wanted: OrderFilter, before: UUID, limit: int) -> list[Order]:
+        """Newest first, of those whose id is below `before`: an id begins with the millisecond of its making."""
+        below = min(before.int, wanted.to_ms << 80) if wanted.to_ms else before.int
+        arguments = [merchant_id, UUID(int=below), UUID(int=wanted.from_ms << 80), sorted(wanted.states), limit]
+        statement = _LIST
+        if wanted.number:
+            statement, arguments = _LIST_NUMBER, [*arguments, wanted.number]
+        rows = await self._sessions.run(lambda connection: connection.fetch(statement, *arguments))
+        return [order_from(row) for row in rows]
+
+    async def payment(self, merchant_id: str, authorization_id: UUID) -> OrderPayment | None:
+        row = await self._sessions.run(
+            lambda connection: connection.fetchrow(_FIND_PAYMENT, merchant_id, authorization_id)
+        )
+        return None if row is None else payment_from(row)
+
+    async def begin(self, wanted: OrderPayment, now_ms: int, refusal: str = "") -> Beginning:
+        """Durable before it is asked for, where the answer names neither a repeat nor a refusal. Raises Missing."""
+
+        async def work(connection: Connection) -> Beginning:
+            order, payments = await _locked(connection, wanted.merchant_id, wanted.order_id)
+            verdict = beginning(order, payments, wanted, now_ms, refusal)
+            if verdict.repeated is not None or verdict.refusal:
+                return verdict
+            if verdict.stale is not None:
+                await _settle(connection, verdict.stale, PaymentState.UNDOING)
+            await connection.execute(
+                _BEGIN, wanted.merchant_id, wanted.authorization_id, wanted.order_id, wanted.acquirer_id,
+                wanted.scheme, wanted.payer, wanted.payer_key, wanted.entry, wanted.key, wanted.transmission_time_ms,
+            )  # fmt: skip
+            if order.state is OrderState.OPEN:
+                await _move(connection, order, OrderState.PAYING, now_ms)
+            return verdict
+
+        return await self._sessions.transaction(work)
+
+    async def learn(self, payment: OrderPayment, outcome: Outcome, now_ms: int) -> tuple[Order, OrderPayment]:
+        """What its authorization came to: the first that paid wins the order, and what else is under way is undone.
+
+        `payment` carries the code, response code and reason that were learnt. The results say what is stored now.
+        """
+
+        async def work(connection: Connection) -> tuple[Order, OrderPayment]:
+            order, payments = await _locked(connection, payment.merchant_id, payment.order_id)
+            [stored] = [each for each in payments if each.authorization_id == payment.authorization_id]
+            following = becomes(order, stored, outcome)
+            if following is stored.state:
+                return order, stored
+            stored.code, stored.response_code, stored.reason = payment.code, payment.response_code, payment.reason
+            await _settle(connection, stored, following)
+            if following is PaymentState.WON:
+                order.paid_by, order.paid_scheme = stored.authorization_id, stored.scheme
+                await _move(connection, order, OrderState.PAID, now_ms)
+                await _undo_others(connection, payments, stored)
+            return order, stored
+
+        return await self._sessions.transaction(work)
+
+    async def close(self, merchant_id: str, order_id: UUID, who: str, now_ms: int) -> tuple[Order, str]:
+        """The order now, and why it could not be closed ("" if it is). Raises Missing."""
+
+        async def work(connection: Connection) -> tuple[Order, str]:
+            order, payments = await _locked(connection, merchant_id, order_id)
+            before = order.state
+            refusal = await _end(connection, order, payments, OrderState.CLOSED, now_ms)
+            if before is not order.state:
+                entry = AuditEntry(
+                    merchant_id, who, "OrderService.CloseOrder", f"order/{order_id}", {"state": before.name},
+                    {"state": order.state.name},
+                )  # fmt: skip
+                await audit_trail.append(connection, entry)
+            return order, refusal
+
+        return await self._sessions.transaction(work)
+
+    async def expire(self, now_ms: int, limit: int) -> int:
+        """Those whose time is over and that nobody is paying just now; returns how many."""
+
+        async def work(connection: Connection) -> int:
+            expired = 0
+            for order in [order_from(row) for row in await connection.fetch(_EXPIRING, now_ms, limit)]:
+                payments = await _payments(connection, order)
+                expired += not await _end(connection, order, payments, OrderState.EXPIRED, now_ms)
+            return expired
+
+        return await self._sessions.transaction(work)
+
+
+async def _locked(connection: Connection, merchant_id: str, order_id: UUID) -> tuple[Order, list[OrderPayment]]:
+    row = await connection.fetchrow(_LOCK, merchant_id, order_id)
+    if row is None:
+        raise Missing("there is no such order")
+    order = order_from(row)
+    return order, await _payments(connection, order)
+
+
+async def _payments(connection: Connection, order: Order) -> list[OrderPayment]:
+    return [payment_from(row) for row in await connection.fetch(_PAYMENTS, order.merchant.id, order.id)]
+
+
+async def _end(connection: Connection, order: Order, payments: list[OrderPayment], to: OrderState, now_ms: int) -> str:
+    refusal = close_refusal(order, payments, to)
+    if not refusal and order.state not in (OrderState.CLOSED, OrderState.EXPIRED):
+        await _move(connection, order, to, now_ms)
+        await _undo_others(connection, payments, None)
+    return refusal
+
+
+async def _undo_others(connection: Connection, payments: list[OrderPayment], winner: OrderPayment | None) -> None:
+    for each in payments:
+        if each is not winner and each.state in UNDER_WAY:
+            await _settle(connection, each, PaymentState.UNDOING)
+
+
+async def _settle(connection: Connection, payment: OrderPayment, state: PaymentState) -> None:
+    """What is to be undone is due at once; a payer who has yet to scan is asked about later."""
+    payment.state = state
+    await connection.execute(
+        _SETTLE, payment.merchant_id, payment.authorization_id, state, payment.code, payment.response_code,
+        payment.reason, _AWAITING_AGAIN_MS if state is PaymentState.AWAITING else 0,
+    )  # fmt: skip
+
+
+async def _move(connection: Connection, order: Order, state: OrderState, now_ms: int) -> None:
+    order.state, order.changed_time_ms = state, now_ms
+    await connection.execute(_MOVE, order.merchant.id, order.id, state, order.paid_by, order.paid_scheme, now_ms)

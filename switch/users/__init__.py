@@ -1,0 +1,1 @@
+"""People: accounts, how they prove who they are, sessions, devices, cards, payment codes (docs/users.md)."""
