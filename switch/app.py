@@ -20,8 +20,9 @@ from switch.ops import logs
 from switch.ops.checks import Check, NotReady, Readiness
 from switch.ops.health import CHANNEL_PREFIX, HealthStatus
 from switch.ops.lifecycle import Lifecycle
-from switch.platform_wiring import Served, open_gate, open_platform
+from switch.platform_wiring import Served
 from switch.ports import Channel
+from switch.services_wiring import open_gate, open_services
 from switch.store.migrate import migrate as migrate_database
 
 log = structlog.get_logger()
@@ -64,7 +65,7 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     foundation = await open_foundation(settings, lifecycle)
     doorkeeper = Doorkeeper(pki.participant_of)
     engine = await open_engine(foundation, doorkeeper) if "authorization" in settings.services else None
-    served = await open_platform(foundation, engine)
+    served = open_services(foundation, engine)
     gate = open_gate(foundation)
 
     readiness = _readiness(foundation, engine)

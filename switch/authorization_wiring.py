@@ -20,10 +20,12 @@ from switch.api.issuer_service import IssuerServicer, LinkFault
 from switch.api.notices import Notices
 from switch.api.notifications import DoorSettings, NotificationDoor
 from switch.channel_wiring import build_channels, stand_in_limits
+from switch.codes_wiring import road_openers
 from switch.config import Settings, split_address
 from switch.domain.states import Operation
 from switch.foundation_wiring import Foundation, cancelled, closing
 from switch.hsm_wiring import HsmAccess
+from switch.merchants_wiring import merchant_standing
 from switch.ops import metrics
 from switch.ops.road import RPC, RoadCounts
 from switch.payments.follow_on import FollowOns
@@ -39,6 +41,7 @@ from switch.routing_wiring import begin_routing
 from switch.store.journal import PostgresJournal
 from switch.store.leases import PostgresLeases
 from switch.store.stand_in import PostgresStandIn
+from switch.store.users_devices import PostgresDevices
 from switch.terminals_wiring import open_terminal_door
 
 log = structlog.get_logger()
@@ -84,9 +87,11 @@ async def open_engine(foundation: Foundation, doorkeeper: Doorkeeper) -> Engine:
         await channel.start()
         lifecycle.on_close(f"channel {channel.name}", channel.close)
     routing, plans = await begin_routing(settings, foundation.pool, channels, lifecycle)
+    hsm, pool = foundation.hsm.hsm, foundation.pool
     world = World(
-        journal, foundation.hsm.hsm, channels, foundation.counters, clock, ownership, routing,
-        RoadCounts(routing.observe), _limits(settings),
+        journal, hsm, channels, foundation.counters, clock, ownership, routing, RoadCounts(routing.observe),
+        _limits(settings), await merchant_standing(settings, lifecycle, pool),
+        road_openers(pool, hsm, clock, PostgresDevices(pool)),
     )  # fmt: skip
     road_settings = _road_settings(settings)
     road = Road(world, road_settings)

@@ -32,6 +32,7 @@ from switch.settings_sections import (
     AlipaySettings,
     Batching,
     Budgets,
+    Disputes,
     FollowUps,
     HsmSettings,
     Merchants,
@@ -42,6 +43,7 @@ from switch.settings_sections import (
     ParticipantId,
     Platform,
     PostgresUrl,
+    Reconciliation,
     RedisUrl,
     Risk,
     RouteRule,
@@ -140,6 +142,8 @@ class Settings(BaseSettings):
     wallet: Wallet = Wallet()
     platform: Platform = Platform()
     users: Users = Users()
+    reconciliation: Reconciliation = Reconciliation()
+    disputes: Disputes = Disputes()
     settlement: Settlement = Settlement()
     routes: list[RouteRule] = Field(
         default=DEFAULT_ROUTES, description="by the scheme of a payment code, else by the longest matching prefix"
@@ -207,6 +211,14 @@ class Settings(BaseSettings):
         if len(set(services)) != len(services):
             raise ValueError("a service is named twice")
         return services
+
+    @field_validator("platform")
+    @classmethod
+    def _the_road_is_somewhere(cls, platform: Platform, info: ValidationInfo) -> Platform:
+        services = set(info.data.get("services", SERVICE_NAMES))
+        if "authorization" not in services and services - {"operations"} and not platform.authorizations:
+            raise ValueError("authorizations: where is the authorization service that these services need?")
+        return platform
 
     @field_validator("stand_in")
     @classmethod

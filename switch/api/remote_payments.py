@@ -116,7 +116,7 @@ def _authorize_request(request: AuthorizationRequest) -> pb.AuthorizeRequest:
         idempotency_key=request.idempotency_key,
         transmission_time_ms=request.transmission_time_ms,
         amount=_money(request.money),
-        kind=_KINDS[request.operation],
+        kind=_KINDS.get(request.operation, pb.AUTHORIZATION_KIND_UNSPECIFIED),
         merchant_name=request.merchant.name,
         merchant_city=request.merchant.city,
         merchant_country=request.merchant.country,
@@ -128,6 +128,8 @@ def _authorize_request(request: AuthorizationRequest) -> pb.AuthorizeRequest:
             message.presented_as = int(request.entry)  # type: ignore[assignment]
         case CodeCredential(code=code):
             message.payer_code.code = code.reveal()
+        case ChannelOrder(scheme=scheme):
+            message.order.scheme = scheme
         case ChannelOrder(scheme=scheme):
             message.order.scheme = scheme
     if request.pin is not None:

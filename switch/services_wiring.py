@@ -1,0 +1,90 @@
+"""The wiring of the platform's services: which of them this process serves, and how they reach the road."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from switch import pki
+from switch.analytics_wiring import open_analytics
+from switch.api.gate import Gate
+from switch.api.remote_payments import RemotePayments
+from switch.authorization_wiring import Engine
+from switch.channel_wiring import read_file
+from switch.client.connection import ClientCredentials, open_channel
+from switch.codes_wiring import cards_of, open_handovers, open_wallet
+from switch.config import Settings
+from switch.disputes_wiring import open_disputes
+from switch.feed_wiring import open_feed
+from switch.foundation_wiring import Foundation
+from switch.merchants_wiring import open_merchants
+from switch.orders_wiring import open_orders
+from switch.payments.local import LocalPayments
+from switch.platform_wiring import Platform, Served
+from switch.ports.platform import Payments
+from switch.reconciliation_wiring import open_reconciliation
+from switch.store.merchants import PostgresMerchants
+from switch.store.users_devices import PostgresDevices
+from switch.store.users_sessions import PostgresUserSessions
+from switch.users_wiring import open_users
+
+Open = Callable[[Platform], Sequence[Served]]
+
+
+def _open_orders(platform: Platform) -> Sequence[Served]:
+    return open_orders(platform, cards_of(platform))
+
+
+def _open_wallet(platform: Platform) -> Sequence[Served]:
+    return open_wallet(platform, PostgresDevices(platform.pool))
+
+
+# By the name that --services takes. Every process of any of them follows the journal; one at a time works.
+_SERVICES: Final[dict[str, Sequence[Open]]] = {
+    "order": (_open_orders,),
+    "user": (open_users, _open_wallet, open_handovers),
+    "merchant": (open_merchants, open_analytics),
+    "settlement": (open_reconciliation, open_disputes),
+}
+
+
+def open_services(foundation: Foundation, engine: Engine | None) -> list[Served]:
+    """The platform's services that the settings name, opened."""
+    openers = [each for name in foundation.settings.services for each in _SERVICES.get(name, ())]
+    if not openers:
+        return []
+    platform = Platform(
+        foundation.settings, foundation.lifecycle, foundation.pool, foundation.redis_url, foundation.hsm.hsm,
+        foundation.clock, _payments(foundation, engine), _merchants(foundation),
+        engine.world.channels if engine is not None else {},
+    )  # fmt: skip
+    return [served for each in (open_feed, *openers) for served in each(platform)]
+
+
+def open_gate(foundation: Foundation) -> Gate:
+    sessions = PostgresUserSessions(foundation.pool, foundation.clock)
+    return Gate(pki.participant_of, sessions, _merchants(foundation))
+
+
+def _merchants(foundation: Foundation) -> PostgresMerchants:
+    return PostgresMerchants(foundation.pool, foundation.hsm.hsm, foundation.clock.time_ms)
+
+
+def _payments(foundation: Foundation, engine: Engine | None) -> Payments:
+    if engine is not None:
+        return LocalPayments(engine.road, engine.follow_ons, engine.journal)
+    settings = foundation.settings
+    channel = open_channel(settings.platform.authorizations, _credentials(settings), None)
+    foundation.lifecycle.on_close("payments", lambda: channel.close(None))
+    return RemotePayments(channel)
+
+
+def _credentials(settings: Settings) -> ClientCredentials:
+    """A platform participant's: the files that were named, or one that the development authority issues."""
+    section = settings.platform
+    if section.certificate:
+        certificate, private_key = read_file(Path(section.certificate)), read_file(Path(section.private_key))
+        return ClientCredentials(read_file(settings.ca_path), certificate, private_key)
+    authority = pki.Authority(settings.state_dir / "pki")
+    pair = authority.participant("platform", "services")
+    root = authority.ensure().read_bytes()
+    return ClientCredentials(root, pair.certificate.read_bytes(), pair.private_key.read_bytes())
