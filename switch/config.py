@@ -47,6 +47,7 @@ from switch.settings_sections import (
     RedisUrl,
     Risk,
     RouteRule,
+    Settlement,
     StandInRule,
     Terminals,
     Tls,
@@ -147,6 +148,7 @@ class Settings(BaseSettings):
     disputes: Disputes = Disputes()
     transactions: TransactionsSettings = TransactionsSettings()
     webhooks: WebhooksSettings = WebhooksSettings()
+    settlement: Settlement = Settlement()
     routes: list[RouteRule] = Field(
         default=DEFAULT_ROUTES, description="by the scheme of a payment code, else by the longest matching prefix"
     )

@@ -527,3 +527,20 @@ class WebhooksSettings(Section):
     endpoints_per_merchant: int = Field(default=10, ge=1, le=1000, description="endpoints of one merchant, at most")
     at_once: int = Field(default=64, ge=1, le=1000, description="messages that a process sends at once, at most")
     of_each_endpoint: int = Field(default=4, ge=1, le=100, description="of one endpoint at once, at most")
+
+
+class Settlement(Section):
+    """The ledger's days, and what merchants are paid."""
+
+    close_grace_s: int = Field(
+        default=300, ge=0, le=86_400, description="from the end of a business day until it may be closed"
+    )
+    smallest_payout_minor: int = Field(
+        default=100, ge=1, description="what is less is carried over; minor units of whichever currency"
+    )
+    largest_batch: int = Field(default=10_000, ge=1, le=100_000, description="payouts in a settlement batch, at most")
+    debtor_name: str = Field(
+        default="", max_length=140, description="holder of the account that merchants are paid from"
+    )
+    debtor_account: str = Field(default="", max_length=34, description="its number or IBAN")
+    debtor_bank_code: str = Field(default="", max_length=12, description="its bank: BIC, or CNAPS of 12 digits")
