@@ -45,7 +45,7 @@ class Leaving:
         if member is None:
             return
         now_ms = self._clock.time_ms()
-        made = [each for each in await books.credentials() if each.created_by == caller.name and each.works(now_ms)]
+        made = [each for each in await books.credentials() if each.is_known_to(caller.name) and each.works(now_ms)]
         await books.remove_member(user_id)
         await withdraw_invitations(books, user_id)
         before, after = fields_of(member), {"working_credentials": [each.id for each in made]}

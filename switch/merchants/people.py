@@ -147,7 +147,10 @@ class People:
         return member
 
     async def remove(self, caller: Caller, merchant_id: str, user_id: UUID) -> list[str]:
-        """The working credentials that this person made. Raises Missing, NotPermitted, NotPossible: the last owner."""
+        """The working credentials that this person made or rotated.
+
+        Raises Missing, NotPermitted, NotPossible: the last owner.
+        """
         now_ms = self._clock.time_ms()
 
         async def work(books: Books) -> list[str]:
@@ -160,7 +163,7 @@ class People:
             await books.remove_member(user_id)
             await withdraw_invitations(books, user_id)
             await books.audit(entry(caller, books.record, "RemoveMember", _subject(user_id), fields_of(before)))
-            made = [each for each in await books.credentials() if each.created_by == f"user/{user_id}"]
+            made = [each for each in await books.credentials() if each.is_known_to(f"user/{user_id}")]
             return [each.id for each in made if each.works(now_ms)]
 
         return await self._store.change(merchant_id, work)
