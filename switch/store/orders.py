@@ -26,17 +26,22 @@ _FIND = "SELECT * FROM orders WHERE merchant_id = $1 AND id = $2"
 
 _LOCK = _FIND + " FOR UPDATE"
 
-_LIST = """
-SELECT * FROM orders
-WHERE merchant_id = $1 AND id < $2 AND id >= $3 AND (cardinality($4::smallint[]) = 0 OR state = ANY ($4))
-ORDER BY id DESC LIMIT $5
+_LIST = "SELECT * FROM orders WHERE merchant_id = $1 AND id < $2 AND id >= $3 ORDER BY id DESC LIMIT $4"
+
+# The newest of each state by its index: a state that is rare is not looked for among all orders.
+_LIST_STATES = """
+SELECT o.* FROM unnest($5::smallint[]) AS s (state)
+CROSS JOIN LATERAL (
+    SELECT * FROM orders WHERE merchant_id = $1 AND state = s.state AND id < $2 AND id >= $3
+    ORDER BY id DESC LIMIT $4) AS o
+ORDER BY o.id DESC LIMIT $4
 """
 
 _LIST_NUMBER = """
 SELECT * FROM orders
 WHERE merchant_id = $1 AND number = $6 AND number <> '' AND id < $2 AND id >= $3
-  AND (cardinality($4::smallint[]) = 0 OR state = ANY ($4))
-ORDER BY id DESC LIMIT $5
+  AND (cardinality($5::smallint[]) = 0 OR state = ANY ($5))
+ORDER BY id DESC LIMIT $4
 """
 
 _MOVE = """
@@ -112,10 +117,12 @@ class PostgresOrders:
     async def list(self, merchant_id: str, wanted: OrderFilter, before: UUID, limit: int) -> list[Order]:
         """Newest first, of those whose id is below `before`: an id begins with the millisecond of its making."""
         below = min(before.int, wanted.to_ms << 80) if wanted.to_ms else before.int
-        arguments = [merchant_id, UUID(int=below), UUID(int=wanted.from_ms << 80), sorted(wanted.states), limit]
+        arguments = [merchant_id, UUID(int=below), UUID(int=wanted.from_ms << 80), limit]
         statement = _LIST
         if wanted.number:
-            statement, arguments = _LIST_NUMBER, [*arguments, wanted.number]
+            statement, arguments = _LIST_NUMBER, [*arguments, sorted(wanted.states), wanted.number]
+        elif wanted.states:
+            statement, arguments = _LIST_STATES, [*arguments, sorted(wanted.states)]
         rows = await self._sessions.run(lambda connection: connection.fetch(statement, *arguments))
         return [order_from(row) for row in rows]
 
