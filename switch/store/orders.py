@@ -79,9 +79,12 @@ SET state = $3, code = $4, response_code = $5, reason = $6, attempts = 0, due_ti
 WHERE merchant_id = $1 AND authorization_id = $2
 """
 
+# BEGUN 1: those wait until it is known, and are in nobody's way.
 _EXPIRING = """
-SELECT * FROM orders WHERE expires_time_ms <= $1 AND state IN (1, 2) ORDER BY expires_time_ms LIMIT $2
-FOR UPDATE SKIP LOCKED
+SELECT * FROM orders AS o
+WHERE expires_time_ms <= $1 AND state IN (1, 2) AND NOT EXISTS (
+    SELECT FROM order_payments AS p WHERE p.merchant_id = o.merchant_id AND p.order_id = o.id AND p.state = 1)
+ORDER BY expires_time_ms LIMIT $2 FOR UPDATE OF o SKIP LOCKED
 """
 
 _AWAITING_AGAIN_MS = 3_000

@@ -124,6 +124,22 @@ async def test_two_that_are_given_back_in_one_millisecond_are_two(scene):
     assert {(await scene.payment(each)).state for each in payments} == {PaymentState.UNDONE}
 
 
+async def test_an_order_whose_payment_is_not_known_keeps_no_other_from_expiring(scene):
+    """While the road is away those would fill every batch."""
+    stuck, other = await scene.create(lives_s=60), await scene.create(lives_s=61)
+
+    async def away(request, budget_s):
+        raise Unavailable("cannot be reached")
+
+    scene.payments.authorize = away
+    _, payment = await scene.desk.pay(stuck, scene.paying())
+    assert payment.state is PaymentState.BEGUN
+    scene.clock.ahead_ms = 62_000
+    assert await scene.store.expire(scene.clock.time_ms(), 1) == 1
+    assert (await scene.now(other)).state is OrderState.EXPIRED
+    assert (await scene.now(stuck)).state is OrderState.PAYING
+
+
 async def late(scene):
     order = await scene.create()
     payment = await scanned(scene, order)
