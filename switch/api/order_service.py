@@ -185,9 +185,7 @@ class OrderServicer:
         code = await self._shop_code(name)
         if money.currency != code.currency:
             raise InvalidField("amount.currency", "is not the shop code's")
-        key = f"{paying.user_id.hex}-{paying.key}"
-        made = await self._desk.of_shop_code(code, money.amount_minor, key, caller.name)
-        order, payment = await self._desk.pay(made, paying)
+        order, payment = await self._desk.pay_shop_code(code, money.amount_minor, paying, caller.name)
         return pb.PayShopCodeResponse(payment=fields.payment_message(order, payment))
 
     async def _scanned_order(self, name: Name) -> Order:

@@ -387,6 +387,25 @@ async def test_two_codes_of_one_place_at_once_have_two_versions(scene):
     assert sorted(each.version for each in codes) == [1, 2, 3, 4, 5]
 
 
+async def test_who_cannot_pay_makes_no_order_of_a_shop_code(scene, served, payer):
+    """Anybody may register: the merchant's list is not his to fill."""
+    token, card_id = payer
+    code = await scene.shop.create(scene.merchant_id, ("", "T1"), "Till", "CNY", "user/ann")
+    text = (
+        await ask(served, "PresentOrder", pb.PresentOrderRequest(
+            merchant_id=scene.merchant_id, shop_code_id=str(code.id), form=pb.CODE_FORM_EMV))
+    ).text  # fmt: skip
+    wanted = pb.PayShopCodeRequest(
+        scanned=text, amount=common_pb2.Money(amount_minor=1_250, currency="CNY"), card_id=str(uuid4()),
+        idempotency_key="s1",
+    )  # fmt: skip
+    assert await refused(ask(served, "PayShopCode", wanted, token)) is grpc.StatusCode.NOT_FOUND
+    wanted.card_id, wanted.amount.amount_minor = card_id, 100_001
+    assert await refused(ask(served, "PayShopCode", wanted, token)) is grpc.StatusCode.PERMISSION_DENIED
+    listed = await ask(served, "ListOrders", pb.ListOrdersRequest(merchant_id=scene.merchant_id))
+    assert list(listed.orders) == []
+
+
 async def test_an_order_is_no_shop_code_and_the_other_way_round(scene, served, order, payer):
     token, card_id = payer
     request = pb.PayShopCodeRequest(
