@@ -124,7 +124,7 @@ async def test_the_looking_finds_what_is_there(store: Shop) -> None:
     holder.stdin.write(f"{PIN.encode()[::-1].hex()}\n{key[::-1].hex()}\n".encode())
     assert await holder.stdout.readline() == b"held\n"
     found = found_in(holder.pid, forms_of(store.environment, [RICH]))
-    await holder.communicate()
+    await holder.communicate(b"")
     assert found == {"the PIN, in digits", "the key acquirer_zpk"}
 
 
