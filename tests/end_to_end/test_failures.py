@@ -209,7 +209,8 @@ async def _calling(shop: Shop, request: pb.AuthorizeRequest) -> "asyncio.Future[
 
 async def test_what_a_killed_switch_left_in_flight_ends_and_what_it_answered_stands(store: Shop) -> None:
     """Killed while some are answered, some are at their channel and some are at the door."""
-    first, silent, last = (await _scripted(store, *each) for each in (("delay", 20), ("silent", 12), ("delay", 8)))
+    first, silent = await _scripted(store, "delay", 20), await _scripted(store, "silent", 12)
+    last = await _scripted(store, "delay", 8)
     sent = [*first, *silent, *last]
     calls = [await _calling(store, request) for _, request in first]
     for each in asyncio.as_completed(calls):
