@@ -228,6 +228,15 @@ class Environment:
         async with self._session.put(f"{self.control_url}/{simulator}/listening", json=on) as response:
             response.raise_for_status()
 
+    async def scan(self, simulator: str, **fields: Any) -> None:
+        """A payer scans a wallet's code and pays."""
+        await self._told(f"{simulator}/scan", fields)
+
+    async def _told(self, path: str, fields: dict[str, Any]) -> None:
+        assert self._session is not None
+        async with self._session.post(f"{self.control_url}/{path}", json=fields) as response:
+            response.raise_for_status()
+
     # --- settings -----------------------------------------------------------------------------------------------------
 
     def _toml(self, postgres_url: str, redis_url: str) -> str:
@@ -241,6 +250,9 @@ issuers = ["{ISSUER}"]
 
 [platform]
 listen = "{HOST}:{ports.people}"
+
+[merchants]
+acquirer_id = "{ACQUIRER}"
 
 [operations]
 listen = "{HOST}:{ports.operations}"

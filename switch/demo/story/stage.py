@@ -1,0 +1,85 @@
+"""Where the story plays, and what its chapters hand on to each other."""
+
+import time
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+import grpc.aio
+
+from switch.client.acquirer import AcquirerClient
+from switch.client.payment_codes import CodeDevice
+from switch.demo.environment import Environment
+from switch.demo.presenting import Card, Terminal
+from switch.demo.story.callers import Caller
+from switch.demo.story.people import Mailbox, Person
+from switch.settlement.bill_file import SHANGHAI
+
+
+@dataclass(slots=True)
+class Sale:
+    """A payment that was approved. refunds: amounts, in their order. charged_back_minor: for good."""
+
+    name: str
+    channel: str
+    entry: str
+    authorization_id: str
+    amount_minor: int
+    refunds: list[int] = field(default_factory=list)
+    charged_back_minor: int = 0
+
+
+@dataclass
+class Story:
+    """Everybody in it. Amounts are fen.
+
+    asked: "approved", "declined" or "unanswered" of every payment that was asked for, as its caller was told.
+    """
+
+    environment: Environment
+    acquirer: AcquirerClient
+    channels: list[grpc.aio.Channel] = field(default_factory=list)
+    merchant_id: str = ""
+    terminal_id: str = "T0000001"
+    store_id: str = ""
+    credential: str = ""
+    card_id: str = ""
+    codes: CodeDevice | None = None
+    sales: dict[str, Sale] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.people = self._keep(self.environment.people())
+        self.mailbox = Mailbox(self.participant("platform", "sender"))
+        self.ann, self.bob = self.participant("reviewer", "ann"), self.participant("reviewer", "bob")
+        self.fay, self.gus = self.participant("finance", "fay"), self.participant("finance", "gus")
+        self.owner: Person
+        self.manager: Person
+        self.payer: Person
+        self.card: Card
+
+    def participant(self, role: str, name: str) -> Caller:
+        return Caller(self._keep(self.environment.participants(role, name)))
+
+    @property
+    def till(self) -> Caller:
+        """The shop's till, with its API credential."""
+        return Caller(self.people, self.credential)
+
+    @property
+    def terminal(self) -> Terminal:
+        return Terminal(self.environment.state_dir, self.merchant_id, self.terminal_id)
+
+    def now_ms(self) -> int:
+        return int(time.time() * 1000)
+
+    def today(self) -> date:
+        """The business day."""
+        return datetime.now(SHANGHAI).date()
+
+    def _keep(self, channel: grpc.aio.Channel) -> grpc.aio.Channel:
+        self.channels.append(channel)
+        return channel
+
+    async def close(self) -> None:
+        for each in self.channels:
+            await each.close(None)
