@@ -65,3 +65,28 @@ def compare(
     source = billing.Source(channel, through, certificate, private_key)
     work = billing.Work(source, billing.day_from(day), tolerance_s, out, bill, matches)
     raise typer.Exit(billing.compare(billing.settings_in_force(), work))
+
+
+@bill_app.command()
+def reconcile(
+    channel: Channel,
+    day: Day,
+    bill: Annotated[
+        Path | None, typer.Option(help="What `fetch` wrote, instead of asking the channel.", show_default=False)
+    ] = None,
+    tolerance_s: Annotated[
+        int, typer.Option(min=0, max=6 * 3600, help="So near to midnight a line may be in the neighbouring bill.")
+    ] = 600,
+    through: Through = "",
+    certificate: Certificate = None,
+    private_key: PrivateKey = None,
+) -> None:
+    """Keep a bill, compare it, enter its breaks and fees, as the switch does each day; again changes nothing.
+
+    Exit code: 0 no break is left, 1 some are, 2 usage, 3 there is no bill or no journal, or not now.
+    """
+    from switch import billing
+
+    source = billing.Source(channel, through, certificate, private_key)
+    work = billing.Work(source, billing.day_from(day), tolerance_s, None, bill, matches=False)
+    raise typer.Exit(billing.reconcile(billing.settings_in_force(), work))

@@ -24,12 +24,14 @@ from switch.client.connection import ClientCredentials
 from switch.config import ConfigurationError, Settings, load
 from switch.domain.bill import Bill
 from switch.domain.money import Money
+from switch.domain.refusals import Refusal
 from switch.foundation_wiring import SystemClock
 from switch.hsm_wiring import open_hsm
 from switch.ops import logs
 from switch.ops.lifecycle import Lifecycle
 from switch.pki import Authority, PkiError
 from switch.ports import BilledChannel, BillNotReady, BillRefused
+from switch.reconciliation_wiring import reconcile_once
 from switch.settlement.bill_file import FindingFile, day_of, read_bill, write_bill
 from switch.settlement.compare import BREAKS, Comparison, Finding, Verdict
 from switch.store.day_movements import day_movements
@@ -121,6 +123,25 @@ def compare(settings: Settings, work: Work) -> int:
                         findings.write(each)
         _show(work, found)
         return EXIT_BREAKS if any(verdict in BREAKS for verdict, *_ in found) else EXIT_AGREES
+
+    return _run(run)
+
+
+def reconcile(settings: Settings, work: Work) -> int:
+    async def run() -> int:
+        bill = await _bill_for(settings, work)
+        try:
+            done = await reconcile_once(settings, bill, work.tolerance_s, "command/bill")
+        except Refusal as refusal:
+            raise _Ended(EXIT_NO_BILL, str(refusal)) from refusal
+        table = Table(title=f"{done.channel} {done.day}, bill {done.bill_version}", title_justify="left")
+        for heading in ("what", "count"):
+            table.add_column(heading, justify="left" if heading == "what" else "right")
+        for name, count in sorted(done.counts.items()):
+            table.add_row(name, str(count))
+        table.add_row("breaks that have not ended", str(done.active_breaks))
+        Console().print(table)
+        return EXIT_BREAKS if done.active_breaks else EXIT_AGREES
 
     return _run(run)
 

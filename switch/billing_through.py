@@ -12,6 +12,7 @@ from payswitch.v1 import operations_pb2_grpc as pb_grpc
 from switch.client.connection import ClientCredentials, open_channel
 from switch.domain.bill import Bill, BillKind, BillLine
 from switch.domain.money import Money
+from switch.domain.packed_lines import PackedLines
 from switch.ports import BillNotReady, BillRefused
 
 _KINDS: Final = {
@@ -30,7 +31,10 @@ async def bill_through(target: str, credentials: ClientCredentials | None, chann
         stub = pb_grpc.OperationsServiceStub(connection)  # type: ignore[no-untyped-call]
         request = pb.FetchBillRequest(channel=channel, day=day.isoformat())
         try:
-            return Bill(channel, day, tuple([line async for line in _lines(stub.FetchBill(request))]))
+            lines = PackedLines()
+            async for line in _lines(stub.FetchBill(request)):
+                lines.append(line)
+            return Bill(channel, day, lines)
         except grpc.aio.AioRpcError as error:
             text = error.details() or ""
             if error.code() is grpc.StatusCode.FAILED_PRECONDITION:

@@ -39,7 +39,7 @@ _WALLET: Final = Caller(REQUESTER, Role.REQUESTER)
 _ROAD: Final = Caller("wallet", Role.PAYMENTS)
 _KEEPER: Final = Caller("wallet", Role.OPERATOR)
 _SWEEP_S: Final = 60.0
-_SWEPT: Final = 100
+_SWEPT: Final = 1000
 
 
 class WalletVault:
@@ -130,8 +130,7 @@ async def _sweep(cards: CardsOfUsers, pool: Pool, clock: Clock) -> None:
     while True:
         try:
             await ensure_code_days(pool, clock.time_ms())
-            while await cards.sweep(_SWEPT) == _SWEPT:
-                pass
+            await cards.sweep(_SWEPT)
         except StoreUnavailable as error:
             log.warning("wallet_not_swept", reason=str(error))
         except Exception:

@@ -32,6 +32,7 @@ from switch.settings_sections import (
     AlipaySettings,
     Batching,
     Budgets,
+    Disputes,
     FollowUps,
     HsmSettings,
     Merchants,
@@ -42,6 +43,7 @@ from switch.settings_sections import (
     ParticipantId,
     Platform,
     PostgresUrl,
+    Reconciliation,
     RedisUrl,
     Risk,
     RouteRule,
@@ -139,6 +141,8 @@ class Settings(BaseSettings):
     wallet: Wallet = Wallet()
     platform: Platform = Platform()
     users: Users = Users()
+    reconciliation: Reconciliation = Reconciliation()
+    disputes: Disputes = Disputes()
     routes: list[RouteRule] = Field(
         default=DEFAULT_ROUTES, description="by the scheme of a payment code, else by the longest matching prefix"
     )

@@ -13,6 +13,7 @@ from switch.channel_wiring import read_file
 from switch.client.connection import ClientCredentials, open_channel
 from switch.codes_wiring import cards_of, open_handovers, open_wallet
 from switch.config import Settings
+from switch.disputes_wiring import open_disputes
 from switch.feed_wiring import open_feed
 from switch.foundation_wiring import Foundation
 from switch.merchants_wiring import open_merchants
@@ -20,6 +21,7 @@ from switch.orders_wiring import open_orders
 from switch.payments.local import LocalPayments
 from switch.platform_wiring import Platform, Served
 from switch.ports.platform import Payments
+from switch.reconciliation_wiring import open_reconciliation
 from switch.store.merchants import PostgresMerchants
 from switch.store.users_devices import PostgresDevices
 from switch.store.users_sessions import PostgresUserSessions
@@ -41,6 +43,7 @@ _SERVICES: Final[dict[str, Sequence[Open]]] = {
     "order": (_open_orders,),
     "user": (open_users, _open_wallet, open_handovers),
     "merchant": (open_merchants, open_analytics),
+    "settlement": (open_reconciliation, open_disputes),
 }
 
 

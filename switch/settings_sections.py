@@ -483,3 +483,28 @@ class Users(Section):
         if self.longest_lock_ms < self.first_lock_ms:
             raise ValueError("longest_lock_ms must not be shorter than first_lock_ms")
         return self
+
+
+class Reconciliation(Section):
+    """The channels' daily bills against our records."""
+
+    daily: bool = Field(default=True, description="whether this process fetches the bills of its channels by itself")
+    first_hour: int = Field(
+        default=10, ge=0, le=23, description="of the following day, Shanghai, before which no bill is asked for"
+    )
+    tolerance_s: int = Field(
+        default=600, ge=0, le=7200, description="so near to midnight a channel's clock may say another day"
+    )
+
+
+class Disputes(Section):
+    """Deadlines in days from the day on which a stage begins, and what a chargeback costs."""
+
+    retrieval_days: int = Field(default=10, ge=1, le=120, description="for a merchant to answer a retrieval request")
+    chargeback_days: int = Field(default=14, ge=1, le=120, description="for a merchant to answer a chargeback")
+    represented_days: int = Field(default=30, ge=1, le=365, description="for the issuer to answer a representment")
+    second_days: int = Field(default=10, ge=1, le=120, description="for a merchant to answer a second chargeback")
+    fee_minor: int = Field(
+        default=0, ge=0, le=1_000_000,
+        description="what a chargeback costs the merchant, whatever comes of it; minor units of its currency",
+    )  # fmt: skip

@@ -4,7 +4,7 @@ import asyncio
 import csv
 import time
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from settlement_books import TABLES
 from typer.testing import CliRunner, Result
 
 from switch import billing, cli
@@ -21,7 +22,7 @@ from switch.domain.identity import computed_id
 from switch.domain.money import Money
 from switch.domain.states import Decision, EntryMode, Operation, State
 from switch.ports import BillNotReady, BillRefused
-from switch.settlement.bill_file import SHANGHAI
+from switch.settlement.bill_file import SHANGHAI, day_of, write_bill
 from switch.store.journal import PostgresJournal
 from switch.store.leases import PostgresLeases
 from switch.store.pool import create_pool
@@ -249,3 +250,31 @@ def test_a_journal_that_is_away_is_3(
 ) -> None:
     monkeypatch.setenv("PAYSWITCH_POSTGRES_URL", f"postgresql://x@/x?host={tmp_path}")
     assert payswitch("compare").exit_code == 3
+
+
+def test_a_day_is_reconciled_and_told(payswitch: Any, channel: Billed, postgres_dsn: str) -> None:
+    async def forget() -> None:
+        connection = await asyncpg.connect(postgres_dsn)
+        for table in TABLES:
+            await connection.execute(f"DELETE FROM {table}")
+        await connection.close()
+
+    def reconciled(*lines: BillLine) -> Result:
+        with Path("bill.csv").open("w", newline="") as file:
+            write_bill(Bill("alipay", date(2026, 1, 2), lines), file)
+        named = ["bill", "reconcile", "--channel", "alipay", "--day", "2026-01-02", "--bill", "bill.csv"]
+        return CliRunner().invoke(cli.app, named)
+
+    asyncio.run(forget())
+    theirs = line("theirs", time_ms=day_of(date(2026, 1, 2), 0).from_ms + 43_200_000)
+    for _ in range(2):
+        found = reconciled(theirs)
+        assert found.exit_code == 1, found.output
+        assert counted(found) == {"THEIRS_ONLY": 1, "breaks that have not ended": 1}
+        assert "bill 1" in found.stdout
+    corrected = reconciled()
+    assert (corrected.exit_code, counted(corrected)) == (0, {"breaks that have not ended": 0})
+    assert "bill 2" in corrected.stdout
+    too_soon = payswitch("reconcile")
+    assert (too_soon.exit_code, "has not ended" in too_soon.output) == (3, True)
+    asyncio.run(forget())

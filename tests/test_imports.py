@@ -46,6 +46,7 @@ WIRING = (
     *("switch.foundation_wiring", "switch.authorization_wiring", "switch.listeners_wiring", "switch.services_wiring"),
     *("switch.platform_wiring", "switch.orders_wiring", "switch.users_wiring", "switch.merchants_wiring"),
     *("switch.settlement_wiring", "switch.codes_wiring", "switch.feed_wiring", "switch.analytics_wiring"),
+    *("switch.reconciliation_wiring", "switch.disputes_wiring"),
 )
 # They use the switch from outside, and may import anything.
 OUTSIDE = ("benchmarks", "switch.demo")
@@ -63,6 +64,7 @@ ROUTING = (
 )
 PURE = (
     *("switch.domain", "switch.entry", "switch.risk.assess", "switch.payments.decide", "switch.settlement.compare"),
+    *("switch.settlement.line_index", "switch.settlement.classify", "switch.settlement.evidence"),
     *(f"switch.routing.{each}" for each in ROUTING),
     *("switch.terminals.answers", "switch.terminals.requests"),
 )

@@ -7,6 +7,7 @@ from typing import Final
 from adapters.issuer.messages import BillChunk, IssuerBillLine, IssuerBillTotal
 from switch.domain.bill import Bill, BillKind, BillLine
 from switch.domain.money import CURRENCIES, LARGEST_AMOUNT_MINOR
+from switch.domain.packed_lines import PackedLines
 from switch.ports import BillNotReady, BillRefused
 
 CHUNK_LINES: Final = 1_000
@@ -24,7 +25,7 @@ class BillReader:
     def __init__(self, channel: str, day: date) -> None:
         self._channel = channel
         self._day = day
-        self._lines: list[BillLine] = []
+        self._lines = PackedLines()
         self._named: set[tuple[BillKind, str]] = set()
         self._sums: _Totals = {}
         self._expected = 0
@@ -47,7 +48,7 @@ class BillReader:
         if not chunk.last:
             return None
         self._check(chunk.totals)
-        return Bill(self._channel, self._day, tuple(self._lines))
+        return Bill(self._channel, self._day, self._lines)
 
     def _take_line(self, line: IssuerBillLine) -> None:
         where = f"line {len(self._lines) + 1}"

@@ -1,5 +1,6 @@
 """A channel's daily bill: what it says it did for us on one business day, in the house's own words."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -40,4 +41,4 @@ class Bill:
 
     channel: str
     day: date
-    lines: tuple[BillLine, ...]
+    lines: Sequence[BillLine]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from uuid import UUID
 
 from switch.domain.bill import BillKind
 from switch.domain.money import Money
@@ -25,6 +26,7 @@ class Movement:
 
     original_reference: of a refund or reversal, that of its payment. money: positive; kind says which way.
     time_ms: when it was answered, or else begun. record: what it is and where it is found, for a person.
+    merchant_id, authorization_id: of the payment that it is or belongs to.
     """
 
     kind: BillKind
@@ -35,6 +37,8 @@ class Movement:
     original_reference: str = ""
     record: str = ""
     also: tuple[str, ...] = ()
+    merchant_id: str = ""
+    authorization_id: UUID | None = None
 
 
 # The first that a message's trace holds is its name: a wallet's refund carries its payment's out_trade_no, too.

@@ -80,6 +80,19 @@ TERMINAL_REFUSALS = Counter(
     ("cause",),
 )
 TERMINAL_CONNECTIONS = Gauge("payswitch_terminal_connections", "Open connections of terminals.")
+RECONCILIATIONS = Counter(
+    "payswitch_reconciliations_total",
+    "Daily reconciliations tried by themselves: done, not_ready, refused (the bill), failed.",
+    ("channel", "outcome"),
+)
+BILLS_SUPERSEDED = Counter(
+    "payswitch_bills_superseded_total", "Another bill came for a day that had one; it was compared anew.", ("channel",)
+)
+DISPUTES_EXPIRED = Counter(
+    "payswitch_disputes_expired_total",
+    "Stages of disputes that a deadline ended, by the state they were in.",
+    ("state",),
+)
 HSM_OUTSTANDING = ReadingFamily(
     "payswitch_hsm_outstanding_items", "Items sent to an HSM process and not answered.", ("process",)
 )

@@ -1,6 +1,7 @@
 """Bills and findings as CSV (RFC 4180, UTF-8, one header line). Amounts are minor units; times ISO 8601 in Shanghai."""
 
 import csv
+import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Final, TextIO
@@ -8,12 +9,14 @@ from typing import Final, TextIO
 from switch.domain.bill import Bill, BillKind, BillLine
 from switch.domain.money import CURRENCIES, LARGEST_AMOUNT_MINOR, Money
 from switch.domain.movement import Movement
+from switch.domain.packed_lines import PackedLines
 from switch.ports import BillRefused
 from switch.settlement.compare import Day, Finding
 
 SHANGHAI: Final = timezone(timedelta(hours=8))  # no daylight saving since 1991
 """Of the business day."""
 
+_NAME: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{0,128}")
 _COLUMNS = (
     *("kind", "reference", "original_reference", "channel_reference", "amount_minor", "currency", "fee_minor", "time"),
 )
@@ -52,7 +55,7 @@ def read_bill(file: TextIO, channel: str, day: date) -> Bill:
     rows = csv.reader(file, strict=True)
     if tuple(next(rows, ())) != _COLUMNS:
         raise BillRefused("malformed", f"the first line is not {','.join(_COLUMNS)}")
-    return Bill(channel, day, tuple(_lines(rows)))
+    return Bill(channel, day, PackedLines(_lines(rows)))
 
 
 def _lines(rows: Iterator[list[str]]) -> Iterator[BillLine]:
@@ -70,7 +73,9 @@ def _line_from(row: list[str]) -> BillLine:
     money, moment = Money(int(amount), currency), datetime.fromisoformat(time)
     if not reference or currency not in CURRENCIES or not 0 < money.amount_minor <= LARGEST_AMOUNT_MINOR:
         raise ValueError
-    if moment.tzinfo is None:
+    if moment.tzinfo is None or abs(int(fee)) > LARGEST_AMOUNT_MINOR:
+        raise ValueError
+    if not all(_NAME.fullmatch(name) for name in (reference, original, channel_reference)):
         raise ValueError
     time_ms = round(moment.timestamp() * 1000)
     return BillLine(BillKind(kind), reference, money, time_ms, original, channel_reference, int(fee))

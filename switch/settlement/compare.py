@@ -1,6 +1,7 @@
 """A channel's daily bill against our records of that day: every line and every record gets one verdict (invariant 16).
 
-Pure. The records are given one at a time and not kept, so that a day of millions needs the memory of its bill.
+Pure. The records are given one at a time and not kept, so that a day of millions needs the memory of its bill, which
+is small where its lines are packed (`switch.domain.packed_lines`).
 """
 
 from collections.abc import Generator, Iterator
@@ -10,6 +11,7 @@ from typing import Final
 
 from switch.domain.bill import Bill, BillKind, BillLine
 from switch.domain.movement import Movement, Standing
+from switch.settlement.line_index import LineIndex
 
 
 class Verdict(StrEnum):
@@ -65,12 +67,9 @@ class Comparison:
         self._day = day
         self._lines = bill.lines
         self._taken = bytearray(len(bill.lines))
-        self._index: dict[BillKind, dict[str, int]] = {kind: {} for kind in BillKind}
-        self._repeated: list[int] = []
-        for number, line in enumerate(bill.lines):
-            if self._index[line.kind].setdefault(line.reference, number) != number:
-                self._repeated.append(number)
-                self._taken[number] = 1
+        self._index = LineIndex(bill.lines)
+        for number in self._index.repeated:
+            self._taken[number] = 1
         self._refused: dict[int, Movement] = {}
         self._unmatched: list[Movement] = []
         # Of what was undone: whether the bill has it. Payments by their own name, reversals by their payment's.
@@ -94,23 +93,22 @@ class Comparison:
 
     def rest(self) -> Iterator[Finding]:
         """What the last of our movements decided: what only one side has, and what is there twice."""
-        for number in self._repeated:
+        for number in self._index.repeated:
             yield Finding(Verdict.DUPLICATE, None, self._lines[number])
         unmatched = yield from self._other_kinds()
         for ours in unmatched:
             finding = self._one_sided(ours)
             if finding is not None:
                 yield finding
-        for number, line in enumerate(self._lines):
-            if not self._taken[number]:
-                refused = self._refused.get(number)
+        for number, taken in enumerate(self._taken):
+            if not taken:
+                refused, line = self._refused.get(number), self._lines[number]
                 yield Finding(Verdict.THEIRS_ONLY, refused, line, f"ours: {refused.record}" if refused else "")
 
     def _line_of(self, ours: Movement) -> int | None:
         """The first line of that kind and name which no other record has taken."""
-        index = self._index[ours.kind]
         for name in (ours.reference, *ours.also):
-            number = index.get(name)
+            number = self._index.find(ours.kind, name)
             if number is not None and not self._taken[number]:
                 return number
         return None
@@ -142,8 +140,8 @@ class Comparison:
 
     def _line_of_another_kind(self, ours: Movement) -> int | None:
         names = (ours.reference, *ours.also)
-        numbers = (index[name] for index in self._index.values() for name in names if name in index)
-        return next((each for each in numbers if not self._taken[each]), None)
+        numbers = (self._index.find(kind, name) for kind in BillKind for name in names)
+        return next((each for each in numbers if each is not None and not self._taken[each]), None)
 
     def _note_undone(self, ours: Movement, *, in_bill: bool) -> None:
         if ours.standing in _UNDONE and ours.kind in self._undone:

@@ -50,10 +50,11 @@ FROM analytics_returns
 WHERE merchant_id = $1 AND currency = $2 AND day BETWEEN $3 AND $4 AND previous_day < $3
 """
 _PAYERS_BY_DAY: Final = """
-SELECT day, sum(payers)::bigint AS count,
+SELECT day, sum(payers) FILTER (WHERE previous_day = 'infinity')::bigint AS count,
        coalesce(sum(payers) FILTER (WHERE previous_day = '-infinity'), 0)::bigint AS new
 FROM analytics_returns
-WHERE merchant_id = $1 AND currency = $2 AND day BETWEEN $3 AND $4 GROUP BY day
+WHERE merchant_id = $1 AND currency = $2 AND day BETWEEN $3 AND $4 AND previous_day IN ('-infinity', 'infinity')
+GROUP BY day
 """
 _BEHIND: Final = """
 SELECT coalesce((SELECT position FROM feed_cursors WHERE consumer = 'feed'), 0)

@@ -41,7 +41,7 @@ FROM told CROSS JOIN LATERAL (VALUES
     (1, day, lpad(hour::text, 2, '0')), (2, day, channel), (3, day, entry::text), (4, day, terminal_id),
     (CASE WHEN kind = 2 THEN 5 END, day, response_code),
     (CASE WHEN is_sale THEN 6 END, day, lpad(width_bucket(amount_minor, EDGES::bigint[])::text, 2, '0')),
-    (7, day, ''), (8, date_trunc('month', day)::date, terminal_id)
+    (7, day, ''), (8, date_trunc('month', day::timestamp)::date, terminal_id)
 ) AS by (dimension, day, key)
 WHERE dimension IS NOT NULL
 GROUP BY merchant_id, currency, dimension, by.day, key
@@ -58,7 +58,7 @@ SET approved_count = d.approved_count + EXCLUDED.approved_count,
 
 # Events may come in any order of their days. So a payer's fresh days are put among those that he had, between the one
 # before them and the one after (near): each fresh day is counted under the day before it, and a day that has another
-# one before it now moves from the old to the new.
+# one before it now moves from the old to the new. Under infinity all of a day are counted.
 _ADD_PAYERS: Final = """
 WITH told AS (TOLD),
 fresh AS (
@@ -93,7 +93,9 @@ changes AS (
     FROM chained WHERE is_fresh OR previous_day IS NOT NULL
     UNION ALL
     SELECT merchant_id, currency, day, coalesce(earlier_previous_day, '-infinity'), -1
-    FROM chained WHERE NOT is_fresh AND previous_day IS NOT NULL)
+    FROM chained WHERE NOT is_fresh AND previous_day IS NOT NULL
+    UNION ALL
+    SELECT merchant_id, currency, day, 'infinity', 1 FROM fresh)
 INSERT INTO analytics_returns AS r (merchant_id, currency, day, previous_day, payers)
 SELECT merchant_id, currency, day, previous_day, sum(payers) FROM changes
 GROUP BY merchant_id, currency, day, previous_day HAVING sum(payers) <> 0
@@ -124,13 +126,8 @@ def analytics_consumer(pool: Pool) -> FeedConsumer:
 
 async def add(connection: Connection, events: Sequence[JournalEvent]) -> None:
     """The events from the first's position to the last's, within the transaction that keeps the cursor."""
-    await add_positions(connection, events[0].position, events[-1].position)
-
-
-async def add_positions(connection: Connection, first: int, last: int) -> None:
-    """Both included."""
     for statement in _ADD_BATCH:
-        await connection.execute(statement, first, last)
+        await connection.execute(statement, events[0].position, events[-1].position)
 
 
 async def rebuild(connection: Connection, merchant_id: str) -> int:

@@ -36,7 +36,8 @@ WHERE a.channel = $1 AND a.operation IN (1, 9)
 
 # Captures (3) and refunds (5); voids (4) and reversals (6) that have not ended (1, 5).
 _FOLLOW_ONS = """
-SELECT n.merchant_id, n.id, n.operation, n.state, n.response_code, n.amount_minor, n.currency, n.trace,
+SELECT n.merchant_id, n.id, n.authorization_id, n.operation, n.state, n.response_code, n.amount_minor, n.currency,
+       n.trace,
        CASE WHEN n.answered_time_ms > 0 THEN n.answered_time_ms ELSE n.created_time_ms END AS time_ms,
        a.trace AS original_trace, a.amount_minor AS original_minor, f.trace AS reversal_trace
 FROM follow_ons AS n
@@ -105,25 +106,29 @@ async def day_movements(connection: Connection, channel: str, from_ms: int, unti
         follow_ons = (_FOLLOW_ONS, (channel, from_ms, until_ms, begun_ms), _follow_on_of)
         undone = (_UNDONE, (channel, from_ms, until_ms, begun_ms), _undoing_of)
         for statement, arguments, read in (payments, follow_ons, undone):
-            async for row in connection.cursor(statement, *arguments, prefetch=_CHUNK):
-                for movement in read(row):
-                    yield movement
+            cursor = await connection.cursor(statement, *arguments)
+            while rows := await cursor.fetch(_CHUNK):
+                for row in rows:
+                    for movement in read(row):
+                        yield movement
 
 
 def _payments_of(row: Record) -> list[Movement]:
     reference = reference_in(trace_from(row["trace"]))
-    standing = _PAYMENT_STANDS[State(row["state"])]
-    record = f"sale {row['merchant_id']}/{row['id']} {State(row['state']).name} {row['response_code']}".rstrip()
+    state = State(row["state"])
+    standing = _PAYMENT_STANDS[state]
+    record = f"sale {row['merchant_id']}/{row['id']} {state.name} {row['response_code']}".rstrip()
     money = _money_of(row)
     if standing is Standing.UNDONE and row["decision"] != Decision.APPROVED:
         standing = Standing.DOUBTFUL
-    found = [Movement(BillKind.PAYMENT, reference, money, row["time_ms"], standing, record=record)]
-    if State(row["state"]) in (State.UNKNOWN, State.DEAD_LETTER):
+    of = row["merchant_id"], row["id"]
+    found = [Movement(BillKind.PAYMENT, reference, money, row["time_ms"], standing, "", record, (), *of)]
+    if state in (State.UNKNOWN, State.DEAD_LETTER):
         also = _names(row["reversal_trace"])
         found.append(
             Movement(
                 BillKind.REVERSAL, reference, money, row["time_ms"], Standing.POSSIBLE, reference,
-                f"reversal of {record}", also,
+                f"reversal of {record}", also, *of,
             )
         )  # fmt: skip
     return found
@@ -137,7 +142,8 @@ def _follow_on_of(row: Record) -> list[Movement]:
     record = f"{operation.words} {row['merchant_id']}/{row['id']} {state.name} {row['response_code']}".rstrip()
     kind = _KINDS.get(operation, BillKind.REVERSAL)
     also = (original, *_names(row["reversal_trace"])) if kind is BillKind.REVERSAL else ()
-    return [Movement(kind, reference, money, row["time_ms"], _FOLLOW_ON_STANDS[state], original, record, also)]
+    standing, of = _FOLLOW_ON_STANDS[state], (row["merchant_id"], row["authorization_id"])
+    return [Movement(kind, reference, money, row["time_ms"], standing, original, record, also, *of)]
 
 
 def _undoing_of(row: Record) -> list[Movement]:
@@ -147,8 +153,11 @@ def _undoing_of(row: Record) -> list[Movement]:
     record = f"undoing {row['merchant_id']}/{row['id']}"
     reference, *also = dict.fromkeys((*names, original))
     return [
-        Movement(BillKind.REVERSAL, reference, _money_of(row), row["time_ms"], standing, original, record, tuple(also))
-    ]
+        Movement(
+            BillKind.REVERSAL, reference, _money_of(row), row["time_ms"], standing, original, record, tuple(also),
+            row["merchant_id"], row["id"],
+        )
+    ]  # fmt: skip
 
 
 def _money_of(row: Record) -> Money:

@@ -12,12 +12,13 @@ class InFlight:
     """What other follow-ons of the same original have begun and not finished (SENT or UNKNOWN).
 
     undoing: a void or reversal is among them. captures_minor: what their captures have reserved. increments_minor: by
-    what their increments would raise it.
+    what their increments would raise it. charged_back_minor: what the payer's bank has taken back or is about to.
     """
 
     undoing: bool
     captures_minor: int
     increments_minor: int = 0
+    charged_back_minor: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ def refused(response_code: str, reason: str) -> Verdict:
     return Verdict(State.DECLINED, response_code, reason)
 
 
+_USED = "captured, refunded or charged back already"
 NO_ORIGINAL = refused("25", "original not found")
 OVERTOOK = Verdict(State.APPROVED, "00", "the original has not arrived; it will be declined")
 
@@ -64,7 +66,7 @@ def judge(follow_on: FollowOn, original: Authorization, others: InFlight) -> Ver
     if others.undoing:
         return refused("12", "original is being reversed")
     if follow_on.operation is Operation.VOID:
-        return _judge_void(follow_on, original)
+        return _judge_void(follow_on, original, others)
     return _judge_amount(follow_on, original, others)
 
 
@@ -86,8 +88,11 @@ def _judge_amount(follow_on: FollowOn, original: Authorization, others: InFlight
             return refused("64", "more than was approved")
         return Verdict(State.SENT, captured_delta_minor=amount_minor)
     if follow_on.operation is Operation.REFUND:
-        if original.refunded_minor + amount_minor > original.captured_minor - others.captures_minor:
+        captured_minor = original.captured_minor - others.captures_minor
+        if original.refunded_minor + amount_minor > captured_minor:
             return refused("64", "more than was captured")
+        if original.refunded_minor + amount_minor > captured_minor - others.charged_back_minor:
+            return refused("64", "the payer's bank has taken it back, or is about to")
         return Verdict(State.SENT, refunded_delta_minor=amount_minor)
     return refused("12", f"{follow_on.operation.name} is not a follow-on")
 
@@ -102,11 +107,11 @@ def raise_by(increment: FollowOn, original: Authorization) -> None:
         original.incremented_minor += increment.money.amount_minor
 
 
-def _judge_void(follow_on: FollowOn, original: Authorization) -> Verdict:
+def _judge_void(follow_on: FollowOn, original: Authorization, others: InFlight) -> Verdict:
     """A void is of all of it: what was partly refunded, or captured after a pre-authorization, is refunded instead."""
     if not _whole(follow_on, original):
         return refused("64", "a void is of the whole amount")
-    return refused("12", "captured or refunded already") if _used(original) else Verdict(State.SENT)
+    return refused("12", _USED) if _used(original, others) else Verdict(State.SENT)
 
 
 def _judge_reversal(follow_on: FollowOn, original: Authorization, others: InFlight) -> Verdict:
@@ -131,7 +136,7 @@ def _judge_reversal(follow_on: FollowOn, original: Authorization, others: InFlig
         case State.APPROVED:
             if others.undoing:
                 return refused("12", "original is being reversed")
-            return refused("12", "captured or refunded already") if _used(original) else Verdict(State.SENT)
+            return refused("12", _USED) if _used(original, others) else Verdict(State.SENT)
 
 
 def _waits_to_be_scanned(original: Authorization) -> bool:
@@ -144,6 +149,6 @@ def _whole(follow_on: FollowOn, original: Authorization) -> bool:
     return follow_on.money.amount_minor in (0, original.money.amount_minor, original.approved_minor)
 
 
-def _used(original: Authorization) -> bool:
+def _used(original: Authorization, others: InFlight) -> bool:
     captured_later = original.operation is Operation.PRE_AUTHORIZATION and original.captured_minor > 0
-    return captured_later or original.refunded_minor > 0
+    return captured_later or original.refunded_minor > 0 or others.charged_back_minor > 0

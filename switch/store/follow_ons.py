@@ -20,11 +20,14 @@ _FIND = "SELECT * FROM follow_ons WHERE merchant_id = $1 AND id = $2"
 
 _LOCK = "SELECT * FROM follow_ons WHERE merchant_id = $1 AND id = $2 FOR UPDATE"
 
-# Voids (4), reversals (6), captures (3) and increments (8) that are SENT (1) or UNKNOWN (5).
+# Voids (4), reversals (6), captures (3) and increments (8) that are SENT (1) or UNKNOWN (5); and what is
+# charged back (`dispute_holds`).
 _FACTS = """
 SELECT now_ms() AS now_ms, count(*) FILTER (WHERE operation IN (4, 6)) > 0 AS undoing,
        coalesce(sum(amount_minor) FILTER (WHERE operation = 3), 0)::bigint AS captures_minor,
-       coalesce(sum(amount_minor) FILTER (WHERE operation = 8), 0)::bigint AS increments_minor
+       coalesce(sum(amount_minor) FILTER (WHERE operation = 8), 0)::bigint AS increments_minor,
+       (SELECT coalesce(sum(amount_minor), 0)::bigint FROM disputes
+        WHERE merchant_id = $1 AND authorization_id = $2 AND kind = 2 AND state <> 5) AS charged_back_minor
 FROM follow_ons WHERE merchant_id = $1 AND authorization_id = $2 AND state IN (1, 5)
 """
 
@@ -94,7 +97,9 @@ class FollowOns:
                 if follow_on.operation is Operation.REVERSAL and tombstone is not None:
                     original, verdict = await _bury(connection, tombstone, facts["now_ms"]), OVERTOOK
             else:
-                others = InFlight(facts["undoing"], facts["captures_minor"], facts["increments_minor"])
+                others = InFlight(
+                    facts["undoing"], facts["captures_minor"], facts["increments_minor"], facts["charged_back_minor"]
+                )
                 verdict = judge(follow_on, original, others)
             fresh = await _store(connection, follow_on, verdict, facts["now_ms"])
             if original is not None and verdict is not OVERTOOK:

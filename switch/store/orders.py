@@ -72,6 +72,9 @@ FOR UPDATE SKIP LOCKED
 
 _AWAITING_AGAIN_MS = 3_000
 
+# Whose orders are in the audit trail: those of an acquirer's machines are many, and each says itself who made it.
+_PEOPLE = ("user/", "credential/")
+
 
 class PostgresOrders:
     """Meets `switch.orders.store.OrderStore`. Everything raises StoreUnavailable unless its effect is sure."""
@@ -84,6 +87,8 @@ class PostgresOrders:
 
         async def work(connection: Connection) -> Order:
             if await connection.fetchval(_CREATE, *order_row(order)) is not None:
+                if order.created_by.startswith(_PEOPLE) and order.shop_code is None:
+                    await audit_trail.append(connection, _creation(order))
                 return order
             row = await connection.fetchrow(_BY_KEY, order.merchant.id, order.key)
             assert row is not None  # ids are random: what is in the way has the key
@@ -181,6 +186,12 @@ class PostgresOrders:
             return expired
 
         return await self._sessions.transaction(work)
+
+
+def _creation(order: Order) -> AuditEntry:
+    after = {"amount_minor": order.money.amount_minor, "currency": order.money.currency, "number": order.number}
+    subject = f"order/{order.id}"
+    return AuditEntry(order.merchant.id, order.created_by, "OrderService.CreateOrder", subject, after=after)
 
 
 async def _locked(connection: Connection, merchant_id: str, order_id: UUID) -> tuple[Order, list[OrderPayment]]:

@@ -139,7 +139,8 @@ class CardsOfUsers:
 
     async def _refused(self, card: Card, record: Authorization) -> None:
         await self._store.fail(card, self._clock.time_ms(), counts=False)
-        await self._store.given_back(card)  # nothing was held, or the switch reverses it by itself
+        if record.decision in (Decision.DECLINED, Decision.UNKNOWN):
+            await self._store.given_back(card)  # nothing was held, or the switch reverses it by itself
         if record.decision is Decision.DECLINED:
             raise NotPossible(f"the card was declined: {record.response_code}, {record.reason}")
         raise NotPossible("the issuer did not answer in time: add the card again later")

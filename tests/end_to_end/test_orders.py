@@ -1,11 +1,21 @@
 """Orders of both wallets through the whole product: a payer scans the code that the answer carried."""
 
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from uuid import uuid4
+
 import aiohttp
+import asyncpg
 import pytest
+import pytest_asyncio
 from shop import ALIPAY, PAID, UNDONE, WECHAT, Booked, Shop, Way, decided, fresh_amount, named
 
 from payswitch.v1 import authorization_pb2 as pb
+from payswitch.v1 import common_pb2, order_pb2
 from switch.client.acquirer import identify
+from switch.demo.secrets import ACQUIRER
+from switch.domain.merchant import MerchantState
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -52,3 +62,109 @@ async def test_an_order_that_is_called_off_cannot_be_paid(shop: Shop, way: Way) 
     assert await shop.settled(request) == "reversed"
     assert PAID not in {each.standing for each in await shop.booked(way, request)}
     assert {each.standing for each in await shop.booked(way, request)} <= {UNDONE}
+
+
+# --- OrderService -----------------------------------------------------------------------------------------------------
+
+_MERCHANT = """
+INSERT INTO merchants (
+    merchant_id, state, legal_name, registration_kind, registration, contact_name, contact_phone, contact_email,
+    display_name, city, country, category_code, acquirer_id, applicant, round, applied_time_ms, reason, asked_state,
+    asked_by, asked_reason, asked_time_ms, changed_time_ms)
+VALUES ($1, $2, 'Shop', 1, '1', '', '', '', 'Corner Shop', 'Shanghai', 'CN', '5411', $3, $3, 1, now_ms(), '', $2, '',
+    '', 0, now_ms())
+"""
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            if await holds():
+                return
+            await asyncio.sleep(0.1)
+
+
+class Till:
+    """The acquirer's calls of OrderService for a merchant of its own."""
+
+    def __init__(self, channel: Any, merchant_id: str) -> None:
+        self._channel = channel
+        self.merchant_id = merchant_id
+
+    def ask(self, name: str, **fields: Any) -> Any:
+        method = order_pb2.DESCRIPTOR.services_by_name["OrderService"].methods_by_name[name]
+        request = getattr(order_pb2, method.input_type.name)(merchant_id=self.merchant_id, **fields)
+        kind = self._channel.unary_stream if method.server_streaming else self._channel.unary_unary
+        decode = getattr(order_pb2, method.output_type.name).FromString
+        return kind(f"/{method.full_name.rpartition('.')[0]}/{name}", type(request).SerializeToString, decode)(request)
+
+    async def order(self) -> Any:
+        amount = common_pb2.Money(amount_minor=fresh_amount(), currency="CNY")
+        return (await self.ask("CreateOrder", idempotency_key=uuid4().hex, amount=amount, subject="Tea")).order
+
+    async def state(self, order_id: str) -> int:
+        return int((await self.ask("GetOrder", order_id=order_id)).order.state)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def till(shop: Shop) -> AsyncIterator[Till]:
+    merchant_id = uuid4().hex[:15]
+    connection = await asyncpg.connect(shop.environment.postgres.dsn())
+    await connection.execute(_MERCHANT, merchant_id, MerchantState.ACTIVE, ACQUIRER)
+    await connection.close()
+    async with shop.environment.participants("acquirer", ACQUIRER) as channel:
+        yield Till(channel, merchant_id)
+
+
+@pytest.mark.parametrize("way", [ALIPAY, WECHAT], ids=str)
+async def test_an_order_is_watched_until_a_wallet_pays_it(shop: Shop, till: Till, way: Way) -> None:
+    order = await till.order()
+    code = (await till.ask("GetChannelCode", order_id=order.order_id, scheme=way.channel)).text
+    assert code.startswith(BEGINS[way.channel])
+    assert await scan(shop, way, code) < 300
+    states = []
+    async with asyncio.timeout(40):
+        async for each in till.ask("WatchOrder", order_id=order.order_id):
+            states.append(each.order.state)
+    assert states[-1] == order_pb2.ORDER_STATE_PAID
+    paid = (await till.ask("GetOrder", order_id=order.order_id)).order
+    assert paid.paid_scheme == way.channel
+
+
+async def test_the_second_of_two_wallets_is_given_its_money_back(shop: Shop, till: Till) -> None:
+    order = await till.order()
+    codes = {
+        way: (await till.ask("GetChannelCode", order_id=order.order_id, scheme=way.channel)).text
+        for way in (ALIPAY, WECHAT)
+    }
+    for way, code in codes.items():
+        assert await scan(shop, way, code) < 300
+
+    async def money_left() -> list[int]:
+        """What each wallet holds of that amount."""
+        left = []
+        for way in codes:
+            entries = await shop.environment.book(way.simulator)
+            booked = [way.read(each) for each in entries if each["amount_minor"] == order.amount.amount_minor]
+            paid = [each for each in booked if each is not None and each.standing == PAID]
+            left.append(sum(each.captured_minor - each.refunded_minor for each in paid))
+        return sorted(left)
+
+    async def second_is_given_back() -> bool:
+        return await money_left() == [0, order.amount.amount_minor]
+
+    await until(second_is_given_back)
+    assert await till.state(order.order_id) == order_pb2.ORDER_STATE_PAID
+
+
+async def test_a_closed_order_cannot_be_paid_at_the_wallet(shop: Shop, till: Till) -> None:
+    order = await till.order()
+    code = (await till.ask("GetChannelCode", order_id=order.order_id, scheme="alipay")).text
+    assert (await till.ask("CloseOrder", order_id=order.order_id)).order.state == order_pb2.ORDER_STATE_CLOSED
+
+    async def cannot_be_paid() -> bool:
+        """Whoever was sooner than the closing is given his money back."""
+        return await scan(shop, ALIPAY, code) >= 400
+
+    await until(cannot_be_paid)
+    assert await till.state(order.order_id) == order_pb2.ORDER_STATE_CLOSED

@@ -210,8 +210,15 @@ async def test_closing_is_repeatable_and_never_of_what_is_paid(scene):
     paid, _ = await scene.desk.pay(await scene.create(), scene.paying())
     with pytest.raises(NotPossible, match="PAID"):
         await scene.desk.close(scene.merchant_id, paid.id, "user/ann")
-    trail = await scene.database.fetch("SELECT act, after FROM audit_trail WHERE merchant_id = $1", scene.merchant_id)
-    assert [tuple(each) for each in trail] == [("OrderService.CloseOrder", '{"state":"CLOSED"}')]
+    trail = await scene.database.fetch(
+        "SELECT act, after FROM audit_trail WHERE merchant_id = $1 AND subject = $2", scene.merchant_id,
+        f"order/{order.id}",
+    )  # fmt: skip
+    assert {tuple(each) for each in trail} == {
+        ("OrderService.CreateOrder", '{"amount_minor":1250,"currency":"CNY","number":""}'),
+        ("OrderService.CloseOrder", '{"state":"CLOSED"}'),
+    }
+    assert len(trail) == 2
 
 
 async def test_it_expires_in_time_and_not_before(scene):

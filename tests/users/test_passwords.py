@@ -14,17 +14,19 @@ CHEAP = Argon2(memory_kib=8, passes=1, lanes=1, threads=2, queue=3)
 
 async def test_threads_and_queue_are_bounded_and_the_loop_is_free() -> None:
     passwords = Passwords(CHEAP, os.urandom)
-    gate, running, most = threading.Event(), [], []
+    gate, started, running, most = threading.Event(), threading.Semaphore(0), [], []
 
     def held() -> bool:
         running.append(1)
+        started.release()
         most.append(len(running))
         gate.wait(30)
         running.pop()
         return True
 
     waiting = [asyncio.ensure_future(passwords._run(held)) for _ in range(5)]
-    await asyncio.sleep(0)  # the loop turns while the threads are held
+    for _ in range(2):  # the loop turns while the threads are held
+        assert await asyncio.to_thread(started.acquire, timeout=60)
     with pytest.raises(TooMany):
         await passwords.hash("one too many")
     # Whoever waits and goes away makes room; whoever is at work does not, until it is done.

@@ -30,9 +30,9 @@ CREATE TABLE analytics_payers (
     PRIMARY KEY (merchant_id, currency, payer_key, day)
 );
 
--- How many payers bought on a day whose day before that was previous_day (-infinity: they were new). Those of a range of
--- days are the sum over its days of the rows whose previous_day is before the range: each payer is counted on his first
--- day within it.
+-- How many payers bought on a day whose day before that was previous_day (-infinity: they were new; infinity: all who
+-- bought on that day). Those of a range of days are the sum over its days of the rows whose previous_day is before the
+-- range: each payer is counted on his first day within it.
 CREATE TABLE analytics_returns (
     merchant_id  text   NOT NULL,
     currency     text   NOT NULL,
