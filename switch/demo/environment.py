@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from dataclasses import dataclass, field, fields
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from switch.store.embedded import EmbeddedPostgres, EmbeddedRedis
 
 HOST = "127.0.0.1"
 _CONFIG_NAME = "demo.toml"
+_A_DAY_AND_A_HALF_S = 36 * 3600
 
 
 @dataclass(slots=True)
@@ -232,9 +234,19 @@ class Environment:
         """A payer scans a wallet's code and pays."""
         await self._told(f"{simulator}/scan", fields)
 
-    async def _told(self, path: str, fields: dict[str, Any]) -> None:
+    async def bills_of(self, day: date) -> None:
+        """Every channel has its bill of that day ready, though it may not be over."""
+        await self._told("alipay/clock", {"ahead_s": _A_DAY_AND_A_HALF_S}, method="PUT")
+        await self._told("wechat/bills", {"at_once": True})
+        await self._told(f"unionpay/bills/{day.isoformat()}", {})
+
+    async def bills_are_over(self) -> None:
+        """Alipay's clock is right again."""
+        await self._told("alipay/clock", {"ahead_s": 0}, method="PUT")
+
+    async def _told(self, path: str, fields: dict[str, Any], method: str = "POST") -> None:
         assert self._session is not None
-        async with self._session.post(f"{self.control_url}/{path}", json=fields) as response:
+        async with self._session.request(method, f"{self.control_url}/{path}", json=fields) as response:
             response.raise_for_status()
 
     # --- settings -----------------------------------------------------------------------------------------------------

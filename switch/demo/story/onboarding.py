@@ -67,6 +67,7 @@ async def opens(story: Story) -> str:
     await owner.ask(terminal)
     invite = pb.InviteRequest(merchant_id=merchant_id, role=access_pb2.ROLE_MERCHANT_MANAGER, label="Li")
     manager = story.manager = await register(story.people, story.mailbox, "manager")
+    await manager.add_passkey()
     await owner.step_up()
     code = (await owner.ask(invite)).code
     joined = await manager.ask(pb.RedeemInvitationRequest(code=code))

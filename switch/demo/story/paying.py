@@ -46,6 +46,7 @@ async def by_code(story: Story) -> str:
 async def by_merchant_qr(story: Story) -> str:
     """The till makes an order and shows its QR; the payer's app reads it and pays with the card."""
     order = await _ordered(story, BY_QR, "tea for two")
+    story.order_id = order.order_id
     presented = order_pb2.PresentOrderRequest(
         merchant_id=story.merchant_id, order_id=order.order_id, form=order_pb2.CODE_FORM_EMV
     )

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from typing import Any
 
 import grpc.aio
 
@@ -12,6 +13,7 @@ from switch.demo.environment import Environment
 from switch.demo.presenting import Card, Terminal
 from switch.demo.story.callers import Caller
 from switch.demo.story.people import Mailbox, Person
+from switch.domain.bill import Bill
 from switch.settlement.bill_file import SHANGHAI
 
 
@@ -28,10 +30,21 @@ class Sale:
     charged_back_minor: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Payout:
+    """As the switch said it. net_minor = reserve_minor + payout_minor."""
+
+    batch_id: str
+    net_minor: int
+    reserve_minor: int
+    payout_minor: int
+
+
 @dataclass
 class Story:
     """Everybody in it. Amounts are fen.
 
+    day: the business day on which it plays. bills: by channel; spoilt once something was planted in them.
     asked: "approved", "declined" or "unanswered" of every payment that was asked for, as its caller was told.
     """
 
@@ -43,11 +56,18 @@ class Story:
     store_id: str = ""
     credential: str = ""
     card_id: str = ""
+    order_id: str = ""
     codes: CodeDevice | None = None
+    receiver: Any = None
     sales: dict[str, Sale] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    bills: dict[str, Bill] = field(default_factory=dict)
+    breaks_before: set[str] = field(default_factory=set)
+    spoilt: bool = False
+    payout: Payout | None = None
 
     def __post_init__(self) -> None:
+        self.day = self.today()
         self.people = self._keep(self.environment.people())
         self.mailbox = Mailbox(self.participant("platform", "sender"))
         self.ann, self.bob = self.participant("reviewer", "ann"), self.participant("reviewer", "bob")
@@ -81,5 +101,7 @@ class Story:
         return channel
 
     async def close(self) -> None:
+        if self.receiver is not None:
+            await self.receiver.close()
         for each in self.channels:
             await each.close(None)
