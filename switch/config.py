@@ -47,13 +47,16 @@ from switch.settings_sections import (
     RedisUrl,
     Risk,
     RouteRule,
+    Settlement,
     StandInRule,
     Terminals,
     Tls,
+    TransactionsSettings,
     TransmissionWindow,
     UnionPaySettings,
     Users,
     Wallet,
+    WebhooksSettings,
     WeChatSettings,
 )
 
@@ -143,6 +146,9 @@ class Settings(BaseSettings):
     users: Users = Users()
     reconciliation: Reconciliation = Reconciliation()
     disputes: Disputes = Disputes()
+    transactions: TransactionsSettings = TransactionsSettings()
+    webhooks: WebhooksSettings = WebhooksSettings()
+    settlement: Settlement = Settlement()
     routes: list[RouteRule] = Field(
         default=DEFAULT_ROUTES, description="by the scheme of a payment code, else by the longest matching prefix"
     )

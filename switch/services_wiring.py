@@ -22,9 +22,11 @@ from switch.payments.local import LocalPayments
 from switch.platform_wiring import Platform, Served
 from switch.ports.platform import Payments
 from switch.reconciliation_wiring import open_reconciliation
+from switch.settlement_wiring import open_settlement
 from switch.store.merchants import PostgresMerchants
 from switch.store.users_devices import PostgresDevices
 from switch.store.users_sessions import PostgresUserSessions
+from switch.transactions_wiring import open_transactions, open_webhooks
 from switch.users_wiring import open_users
 
 Open = Callable[[Platform], Sequence[Served]]
@@ -42,8 +44,8 @@ def _open_wallet(platform: Platform) -> Sequence[Served]:
 _SERVICES: Final[dict[str, Sequence[Open]]] = {
     "order": (_open_orders,),
     "user": (open_users, _open_wallet, open_handovers),
-    "merchant": (open_merchants, open_analytics),
-    "settlement": (open_reconciliation, open_disputes),
+    "merchant": (open_merchants, open_transactions, open_webhooks, open_analytics),
+    "settlement": (open_settlement, open_reconciliation, open_disputes),
 }
 
 

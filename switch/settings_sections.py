@@ -508,3 +508,39 @@ class Disputes(Section):
         default=0, ge=0, le=1_000_000,
         description="what a chargeback costs the merchant, whatever comes of it; minor units of its currency",
     )  # fmt: skip
+
+
+class TransactionsSettings(Section):
+    """A merchant's payments for its people (docs/transactions.md)."""
+
+    export_rows: int = Field(default=100_000, ge=1, le=1_000_000, description="rows of one export, at most")
+    exports_at_once: int = Field(default=2, ge=1, le=32, description="exports that a process makes at once, at most")
+
+
+class WebhooksSettings(Section):
+    """Telling merchants what happened (docs/webhooks.md)."""
+
+    ports: list[int] = Field(default=[443, 8443], min_length=1, description="ports that an endpoint's URL may name")
+    allow_loopback: bool = Field(
+        default=False, description="http and this machine's own addresses: for tests and development only"
+    )
+    endpoints_per_merchant: int = Field(default=10, ge=1, le=1000, description="endpoints of one merchant, at most")
+    at_once: int = Field(default=64, ge=1, le=1000, description="messages that a process sends at once, at most")
+    of_each_endpoint: int = Field(default=4, ge=1, le=100, description="of one endpoint at once, at most")
+
+
+class Settlement(Section):
+    """The ledger's days, and what merchants are paid."""
+
+    close_grace_s: int = Field(
+        default=300, ge=0, le=86_400, description="from the end of a business day until it may be closed"
+    )
+    smallest_payout_minor: int = Field(
+        default=100, ge=1, description="what is less is carried over; minor units of whichever currency"
+    )
+    largest_batch: int = Field(default=10_000, ge=1, le=100_000, description="payouts in a settlement batch, at most")
+    debtor_name: str = Field(
+        default="", max_length=140, description="holder of the account that merchants are paid from"
+    )
+    debtor_account: str = Field(default="", max_length=34, description="its number or IBAN")
+    debtor_bank_code: str = Field(default="", max_length=12, description="its bank: BIC, or CNAPS of 12 digits")

@@ -47,6 +47,7 @@ WIRING = (
     *("switch.platform_wiring", "switch.orders_wiring", "switch.users_wiring", "switch.merchants_wiring"),
     *("switch.settlement_wiring", "switch.codes_wiring", "switch.feed_wiring", "switch.analytics_wiring"),
     *("switch.reconciliation_wiring", "switch.disputes_wiring"),
+    "switch.transactions_wiring",
 )
 # They use the switch from outside, and may import anything.
 OUTSIDE = ("benchmarks", "switch.demo")

@@ -52,6 +52,8 @@ def provide(state_dir: Path, token_dir: Path) -> SharedKeys:
         store.ensure("merchants/seal", KeyUsage.SEALING)
         store.ensure("users/hash", KeyUsage.HASHING)
         store.ensure("users/seal", KeyUsage.SEALING)
+        store.ensure("merchants/page-token", KeyUsage.HASHING)
+        store.ensure("webhooks/seal", KeyUsage.SEALING)
         store.ensure("vault/hash", KeyUsage.HASHING)
         store.ensure("vault/wrapping", KeyUsage.KEY_WRAPPING)
         store.ensure("vault/fpe", KeyUsage.FPE_KEY)

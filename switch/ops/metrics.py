@@ -166,3 +166,14 @@ class StageCounts:
     def observe_flush(self, size: int, duration_s: float) -> None:
         self._size.observe(size)
         self._duration.observe(duration_s)
+
+
+WEBHOOK_ATTEMPTS = Counter(
+    "payswitch_webhook_attempts_total",
+    "Attempts to deliver a webhook, by what they came to: taken, status, redirect, timeout, address, connection, tls, "
+    "protocol.",
+    ("outcome",),
+)
+WEBHOOK_ENDPOINTS_DISABLED = Counter(
+    "payswitch_webhook_endpoints_disabled_total", "Endpoints that took nothing for a day and were switched off."
+)

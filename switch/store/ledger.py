@@ -1,30 +1,53 @@
 """Entering into the ledger: within the caller's transaction, each posting exactly once."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
+
+import asyncpg
 
 from switch.domain.ledger import Posting
-from switch.store.sessions import Connection
+from switch.store.sessions import Connection, Retry
 
-# A posting's legs are inserted by one statement, so it is there whole or not at all.
+# Held until the caller commits: no day is sealed while somebody enters into it.
+_SEALED = "SELECT sealed_through FROM ledger_books WHERE one FOR SHARE"
+
+# A posting's legs are inserted by one statement, so it is there whole or not at all; one that is there gets no leg more
+# from another of its name. They come as texts of as many words: an array of every leg's columns would cost the driver
+# three times as much. No ON CONFLICT: it costs another look-up a row, and a race is rare. No NOT EXISTS: planned while
+# the table was empty, it reads all of it for each batch; a scalar subquery is a look-up whatever the statistics say.
 _POST = """
 INSERT INTO ledger_entries (
     merchant_id, transaction_id, leg, day, kind, account, amount_minor, currency, authorization_id, source, time_ms)
-SELECT * FROM unnest($1::text[], $2::uuid[], $3::smallint[], $4::date[], $5::smallint[], $6::text[], $7::bigint[],
-                     $8::text[], $9::uuid[], $10::text[], $11::bigint[])
-ON CONFLICT DO NOTHING
+SELECT p.merchant_id, p.id, legs.number - 1, p.day, p.kind, legs.account, legs.amount_minor, p.currency,
+       p.authorization_id, p.source, p.time_ms
+FROM unnest($1::text[], $2::uuid[], $3::date[], $4::smallint[], $5::text[], $6::text[], $7::text[], $8::uuid[],
+            $9::text[], $10::bigint[])
+     AS p (merchant_id, id, day, kind, accounts, amounts, currency, authorization_id, source, time_ms)
+CROSS JOIN LATERAL unnest(string_to_array(p.accounts, ' '), string_to_array(p.amounts, ' ')::bigint[])
+     WITH ORDINALITY AS legs (account, amount_minor, number)
+WHERE (SELECT e.leg FROM ledger_entries AS e
+       WHERE e.merchant_id = p.merchant_id AND e.transaction_id = p.id AND e.leg = 0) IS NULL
 """
 
 
 async def post(connection: Connection, postings: Sequence[Posting]) -> None:
-    """What was entered before, by its (merchant_id, id), is left as it is."""
+    """What was entered before, by its (merchant_id, id), is left as it is. A posting of a day that is sealed is entered
+    into the first day that is not. Raises Retry where somebody else entered one of them just now."""
+    named = {(each.merchant_id, each.id): each for each in reversed(postings)}
+    if not named:
+        return
+    sealed = await connection.fetchval(_SEALED)
+    first_open = sealed + timedelta(days=1) if sealed is not None else date.min
+    days = {text: max(date.fromisoformat(text), first_open) for text in {each.day for each in postings}}
     rows = [
         (
-            each.merchant_id, each.id, number, date.fromisoformat(each.day), each.kind, leg.account, leg.amount_minor,
-            each.currency, each.authorization_id, each.source, each.time_ms,
+            each.merchant_id, each.id, days[each.day], each.kind.value, " ".join([leg.account for leg in each.legs]),
+            " ".join([str(leg.amount_minor) for leg in each.legs]), each.currency, each.authorization_id, each.source,
+            each.time_ms,
         )
-        for each in postings
-        for number, leg in enumerate(each.legs)
+        for each in named.values()
     ]  # fmt: skip
-    if rows:
+    try:
         await connection.execute(_POST, *map(list, zip(*rows, strict=True)))
+    except asyncpg.UniqueViolationError as error:
+        raise Retry("entered by another transaction") from error

@@ -20,13 +20,13 @@ else:
 T = TypeVar("T")
 
 # 40001 and 40P01: the transaction had no effect and may be run again (DESIGN 4).
-_REPLAYED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+REPLAYED = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
 # A migration changed what this connection had cached: another connection will do.
 _OUTDATED = (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError)
 
 # The database is not there, is shutting down, is full, is a standby, does not let us in, or hangs.
-_UNAVAILABLE = (
+UNAVAILABLE = (
     asyncpg.PostgresConnectionError,  # 08
     asyncpg.ReadOnlySQLTransactionError,  # 25006
     asyncpg.InvalidAuthorizationSpecificationError,  # 28
@@ -62,9 +62,9 @@ class Sessions:
         for _ in range(self._replays):
             try:
                 return await self._once(work)
-            except (*_REPLAYED, *_OUTDATED, Retry) as error:
+            except (*REPLAYED, *_OUTDATED, Retry) as error:
                 reason = error
-            except _UNAVAILABLE as error:
+            except UNAVAILABLE as error:
                 if isinstance(error, ValueError):  # asyncpg refused an argument: a bug, not an outage
                     raise
                 raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
