@@ -266,6 +266,15 @@ listen = "{HOST}:{ports.people}"
 [merchants]
 acquirer_id = "{ACQUIRER}"
 
+[settlement]
+early_close = true
+debtor_name = "payswitch demo"
+debtor_account = "6214830012345678"
+debtor_bank_code = "102290002916"
+
+[webhooks]
+allow_loopback = true
+
 [operations]
 listen = "{HOST}:{ports.operations}"
 grpc_listen = "{HOST}:{ports.operations_grpc}"

@@ -51,13 +51,14 @@ async def planted(story: Story) -> str:
     expect(said, (pb.BREAK_CLASS_THEIRS_ONLY, made_up, ADDED, ADDED), "the payment that was made up")
     _changed(found["wechat"], story)
     await _ended(story, found)
+    await story.environment.bills_are_over()
     return f"left out ({found['unionpay'].reference}), made up, changed by ¥0.0{CHANGED_BY}: three found"
 
 
 def _planted_in(story: Story) -> str:
     """Spoils story.bills; returns the reference of the payment that was made up."""
     tap = _line_of(story, "unionpay", story.sales["tap"].amount_minor)
-    story.bills["unionpay"] = _with(story, "unionpay", [each for each in story.bills["unionpay"].lines if each is not tap])
+    story.bills["unionpay"] = _with(story, "unionpay", [each for each in story.bills["unionpay"].lines if each != tap])
     paid = _line_of(story, "alipay", story.sales["alipay"].amount_minor)
     made_up = replace(
         paid, reference=uuid4().hex, channel_reference="", money=replace(paid.money, amount_minor=ADDED), fee_minor=0
@@ -65,7 +66,7 @@ def _planted_in(story: Story) -> str:
     story.bills["alipay"] = _with(story, "alipay", [*story.bills["alipay"].lines, made_up])
     scanned = _line_of(story, "wechat", story.sales["wechat"].amount_minor)
     wrong = replace(scanned, money=replace(scanned.money, amount_minor=scanned.money.amount_minor + CHANGED_BY))
-    lines = [wrong if each is scanned else each for each in story.bills["wechat"].lines]
+    lines = [wrong if each == scanned else each for each in story.bills["wechat"].lines]
     story.bills["wechat"] = _with(story, "wechat", lines)
     story.spoilt = True
     return made_up.reference

@@ -2,7 +2,17 @@
 
 from collections.abc import Awaitable, Callable
 
-from switch.demo.story import onboarding, paying, paying_people
+from switch.demo.story import (
+    billing,
+    disputing,
+    figures,
+    onboarding,
+    paying,
+    paying_people,
+    refunding,
+    settling,
+    webhooks,
+)
 from switch.demo.story.stage import Story
 
 Chapter = Callable[[Story], Awaitable[str]]
@@ -11,6 +21,7 @@ CHAPTERS: tuple[tuple[str, Chapter], ...] = (
     ("a merchant applies, two people approve", onboarding.applies),
     ("its contract, by two people", onboarding.agrees),
     ("a store, a terminal, people, a credential", onboarding.opens),
+    ("webhooks are asked for", webhooks.are_asked_for),
     ("a payer registers", paying_people.registers),
     ("adds a card", paying_people.adds_a_card),
     ("enrols payment codes", paying_people.enrols_codes),
@@ -19,4 +30,14 @@ CHAPTERS: tuple[tuple[str, Chapter], ...] = (
     ("pays by NFC", paying.by_tap),
     ("pays by a sealed Bluetooth handover", paying.by_bluetooth),
     ("pays by the wallets' own codes", paying.by_wallets),
+    ("a refund in two parts", refunding.in_two_parts),
+    ("the payments, listed and exported", refunding.is_searched),
+    ("the day is closed", settling.closes_the_day),
+    ("the channels' bills agree", billing.agree),
+    ("three planted breaks are found", billing.planted),
+    ("the merchant is paid out, by two people", settling.pays_out),
+    ("a chargeback is answered and lost", disputing.is_lost),
+    ("the ledger holds", figures.ledger_holds),
+    ("analytics agree", figures.analytics_agree),
+    ("every webhook came", webhooks.all_came),
 )

@@ -29,7 +29,7 @@ async def is_lost(story: Story) -> str:
     answer = pb.AnswerDisputeRequest(**named, answer=pb.DISPUTE_ANSWER_CONTEST, statement="the payer typed the PIN")
     answered = (await story.owner.ask(answer)).dispute
     expect(answered.state, pb.DISPUTE_STATE_REPRESENTED, "the dispute that was answered")
-    [evidence] = answered.evidence
+    [evidence] = (await story.fay.ask(pb.GetDisputeRequest(**named))).dispute.evidence
     request = pb.GetEvidenceRequest(merchant_id=story.merchant_id, dispute_id=dispute.id, id=evidence.id)
     expect(b"".join(each.content for each in await story.fay.read(request)), _SLIP, "the evidence")
     decided = (await story.fay.ask(pb.DecideDisputeRequest(**named, won=False, text="as the scheme decided"))).dispute

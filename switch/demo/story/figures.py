@@ -62,7 +62,10 @@ async def analytics_agree(story: Story) -> str:
 async def _sales_by(story: Story, days: analytics_pb2.DayRange, grouping: int) -> dict[str, int]:
     """Those with sales."""
     request = analytics_pb2.GetSalesRequest(
-        merchant_id=story.merchant_id, days=days, currency="CNY", grouping=grouping  # type: ignore[arg-type]
+        merchant_id=story.merchant_id,
+        days=days,
+        currency="CNY",
+        grouping=grouping,  # type: ignore[arg-type]
     )
     groups = (await story.owner.ask(request)).groups
     named = {each.key or _entry(each.entry_mode): each.measures.sales_count for each in groups}
@@ -70,7 +73,7 @@ async def _sales_by(story: Story, days: analytics_pb2.DayRange, grouping: int) -
 
 
 def _entry(mode: int) -> str:
-    return common_pb2.EntryMode.Name(mode).removeprefix("ENTRY_MODE_").lower()  # type: ignore[arg-type]
+    return common_pb2.EntryMode.Name(mode).removeprefix("ENTRY_MODE_").lower()
 
 
 def _asked(measures: analytics_pb2.Measures) -> int:

@@ -29,7 +29,8 @@ def fee_of(channel: str, amount_minor: int) -> int:
     """
     rate = RATES.get(channel, RATES[""])
     fee = _rounded(Decimal(amount_minor * rate["basis_points"]) / 10_000) + rate.get("fixed_minor", 0)
-    return min(max(fee, rate.get("minimum_minor", 0)), rate.get("cap_minor") or fee)
+    fee = max(fee, rate.get("minimum_minor", 0))
+    return min(fee, rate.get("cap_minor", fee))
 
 
 def fee_kept(sale: Sale) -> int:

@@ -17,7 +17,7 @@ class Receiver:
     """messages: by webhook-id."""
 
     def __init__(self) -> None:
-        self.secret = ""
+        self.secret = self.endpoint_id = ""
         self.messages: dict[str, dict[str, Any]] = {}
         self.refused = 0
         self._runner: web.AppRunner | None = None
@@ -51,8 +51,8 @@ async def are_asked_for(story: Story) -> str:
     url = await receiver.start()
     request = pb.CreateEndpointRequest(merchant_id=story.merchant_id, url=url, event_types=["*"])
     made = await story.owner.ask(request)
-    receiver.secret = made.secret
-    ping = pb.PingEndpointRequest(merchant_id=story.merchant_id, endpoint_id=made.endpoint.endpoint_id)
+    receiver.secret, receiver.endpoint_id = made.secret, made.endpoint.endpoint_id
+    ping = pb.PingEndpointRequest(merchant_id=story.merchant_id, endpoint_id=receiver.endpoint_id)
     delivery = (await story.owner.ask(ping)).delivery_id
     await until(lambda: _types(receiver), lambda each: each == ["ping"], "the ping")
     expect(f"msg_{delivery}" in receiver.messages, True, "the ping's id")
@@ -71,7 +71,10 @@ async def all_came(story: Story) -> str:
     sales = sorted((each.authorization_id, each.amount_minor) for each in story.sales.values())
     expect(sorted((each["authorization_id"], each["amount_minor"]) for each in told), sales, "what they told")
     log = pb.ListDeliveriesRequest(
-        merchant_id=story.merchant_id, state=pb.WEBHOOK_DELIVERY_STATE_DELIVERED, page_size=500
+        merchant_id=story.merchant_id,
+        endpoint_id=receiver.endpoint_id,
+        state=pb.WEBHOOK_DELIVERY_STATE_DELIVERED,
+        page_size=500,
     )
     await until(lambda: story.owner.ask(log), lambda each: len(each.deliveries) == len(wanted), "the delivery log")
     return f"{len(wanted)} delivered, every signature right"
