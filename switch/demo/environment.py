@@ -174,14 +174,14 @@ class Environment:
     def people_target(self) -> str:
         return f"{HOST}:{self.ports.people}"
 
-    def people(self) -> grpc.aio.Channel:
-        """As an app or a shop's till: TLS, no certificate of its own."""
+    def people(self, target: str = "") -> grpc.aio.Channel:
+        """As an app or a shop's till: TLS, no certificate of its own. target: of another process than the switch."""
         root = Authority(self.state_dir / "pki").ensure().read_bytes()
-        return grpc.aio.secure_channel(self.people_target, grpc.ssl_channel_credentials(root))
+        return grpc.aio.secure_channel(target or self.people_target, grpc.ssl_channel_credentials(root))
 
-    def participants(self, role: str, participant: str) -> grpc.aio.Channel:
+    def participants(self, role: str, participant: str, target: str = "") -> grpc.aio.Channel:
         """With a client certificate: an operator, a reviewer, somebody of finance."""
-        return open_channel(self.target, self.credentials(role, participant), None)
+        return open_channel(target or self.target, self.credentials(role, participant), None)
 
     def client(self) -> AcquirerClient:
         return AcquirerClient(self.target, credentials=self.credentials())

@@ -7,7 +7,7 @@ from payswitch.v1 import common_pb2
 from payswitch.v1 import dispute_pb2 as pb
 from switch.demo.story.callers import expect
 from switch.demo.story.settling import balance_of
-from switch.demo.story.stage import Story
+from switch.demo.story.stage import Story, yuan
 
 _SLIP = b"%PDF-1.7\n% the slip, with the payer's signature\n%%EOF\n"
 
@@ -38,7 +38,7 @@ async def is_lost(story: Story) -> str:
     after = await balance_of(story)
     found: Any = (after.now_minor, after.disputed_minor, after.reserve_minor)
     expect(found, (before.now_minor - sale.amount_minor, 0, before.reserve_minor), "the balance after it")
-    return f"¥{sale.amount_minor / 100:.2f} taken back; the merchant stands at ¥{after.now_minor / 100:.2f}"
+    return f"{yuan(sale.amount_minor)} taken back; the merchant stands at {yuan(after.now_minor)}"
 
 
 def _opening(story: Story) -> pb.OpenDisputeRequest:

@@ -7,7 +7,7 @@ from collections import Counter
 from payswitch.v1 import analytics_pb2, common_pb2, settlement_pb2
 from switch.demo.story.callers import expect, until
 from switch.demo.story.reckoning import fee_kept, net_of
-from switch.demo.story.stage import Story
+from switch.demo.story.stage import Story, yuan
 from switch.domain.business_day import later
 
 
@@ -30,7 +30,7 @@ async def ledger_holds(story: Story) -> str:
     left = net_of(sales) - story.payout.net_minor - sum(each.charged_back_minor for each in sales)
     balances = (float(opening["balance"]) * 100, round(float(closing["balance"]) * 100))
     expect(balances, (0, left), "the statement's balances")
-    return f"no fault; a statement of {len(lines)} lines, fees ¥{fees / 100:.2f}"
+    return f"no fault; a statement of {len(lines)} lines, fees {yuan(fees)}"
 
 
 async def analytics_agree(story: Story) -> str:
@@ -56,7 +56,7 @@ async def analytics_agree(story: Story) -> str:
     by_channel = await _sales_by(story, days, analytics_pb2.SALES_GROUPING_CHANNEL)
     expect(by_channel, dict(Counter(each.channel for each in sales)), "sales by channel")
     expect(await _sales_by(story, days, analytics_pb2.SALES_GROUPING_STORE), {story.store_id: len(sales)}, "by store")
-    return f"{len(sales)} sales, ¥{sold / 100:.2f}, {told['declined']} declined, as the story counted"
+    return f"{len(sales)} sales, {yuan(sold)}, {told['declined']} declined, as the story counted"
 
 
 async def _sales_by(story: Story, days: analytics_pb2.DayRange, grouping: int) -> dict[str, int]:

@@ -14,7 +14,7 @@ from payswitch.v1 import common_pb2, handover_pb2, order_pb2, wallet_pb2
 from switch.client.errors import OutcomeUnknown, SwitchUnavailable
 from switch.demo.handover_device import ByteLink, SimulatedPhone, exchange, tell
 from switch.demo.story.callers import StoryWrong, expect, until
-from switch.demo.story.stage import Sale, Story
+from switch.demo.story.stage import Sale, Story, yuan
 from switch.domain.money import Money
 from switch.entry.bluetooth import HandoverKind
 from switch.entry.handover.phone import Phone, PhoneKeys
@@ -40,7 +40,7 @@ async def by_code(story: Story) -> str:
     expect((sale.channel, sale.entry), ("unionpay", "payer_code"), "the payment by code")
     again = await _answer(story, lambda: story.terminal.code(shown, BY_CODE))
     expect((_decision(again), again.response_code), ("declined", "57"), "the code again")
-    return f"{_yuan(BY_CODE)} by {shown[:4]}…; the same code again is declined with 57"
+    return f"{yuan(BY_CODE)} by {shown[:4]}…; the same code again is declined with 57"
 
 
 async def by_merchant_qr(story: Story) -> str:
@@ -68,13 +68,13 @@ async def by_merchant_qr(story: Story) -> str:
     await story.payer.refused(late, "FAILED_PRECONDITION")
     expect((await _order(story, order)).state, order_pb2.ORDER_STATE_PAID, "the order")
     _keep(story, "qr", Sale("qr", "unionpay", "merchant_qr", paid.authorization_id, BY_QR))
-    return f"{_yuan(BY_QR)} for an order; who comes second is refused"
+    return f"{yuan(BY_QR)} for an order; who comes second is refused"
 
 
 async def by_tap(story: Story) -> str:
     sale = await _sold(story, "tap", lambda: story.terminal.tap(story.card, BY_TAP, story.card.pin))
     expect((sale.channel, sale.entry), ("unionpay", "nfc"), "the payment by tap")
-    return f"{_yuan(BY_TAP)} with EMV data and PIN"
+    return f"{yuan(BY_TAP)} with EMV data and PIN"
 
 
 async def by_bluetooth(story: Story) -> str:
@@ -111,7 +111,7 @@ async def by_bluetooth(story: Story) -> str:
     phone, terminal, link = sessions[-1]
     tell(phone, terminal, link, "00", story.now_ms())
     expect(phone.phone.result, "00", "what the phone was told")
-    return f"{_yuan(BY_BLUETOOTH)}, the code sealed from phone to HSM"
+    return f"{yuan(BY_BLUETOOTH)}, the code sealed from phone to HSM"
 
 
 async def by_wallets(story: Story) -> str:
@@ -128,7 +128,7 @@ async def by_wallets(story: Story) -> str:
         )
         expect(paid.paid_scheme, scheme, "who paid the order")
         _keep(story, scheme, Sale(scheme, scheme, "merchant_qr", paid.authorization_id, amount_minor))
-    return f"{_yuan(BY_ALIPAY)} by Alipay, {_yuan(BY_WECHAT)} by WeChat Pay, scanned"
+    return f"{yuan(BY_ALIPAY)} by Alipay, {yuan(BY_WECHAT)} by WeChat Pay, scanned"
 
 
 # --- asking ---------------------------------------------------------------------------------------------------------
@@ -191,7 +191,3 @@ async def _order(story: Story, order: order_pb2.Order) -> order_pb2.Order:
 
 def _decision(answer: pb.AuthorizeResponse) -> str:
     return common_pb2.Decision.Name(answer.decision).removeprefix("DECISION_").lower()
-
-
-def _yuan(amount_minor: int) -> str:
-    return f"¥{amount_minor / 100:.2f}"

@@ -1,11 +1,13 @@
 """A payer: account with two factors, a phone bound by its key, a card that is proved, payment codes."""
 
+import secrets
 from uuid import UUID
 
-from adapters.unionpay.simulator import default_accounts
+from benchmarks.terminal import load_account
 from payswitch.v1 import user_pb2, wallet_pb2
 from switch.client.payment_codes import begin_enrolment, finish_enrolment
 from switch.demo.presenting import Card
+from switch.demo.simulators.cards import LOAD_ACCOUNTS
 from switch.demo.story.callers import StoryWrong, expect
 from switch.demo.story.people import register
 from switch.demo.story.stage import Story
@@ -27,10 +29,9 @@ async def registers(story: Story) -> str:
 
 async def adds_a_card(story: Story) -> str:
     """The bank shows its customer what was held for a moment; who names it owns the card."""
-    rich = default_accounts().rich
-    story.card = Card(rich.pan, rich.expiry_yymm, rich.pin)
+    story.card = Card(*load_account(secrets.randbelow(LOAD_ACCOUNTS)))
     before = len(await _held(story))
-    number = wallet_pb2.CardNumber(pan=rich.pan, expiry=rich.expiry_yymm)
+    number = wallet_pb2.CardNumber(pan=story.card.pan, expiry=story.card.expiry_yymm)
     card = (await story.payer.ask(wallet_pb2.AddCardRequest(card=number))).card
     story.card_id = card.card_id
     [amount_minor] = (await _held(story))[before:]
@@ -38,7 +39,7 @@ async def adds_a_card(story: Story) -> str:
     await story.payer.refused(wrong, "UNAUTHENTICATED")
     proved = await story.payer.ask(wallet_pb2.ProveCardRequest(card_id=card.card_id, amount_minor=amount_minor))
     expect((proved.card.state, proved.card.is_default), (wallet_pb2.CARD_STATE_ACTIVE, True), "the card")
-    if rich.pan in str(proved):
+    if story.card.pan in str(proved):
         raise StoryWrong("the card's number was shown")
     return f"{proved.card.masked}, proved by the amount that its bank showed"
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from payswitch.v1 import common_pb2, order_pb2, refund_pb2, transaction_pb2
 from switch.demo.story.callers import expect, until
-from switch.demo.story.stage import Sale, Story
+from switch.demo.story.stage import Sale, Story, yuan
 
 FIRST, SECOND = 4_001, 10_000
 _LIMIT = 5_000
@@ -33,7 +33,7 @@ async def in_two_parts(story: Story) -> str:
     sale.refunds.append(SECOND)
     await owner.refused(_asking(story, sale.amount_minor - FIRST - SECOND + 1), "FAILED_PRECONDITION")
     await _order_shows_it(story)
-    return f"¥{FIRST / 100:.2f} at once, ¥{SECOND / 100:.2f} with another person's approval; no fen more than is left"
+    return f"{yuan(FIRST)} at once, {yuan(SECOND)} with another person's approval; no fen more than is left"
 
 
 async def is_searched(story: Story) -> str:

@@ -12,7 +12,7 @@ import grpc.aio
 from payswitch.v1 import settlement_pb2 as pb
 from switch.demo.story.callers import StoryWrong, expect
 from switch.demo.story.reckoning import net_of, reserve_of
-from switch.demo.story.stage import Payout, Story
+from switch.demo.story.stage import Payout, Story, yuan
 from switch.domain.business_day import later
 
 _PAIN = "{urn:iso:std:iso:20022:tech:xsd:pain.001.001.09}"
@@ -30,7 +30,7 @@ async def closes_the_day(story: Story) -> str:
     balance = await balance_of(story)
     net = net_of(story.sales.values())
     expect((balance.closed_minor, balance.now_minor), (net, net), "what the merchant has coming")
-    return f"¥{net / 100:.2f} for the merchant, {closed.transactions} entered, digest {closed.digest.hex()[:8]}"
+    return f"{yuan(net)} for the merchant, {closed.transactions} entered, digest {closed.digest.hex()[:8]}"
 
 
 async def pays_out(story: Story) -> str:
@@ -48,7 +48,7 @@ async def pays_out(story: Story) -> str:
     story.payout = Payout(batch.id, payout.net_minor, payout.reserve_minor, payout.payout_minor)
     await _files_agree(story, released, payout.end_to_end_id)
     await _is_paid(story, batch.id)
-    return f"¥{payout.payout_minor / 100:.2f} paid, ¥{reserve / 100:.2f} held back; CSV and pain.001 read back"
+    return f"{yuan(payout.payout_minor)} paid, {yuan(reserve)} held back; CSV and pain.001 read back"
 
 
 async def balance_of(story: Story) -> Any:

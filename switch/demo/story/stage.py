@@ -17,6 +17,14 @@ from switch.domain.bill import Bill
 from switch.settlement.bill_file import SHANGHAI
 
 
+def yuan(amount_minor: int) -> str:
+    """
+    >>> yuan(-6450)
+    '-¥64.50'
+    """
+    return f"{'-' if amount_minor < 0 else ''}¥{abs(amount_minor) / 100:.2f}"
+
+
 @dataclass(slots=True)
 class Sale:
     """A payment that was approved. refunds: amounts, in their order. charged_back_minor: for good."""
@@ -45,11 +53,14 @@ class Story:
     """Everybody in it. Amounts are fen.
 
     day: the business day on which it plays. bills: by channel; spoilt once something was planted in them.
+    people_target, staff_target: host:port of the services' listeners where they are not the environment's own.
     asked: "approved", "declined" or "unanswered" of every payment that was asked for, as its caller was told.
     """
 
     environment: Environment
     acquirer: AcquirerClient
+    people_target: str = ""
+    staff_target: str = ""
     channels: list[grpc.aio.Channel] = field(default_factory=list)
     merchant_id: str = ""
     terminal_id: str = "T0000001"
@@ -68,7 +79,7 @@ class Story:
 
     def __post_init__(self) -> None:
         self.day = self.today()
-        self.people = self._keep(self.environment.people())
+        self.people = self._keep(self.environment.people(self.people_target))
         self.mailbox = Mailbox(self.participant("platform", "sender"))
         self.ann, self.bob = self.participant("reviewer", "ann"), self.participant("reviewer", "bob")
         self.fay, self.gus = self.participant("finance", "fay"), self.participant("finance", "gus")
@@ -78,7 +89,7 @@ class Story:
         self.card: Card
 
     def participant(self, role: str, name: str) -> Caller:
-        return Caller(self._keep(self.environment.participants(role, name)))
+        return Caller(self._keep(self.environment.participants(role, name, self.staff_target)))
 
     @property
     def till(self) -> Caller:
