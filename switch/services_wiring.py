@@ -24,6 +24,7 @@ from switch.ports.platform import Payments
 from switch.reconciliation_wiring import open_reconciliation
 from switch.settlement_wiring import open_settlement
 from switch.store.merchants import PostgresMerchants
+from switch.store.orders import PostgresOrders
 from switch.store.users_devices import PostgresDevices
 from switch.store.users_sessions import PostgresUserSessions
 from switch.transactions_wiring import open_transactions, open_webhooks
@@ -40,11 +41,15 @@ def _open_wallet(platform: Platform) -> Sequence[Served]:
     return open_wallet(platform, PostgresDevices(platform.pool))
 
 
+def _open_transactions(platform: Platform) -> Sequence[Served]:
+    return open_transactions(platform, payments_of_order=PostgresOrders(platform.pool).payments_of_number)
+
+
 # By the name that --services takes. Every process of any of them follows the journal; one at a time works.
 _SERVICES: Final[dict[str, Sequence[Open]]] = {
     "order": (_open_orders,),
     "user": (open_users, _open_wallet, open_handovers),
-    "merchant": (open_merchants, open_transactions, open_webhooks, open_analytics),
+    "merchant": (open_merchants, _open_transactions, open_webhooks, open_analytics),
     "settlement": (open_settlement, open_reconciliation, open_disputes),
 }
 

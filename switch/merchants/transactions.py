@@ -1,7 +1,7 @@
 """A merchant's payments for its people: who sees which, and how a list goes on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -24,7 +24,7 @@ _AT_ONCE: Final = 2
 _WAITING: Final = 32
 
 # (merchant_id, the merchant's number of an order) -> the payments that were tried for it.
-PaymentsOfOrder = Callable[[str, str], Awaitable[list[UUID]]]
+PaymentsOfOrder = Callable[[str, str], Awaitable[Sequence[UUID]]]
 
 
 class TransactionStore(Protocol):

@@ -1,5 +1,6 @@
 """Orders in PostgreSQL: whatever decides is read and written under the order's row lock."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from switch.domain.audit import AuditEntry
@@ -47,6 +48,14 @@ SELECT * FROM order_payments WHERE merchant_id = $1 AND order_id = $2 ORDER BY a
 """
 
 _FIND_PAYMENT = "SELECT * FROM order_payments WHERE merchant_id = $1 AND authorization_id = $2"
+
+# The newest orders of that number: a merchant that gives every order the same one is told of the last hundred.
+_PAYMENTS_OF_NUMBER = """
+SELECT p.authorization_id
+FROM (SELECT id FROM orders WHERE merchant_id = $1 AND number = $2 AND number <> '' ORDER BY id DESC LIMIT 100) AS o
+CROSS JOIN LATERAL (
+    SELECT authorization_id FROM order_payments WHERE merchant_id = $1 AND order_id = o.id LIMIT 100) AS p
+"""
 
 # A little later than whoever begins it needs to learn its outcome by himself.
 _BEGIN = """
@@ -115,6 +124,11 @@ class PostgresOrders:
             lambda connection: connection.fetchrow(_FIND_PAYMENT, merchant_id, authorization_id)
         )
         return None if row is None else payment_from(row)
+
+    async def payments_of_number(self, merchant_id: str, number: str) -> Sequence[UUID]:
+        """The authorizations that were tried for orders of the merchant's own number."""
+        rows = await self._sessions.run(lambda connection: connection.fetch(_PAYMENTS_OF_NUMBER, merchant_id, number))
+        return [UUID(int=row["authorization_id"].int) for row in rows]
 
     async def begin(self, wanted: OrderPayment, now_ms: int, refusal: str = "") -> Beginning:
         """Durable before it is asked for, where the answer names neither a repeat nor a refusal. Raises Missing."""

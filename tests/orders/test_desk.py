@@ -102,6 +102,15 @@ async def test_a_repeat_of_the_payer_is_one_payment(scene):
     assert payment.state is PaymentState.WON
 
 
+async def test_what_was_tried_is_found_by_the_merchants_number(scene):
+    order = await scene.create(number="A-1")
+    await scene.create(number="A-2")
+    _, payment = await scene.desk.pay(order, scene.paying())
+    found = [await scene.store.payments_of_number(scene.merchant_id, each) for each in ("A-1", "A-2", "")]
+    assert found == [[payment.authorization_id], [], []]
+    assert await scene.store.payments_of_number("m2", "A-1") == []
+
+
 async def test_two_cards_at_once_do_not_both_pay(scene):
     order = await scene.create()
     results = await asyncio.gather(*(scene.desk.pay(order, scene.paying()) for _ in range(6)), return_exceptions=True)

@@ -25,7 +25,7 @@ def merchants_token_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return create_token(tmp_path_factory.mktemp("merchants") / "token")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def hsm(merchants_token_directory: Path) -> Iterator[DirectHsm]:
     hsm = DirectHsm.open(merchants_token_directory)
     hsm.store.ensure(TOKEN_KEY, KeyUsage.HASHING)
