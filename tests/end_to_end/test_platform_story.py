@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import pytest
+from leaks import Canaries, seen_in
 
 from switch.demo.environment import Environment
 from switch.demo.story.chapters import CHAPTERS
@@ -28,6 +29,11 @@ async def test_the_whole_story(environment: Environment) -> None:
                 assert await chapter(story)
         finally:
             await story.close()
+    canaries, secrets = Canaries(), story.every_secret()
+    for number, secret in enumerate(secrets):
+        canaries.text(f"secret {number}", secret)
+    assert len(set(secrets)) >= 30  # passwords, tokens, recovery codes, credentials, a card, payment codes
+    assert await seen_in(environment, canaries) == {}
     assert {name: sale.amount_minor for name, sale in story.sales.items()} == AMOUNTS
     assert {name: sale.refunds for name, sale in story.sales.items() if sale.refunds} == {"qr": [FIRST, SECOND]}
     # Sold 594.34, given back 140.01. Fees: 0.68 + 1.41 + 0.35 + 0.10 by UnionPay at 0.55 %, 0.50 (the least) by

@@ -10,6 +10,7 @@ from switch.demo.story.reckoning import RATES, RESERVE_BASIS_POINTS, RESERVE_DAY
 from switch.demo.story.stage import Story
 from switch.domain.registration import check_character
 
+ACCOUNT_NUMBER = "6222021234567890"
 _LICENCE = b"\x89PNG\r\n\x1a\n" + bytes(64)
 
 
@@ -77,6 +78,7 @@ async def opens(story: Story) -> str:
         pb.CreateApiCredentialRequest(merchant_id=merchant_id, role=access_pb2.ROLE_MERCHANT_CASHIER, label="till 1")
     )
     story.credential = made.secret
+    story.secrets += [code, made.secret]
     [store] = (await story.manager.ask(pb.ListStoresRequest(merchant_id=merchant_id))).stores
     expect(store.store_id, story.store_id, "the store")
     return f"store {story.store_id}, terminal {story.terminal_id}, a manager, an API credential"
@@ -96,6 +98,4 @@ def _business() -> pb.MerchantBusiness:
 
 
 def _account() -> pb.BankAccount:
-    return pb.BankAccount(
-        account_name="上海街角茶馆有限公司", account_number="6222021234567890", bank_code="102290002916"
-    )
+    return pb.BankAccount(account_name="上海街角茶馆有限公司", account_number=ACCOUNT_NUMBER, bank_code="102290002916")

@@ -34,6 +34,7 @@ async def by_code(story: Story) -> str:
     def make() -> pb.AuthorizeRequest:
         nonlocal shown
         shown = codes.code(story.now_ms())
+        story.secrets.append(shown)
         return story.terminal.code(shown, BY_CODE)
 
     sale = await _sold(story, "code", make)

@@ -55,7 +55,7 @@ class Phone:
 
 
 class Person(Caller):
-    """Registered and verified, not logged in yet."""
+    """Registered and verified, not logged in yet. secrets: what only this person may know."""
 
     def __init__(self, channel: grpc.aio.Channel, login: str, password: str, user_id: str) -> None:
         super().__init__(channel)
@@ -65,11 +65,12 @@ class Person(Caller):
         self._password = password
         self._authenticator = SoftwareAuthenticator(_ORIGIN)
         self._totp: pyotp.TOTP | None = None
+        self.secrets: list[str] = [password]
 
     async def log_in(self) -> pb.LogInResponse:
         """With the password; the answer may ask for a second factor."""
         answer: pb.LogInResponse = await self.ask(pb.LogInRequest(login=self.login, password=self._password))
-        self.token = answer.tokens.access_token
+        self._has(answer.tokens)
         return answer
 
     async def log_in_with_totp(self) -> None:
@@ -80,7 +81,7 @@ class Person(Caller):
         await self.refused(used, "UNAUTHENTICATED")
         following = self._totp.at(int(time.time()) + _TOTP_STEP_S)
         answer = await self.ask(pb.FinishLogInRequest(ticket=ticket, totp_code=following))
-        self.token = answer.tokens.access_token
+        self._has(answer.tokens)
 
     async def log_in_with_passkey(self) -> None:
         """Neither login nor password."""
@@ -89,13 +90,19 @@ class Person(Caller):
         request = pb.LogInWithPasskeyRequest(ceremony_id=begun.ceremony_id, passkey_json=made, client_name="phone")
         answer = await self.ask(request)
         expect(answer.tokens.user_id, self.user_id, "the passkey's user")
-        self.token = answer.tokens.access_token
+        self._has(answer.tokens)
 
     async def set_up_totp(self) -> None:
-        self._totp = pyotp.TOTP((await self.ask(pb.EnrollTotpRequest())).secret)
+        secret = (await self.ask(pb.EnrollTotpRequest())).secret
+        self._totp = pyotp.TOTP(secret)
         self._used = self._totp.now()
         answer = await self.ask(pb.ActivateTotpRequest(code=self._used))
         expect(len(answer.recovery_codes), 10, "recovery codes")
+        self.secrets += [secret, *answer.recovery_codes]
+
+    def _has(self, tokens: pb.Tokens) -> None:
+        self.token = tokens.access_token
+        self.secrets += [each for each in (tokens.access_token, tokens.refresh_token) if each]
 
     async def add_passkey(self) -> None:
         begun = await self.ask(pb.BeginPasskeyRequest())

@@ -11,6 +11,7 @@ import grpc.aio
 
 from payswitch.v1 import settlement_pb2 as pb
 from switch.demo.story.callers import StoryWrong, expect
+from switch.demo.story.onboarding import ACCOUNT_NUMBER
 from switch.demo.story.reckoning import net_of, reserve_of
 from switch.demo.story.stage import Payout, Story, yuan
 from switch.domain.business_day import later
@@ -83,7 +84,7 @@ async def _files_agree(story: Story, batch: Any, end_to_end_id: str) -> None:
     rows = csv.DictReader(io.StringIO((await _file(story, batch.id, pb.PAYOUT_FILE_FORM_CSV)).decode(), newline=""))
     [row] = [each for each in rows if each["merchant_id"] == story.merchant_id]
     said = (row["amount"], row["currency"], row["account_number"], row["end_to_end_id"])
-    expect(said, (amount, "CNY", "6222021234567890", end_to_end_id), "the payout in the CSV")
+    expect(said, (amount, "CNY", ACCOUNT_NUMBER, end_to_end_id), "the payout in the CSV")
     pain = await _file(story, batch.id, pb.PAYOUT_FILE_FORM_PAIN_001)
     document = ElementTree.fromstring(pain)  # noqa: S314 - the switch that we started wrote it
     head = (document.findtext(f".//{_PAIN}MsgId"), document.findtext(f".//{_PAIN}CtrlSum"))

@@ -54,6 +54,7 @@ class Story:
 
     day: the business day on which it plays. bills: by channel; spoilt once something was planted in them.
     people_target, staff_target: host:port of the services' listeners where they are not the environment's own.
+    secrets: what was shown once, or is shown to nobody; `every_secret` has people's as well.
     asked: "approved", "declined" or "unanswered" of every payment that was asked for, as its caller was told.
     """
 
@@ -71,6 +72,7 @@ class Story:
     codes: CodeDevice | None = None
     receiver: Any = None
     sales: dict[str, Sale] = field(default_factory=dict)
+    secrets: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     bills: dict[str, Bill] = field(default_factory=dict)
     breaks_before: set[str] = field(default_factory=set)
@@ -106,6 +108,9 @@ class Story:
     def today(self) -> date:
         """The business day."""
         return datetime.now(SHANGHAI).date()
+
+    def every_secret(self) -> list[str]:
+        return [*self.secrets, self.card.pan, *self.owner.secrets, *self.manager.secrets, *self.payer.secrets]
 
     def _keep(self, channel: grpc.aio.Channel) -> grpc.aio.Channel:
         self.channels.append(channel)

@@ -52,6 +52,7 @@ async def are_asked_for(story: Story) -> str:
     request = pb.CreateEndpointRequest(merchant_id=story.merchant_id, url=url, event_types=["*"])
     made = await story.owner.ask(request)
     receiver.secret, receiver.endpoint_id = made.secret, made.endpoint.endpoint_id
+    story.secrets.append(made.secret)
     ping = pb.PingEndpointRequest(merchant_id=story.merchant_id, endpoint_id=receiver.endpoint_id)
     delivery = (await story.owner.ask(ping)).delivery_id
     await until(lambda: _types(receiver), lambda each: each == ["ping"], "the ping")
