@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 from payswitch.v1 import reconciliation_pb2 as pb
+from payswitch.v1 import transaction_pb2
 from switch.billing_through import bill_through
 from switch.demo.story.callers import StoryWrong, expect
 from switch.demo.story.stage import Story
@@ -38,7 +39,7 @@ async def agree(story: Story) -> str:
 
 async def planted(story: Story) -> str:
     """A payment left out, a payment made up, an amount changed: each is found and named."""
-    made_up = _planted_in(story)
+    made_up = await _planted_in(story)
     found: dict[str, Any] = {}
     for channel in CHANNELS:
         await _reconciled(story, channel)
@@ -55,16 +56,16 @@ async def planted(story: Story) -> str:
     return f"left out ({found['unionpay'].reference}), made up, changed by ¥0.0{CHANGED_BY}: three found"
 
 
-def _planted_in(story: Story) -> str:
+async def _planted_in(story: Story) -> str:
     """Spoils story.bills; returns the reference of the payment that was made up."""
-    tap = _line_of(story, "unionpay", story.sales["tap"].amount_minor)
+    tap = await _line_of(story, "tap")
     story.bills["unionpay"] = _with(story, "unionpay", [each for each in story.bills["unionpay"].lines if each != tap])
-    paid = _line_of(story, "alipay", story.sales["alipay"].amount_minor)
+    paid = await _line_of(story, "alipay")
     made_up = replace(
         paid, reference=uuid4().hex, channel_reference="", money=replace(paid.money, amount_minor=ADDED), fee_minor=0
     )
     story.bills["alipay"] = _with(story, "alipay", [*story.bills["alipay"].lines, made_up])
-    scanned = _line_of(story, "wechat", story.sales["wechat"].amount_minor)
+    scanned = await _line_of(story, "wechat")
     wrong = replace(scanned, money=replace(scanned.money, amount_minor=scanned.money.amount_minor + CHANGED_BY))
     lines = [wrong if each == scanned else each for each in story.bills["wechat"].lines]
     story.bills["wechat"] = _with(story, "wechat", lines)
@@ -121,11 +122,16 @@ async def _breaks(story: Story, channel: str) -> dict[str, Any]:
     return {each.id: each for each in (await story.fay.ask(request)).breaks}
 
 
-def _line_of(story: Story, channel: str, amount_minor: int) -> BillLine:
-    """Of the story's payment, which is the last of that amount."""
-    lines = story.bills[channel].lines
-    of_amount = [each for each in lines if each.kind is BillKind.PAYMENT and each.money.amount_minor == amount_minor]
-    return max(of_amount, key=lambda each: each.time_ms)
+async def _line_of(story: Story, name: str) -> BillLine:
+    """Of that sale, by our name for it at the channel."""
+    sale = story.sales[name]
+    request = transaction_pb2.GetTransactionRequest(
+        merchant_id=story.merchant_id, authorization_id=sale.authorization_id
+    )
+    reference = (await story.owner.ask(request)).transaction.reference
+    lines = story.bills[sale.channel].lines
+    [line] = [each for each in lines if each.kind is BillKind.PAYMENT and each.reference == reference]
+    return line
 
 
 def _with(story: Story, channel: str, lines: list[BillLine]) -> Bill:

@@ -1,6 +1,8 @@
 """Where the story plays, and what its chapters hand on to each other."""
 
 import time
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -54,6 +56,7 @@ class Story:
 
     day: the business day on which it plays. bills: by channel; spoilt once something was planted in them.
     people_target, staff_target: host:port of the services' listeners where they are not the environment's own.
+    more_were_asked: the machine was too slow for some answer: there are more payments, none of them approved.
     secrets: what was shown once, or is shown to nobody; `every_secret` has people's as well.
     asked: "approved", "declined" or "unanswered" of every payment that was asked for, as its caller was told.
     """
@@ -74,6 +77,7 @@ class Story:
     sales: dict[str, Sale] = field(default_factory=dict)
     secrets: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    more_were_asked: bool = False
     bills: dict[str, Bill] = field(default_factory=dict)
     breaks_before: set[str] = field(default_factory=set)
     spoilt: bool = False
@@ -108,6 +112,13 @@ class Story:
     def today(self) -> date:
         """The business day."""
         return datetime.now(SHANGHAI).date()
+
+    def has_asked(self, found: Mapping[str, int]) -> bool:
+        """Whether these are the payments that were asked for, by their answers."""
+        told, found = Counter(self.asked), Counter(found)
+        if found["approved"] != told["approved"]:
+            return False
+        return found >= told if self.more_were_asked else found == told
 
     def every_secret(self) -> list[str]:
         return [*self.secrets, self.card.pan, *self.owner.secrets, *self.manager.secrets, *self.payer.secrets]
