@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 import uvloop
 
+from hsm.errors import HsmError, KeyNotFound
 from payswitch.v1 import authorization_pb2, issuer_pb2, operations_pb2
 from switch import pki
 from switch.api.identity import Doorkeeper
@@ -20,6 +21,7 @@ from switch.ops import logs
 from switch.ops.checks import Check, NotReady, Readiness
 from switch.ops.health import CHANNEL_PREFIX, HealthStatus
 from switch.ops.lifecycle import Lifecycle
+from switch.own_keys import needed_by
 from switch.platform_wiring import Served
 from switch.ports import Channel
 from switch.services_wiring import open_gate, open_services
@@ -114,8 +116,33 @@ def _readiness(foundation: Foundation, engine: Engine | None) -> Readiness:
         Check("database", database),
         Check("counters", redis, required=False),
         Check("hsm", foundation.hsm.probe),
+        Check("keys", KeysProbe(foundation).probe),
     ]
     return Readiness(checks + (_checks_of(engine) if engine is not None else []))
+
+
+class KeysProbe:
+    """The keys that this process's services need; asked for until they are all there."""
+
+    def __init__(self, foundation: Foundation) -> None:
+        self._hsm = foundation.hsm
+        self._wanted = needed_by(frozenset(foundation.settings.services))
+        self._missing = self._wanted
+
+    async def probe(self) -> str:
+        self._missing = [label for label in self._missing if not await self._is_there(label)]
+        if self._missing:
+            raise NotReady(f"`payswitch keys provide` makes what is missing: {', '.join(self._missing)}")
+        return f"{len(self._wanted)} there"
+
+    async def _is_there(self, label: str) -> bool:
+        try:
+            await self._hsm.key_check_value(label)
+        except KeyNotFound:
+            return False
+        except HsmError as error:
+            raise NotReady(type(error).__name__) from None
+        return True
 
 
 def _checks_of(engine: Engine) -> list[Check]:

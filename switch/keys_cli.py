@@ -98,6 +98,16 @@ def create(
         )
 
 
+@app.command()
+def provide(actor: ActorOption = None, state_dir: StateDirOption = None) -> None:
+    """Every key that the switch itself needs and the token lacks (docs/keys.md lists them). Makes the token, too."""
+    from switch.own_keys import provide_own_keys
+
+    with _store(state_dir, actor, make=True) as store:
+        made = provide_own_keys(store)
+    typer.echo("\n".join(made) if made else "nothing is missing")
+
+
 @app.command("import")
 def import_block(
     label: Label,

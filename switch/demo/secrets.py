@@ -13,6 +13,7 @@ from benchmarks.software_card import IssuerKeys
 from hsm.errors import KeyNotFound
 from hsm.keys import KeyStore, KeyUsage
 from hsm.token import create_token, open_token, write_atomically
+from switch.own_keys import provide_own_keys
 
 ACQUIRER = "demo"
 ISSUER = "demo"
@@ -47,23 +48,7 @@ def provide(state_dir: Path, token_dir: Path) -> SharedKeys:
     clear = _clear_keys(state_dir / "simulators" / "keys.json")
     with open_token(token_dir) as token:
         store = KeyStore(token)
-        store.ensure("journal/seal", KeyUsage.SEALING)
-        store.ensure("journal/hash", KeyUsage.HASHING)
-        store.ensure("merchants/seal", KeyUsage.SEALING)
-        store.ensure("users/hash", KeyUsage.HASHING)
-        store.ensure("users/seal", KeyUsage.SEALING)
-        store.ensure("merchants/page-token", KeyUsage.HASHING)
-        store.ensure("webhooks/seal", KeyUsage.SEALING)
-        store.ensure("vault/hash", KeyUsage.HASHING)
-        store.ensure("vault/wrapping", KeyUsage.KEY_WRAPPING)
-        store.ensure("vault/fpe", KeyUsage.FPE_KEY)
-        if "vault/cryptogram" not in store:
-            # The vault makes what it verifies, which a key of the usage's own mode (X) may not.
-            store.generate("vault/cryptogram", KeyUsage.EMV_CRYPTOGRAM, mode="N")
-        store.ensure("wallet/seal", KeyUsage.SEALING)
-        store.ensure("wallet/envelope", KeyUsage.ENVELOPE)
-        store.ensure("handover/envelope", KeyUsage.ENVELOPE)
-        store.ensure("handover/sign", KeyUsage.SIGNING)
+        provide_own_keys(store)
         for label in _SIGNING:
             store.ensure(label, KeyUsage.SIGNING)
         _import(store, "unionpay/mmk", KeyUsage.KEY_TRANSPORT, clear["unionpay_mmk"])
