@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from dataclasses import dataclass, field, fields
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from switch.store.embedded import EmbeddedPostgres, EmbeddedRedis
 
 HOST = "127.0.0.1"
 _CONFIG_NAME = "demo.toml"
+_A_DAY_AND_A_HALF_S = 36 * 3600
 
 
 @dataclass(slots=True)
@@ -172,14 +174,14 @@ class Environment:
     def people_target(self) -> str:
         return f"{HOST}:{self.ports.people}"
 
-    def people(self) -> grpc.aio.Channel:
-        """As an app or a shop's till: TLS, no certificate of its own."""
+    def people(self, target: str = "") -> grpc.aio.Channel:
+        """As an app or a shop's till: TLS, no certificate of its own. target: of another process than the switch."""
         root = Authority(self.state_dir / "pki").ensure().read_bytes()
-        return grpc.aio.secure_channel(self.people_target, grpc.ssl_channel_credentials(root))
+        return grpc.aio.secure_channel(target or self.people_target, grpc.ssl_channel_credentials(root))
 
-    def participants(self, role: str, participant: str) -> grpc.aio.Channel:
+    def participants(self, role: str, participant: str, target: str = "") -> grpc.aio.Channel:
         """With a client certificate: an operator, a reviewer, somebody of finance."""
-        return open_channel(self.target, self.credentials(role, participant), None)
+        return open_channel(target or self.target, self.credentials(role, participant), None)
 
     def client(self) -> AcquirerClient:
         return AcquirerClient(self.target, credentials=self.credentials())
@@ -228,6 +230,25 @@ class Environment:
         async with self._session.put(f"{self.control_url}/{simulator}/listening", json=on) as response:
             response.raise_for_status()
 
+    async def scan(self, simulator: str, **fields: Any) -> None:
+        """A payer scans a wallet's code and pays."""
+        await self._told(f"{simulator}/scan", fields)
+
+    async def bills_of(self, day: date) -> None:
+        """Every channel has its bill of that day ready, though it may not be over."""
+        await self._told("alipay/clock", {"ahead_s": _A_DAY_AND_A_HALF_S}, method="PUT")
+        await self._told("wechat/bills", {"at_once": True})
+        await self._told(f"unionpay/bills/{day.isoformat()}", {})
+
+    async def bills_are_over(self) -> None:
+        """Alipay's clock is right again."""
+        await self._told("alipay/clock", {"ahead_s": 0}, method="PUT")
+
+    async def _told(self, path: str, fields: dict[str, Any], method: str = "POST") -> None:
+        assert self._session is not None
+        async with self._session.request(method, f"{self.control_url}/{path}", json=fields) as response:
+            response.raise_for_status()
+
     # --- settings -----------------------------------------------------------------------------------------------------
 
     def _toml(self, postgres_url: str, redis_url: str) -> str:
@@ -241,6 +262,18 @@ issuers = ["{ISSUER}"]
 
 [platform]
 listen = "{HOST}:{ports.people}"
+
+[merchants]
+acquirer_id = "{ACQUIRER}"
+
+[settlement]
+early_close = true
+debtor_name = "payswitch demo"
+debtor_account = "6214830012345678"
+debtor_bank_code = "102290002916"
+
+[webhooks]
+allow_loopback = true
 
 [operations]
 listen = "{HOST}:{ports.operations}"
