@@ -420,7 +420,12 @@ class Orders(Section):
     step_up_above_minor: int = Field(
         default=100_000, ge=0, description="largest order paid without a second factor of late, minor units"
     )
-    watchers: int = Field(default=1000, ge=1, le=100_000, description="streams that watch orders, at most")
+    watchers: int = Field(
+        default=1000,
+        ge=1,
+        le=100_000,
+        description="streams that watch orders, at most; one merchant has a tenth of them",
+    )
 
 
 class Wallet(Section):

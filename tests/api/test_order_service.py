@@ -18,7 +18,7 @@ from switch.api.guarded import access_of, add_guarded
 from switch.api.order_codes import CodeMaker
 from switch.api.order_service import OrderServicer
 from switch.domain.access import Caller, Credential, Role, Session
-from switch.domain.refusals import NotPermitted
+from switch.domain.refusals import NotPermitted, TooMany
 from switch.entry.bluetooth import order_address
 from switch.entry.ndef import uri_of
 from switch.entry.order_code import unionpay_account
@@ -219,11 +219,24 @@ async def test_watchers_are_bounded_and_those_who_leave_make_room(served, order)
     calls[0].cancel()
 
     async def one_left():
-        return served.servicer._watching == 1
+        return served.servicer._watching.total() == 1
 
     await until(one_left)
     assert (await ask(served, "WatchOrder", wanted).read()).order == order
     calls[1].cancel()
+
+
+async def test_one_merchants_watchers_leave_room_for_the_others(served, scene, order):
+    served.servicer._watchers = 30
+    caller = Caller("user/ann", frozenset({Role.MERCHANT_CASHIER}), merchant_id=scene.merchant_id)
+    watched = [served.servicer.WatchOrder(by_id(pb.WatchOrderRequest, order), caller) for _ in range(4)]
+    for each in watched[:3]:
+        await anext(each)
+    with pytest.raises(TooMany):
+        await anext(watched[3])
+    for each in watched:
+        await each.aclose()
+    assert served.servicer._watching.total() == 0
 
 
 # --- shown ------------------------------------------------------------------------------------------------------------

@@ -55,15 +55,20 @@ async def test_a_device_that_is_known_raises_no_alert_of_its_network(scene: Scen
     assert "DEVICE_BOUND" in await person.alerts()
 
 
+def beside_the_curve() -> bytes:
+    *point, last = der(ec.generate_private_key(ec.SECP256R1()))
+    return bytes((*point, last ^ 1))
+
+
 @pytest.mark.parametrize(
     "key",
     [
-        b"",
-        b"\x00" * 91,
-        b"\x30" * 300,
-        der(ec.generate_private_key(ec.SECP384R1())),
-        der(rsa.generate_private_key(65537, 2048)),
-        der(ec.generate_private_key(ec.SECP256R1()))[:-1] + b"\x00",  # not on the curve, or not this point
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"\x00" * 91, id="zeros"),
+        pytest.param(b"\x30" * 300, id="too long"),
+        pytest.param(der(ec.generate_private_key(ec.SECP384R1())), id="P-384"),
+        pytest.param(der(rsa.generate_private_key(65537, 2048)), id="RSA"),
+        pytest.param(beside_the_curve(), id="beside the curve"),
     ],
 )
 async def test_only_a_p256_key_is_bound(scene: Scene, key: bytes) -> None:
@@ -112,3 +117,21 @@ async def test_devices_are_few(scene: Scene) -> None:
         await person.bind_device()
     await person.call("RevokeDevice", pb.RevokeDeviceRequest(device_id=devices[0].id))
     await person.bind_device()
+
+
+async def test_a_device_is_not_hidden_by_those_that_were_revoked(scene: Scene) -> None:
+    """Whoever had the account for a while leaves no device behind that its owner neither sees nor revokes."""
+    person = await scene.person()
+    oldest = await person.bind_device()
+    await scene.database.execute(
+        "INSERT INTO user_devices (user_id, device_id, name, public_key, attestation, created_time_ms, revoked_time_ms)"
+        " SELECT $1, gen_random_uuid(), 'old', '', '', $2::bigint + n, 1 FROM generate_series(1, 120) AS n",
+        UUID(person.tokens.user_id),
+        scene.clock.time_ms(),
+    )
+    listed = (await person.call("ListDevices", pb.ListDevicesRequest())).devices
+    assert [each.id for each in listed if each.active] == [oldest.id]
+    await person.call("RevokeDevice", pb.RevokeDeviceRequest(device_id=oldest.id))
+    [device] = await scene.world.stores.devices.devices([(UUID(person.tokens.user_id), UUID(oldest.id))])
+    assert device is not None
+    assert not device.active
