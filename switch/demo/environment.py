@@ -215,38 +215,32 @@ class Environment:
             return entries
 
     async def scenario(self, simulator: str, **fields: Any) -> None:
-        assert self._session is not None
-        async with self._session.post(f"{self.control_url}/{simulator}/scenarios", json=fields) as response:
-            response.raise_for_status()
+        await self._told("POST", f"{simulator}/scenarios", fields)
 
     async def clear_scenarios(self, simulator: str) -> None:
-        assert self._session is not None
-        async with self._session.delete(f"{self.control_url}/{simulator}/scenarios") as response:
-            response.raise_for_status()
+        await self._told("DELETE", f"{simulator}/scenarios")
 
     async def listening(self, simulator: str, on: bool) -> None:
         """Switch a simulator's listener (or the issuer's sign-on) off or on."""
-        assert self._session is not None
-        async with self._session.put(f"{self.control_url}/{simulator}/listening", json=on) as response:
-            response.raise_for_status()
+        await self._told("PUT", f"{simulator}/listening", on)
 
     async def scan(self, simulator: str, **fields: Any) -> None:
         """A payer scans a wallet's code and pays."""
-        await self._told(f"{simulator}/scan", fields)
+        await self._told("POST", f"{simulator}/scan", fields)
 
     async def bills_of(self, day: date) -> None:
         """Every channel has its bill of that day ready, though it may not be over."""
-        await self._told("alipay/clock", {"ahead_s": _A_DAY_AND_A_HALF_S}, method="PUT")
-        await self._told("wechat/bills", {"at_once": True})
-        await self._told(f"unionpay/bills/{day.isoformat()}", {})
+        await self._told("PUT", "alipay/clock", {"ahead_s": _A_DAY_AND_A_HALF_S})
+        await self._told("POST", "wechat/bills", {"at_once": True})
+        await self._told("POST", f"unionpay/bills/{day.isoformat()}")
 
     async def bills_are_over(self) -> None:
         """Alipay's clock is right again."""
-        await self._told("alipay/clock", {"ahead_s": 0}, method="PUT")
+        await self._told("PUT", "alipay/clock", {"ahead_s": 0})
 
-    async def _told(self, path: str, fields: dict[str, Any], method: str = "POST") -> None:
+    async def _told(self, method: str, path: str, content: Any = None) -> None:
         assert self._session is not None
-        async with self._session.request(method, f"{self.control_url}/{path}", json=fields) as response:
+        async with self._session.request(method, f"{self.control_url}/{path}", json=content) as response:
             response.raise_for_status()
 
     # --- settings -----------------------------------------------------------------------------------------------------
@@ -265,6 +259,10 @@ listen = "{HOST}:{ports.people}"
 
 [merchants]
 acquirer_id = "{ACQUIRER}"
+
+[reconciliation]
+# There are no days before this one.
+daily = false
 
 [settlement]
 early_close = true

@@ -10,7 +10,7 @@ from payswitch.v1 import merchant_pb2
 from switch import config
 from switch.demo.environment import HOST, Environment, Ports
 from switch.demo.processes import Child
-from switch.demo.story import figures, onboarding, paying, paying_people, refunding, settling
+from switch.demo.story import figures, onboarding, payer, paying, refunding, settling
 from switch.demo.story.callers import Caller
 from switch.demo.story.stage import Story
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 SERVICES = "order,user,merchant,settlement"
 PLAYED = (
     *(onboarding.applies, onboarding.agrees, onboarding.opens),
-    *(paying_people.registers, paying_people.adds_a_card, paying_people.enrols_codes),
+    *(payer.registers, payer.adds_a_card, payer.enrols_codes),
     *(paying.by_code, paying.by_merchant_qr, refunding.in_two_parts),
     *(settling.closes_the_day, figures.analytics_agree),
 )

@@ -20,6 +20,7 @@ CHANGED_BY = 7
 
 async def agree(story: Story) -> str:
     """As the channels wrote them there is nothing to find of the story's payments."""
+    story.bills = dict.fromkeys(CHANNELS, Bill("", story.day, ()))
     await story.environment.bills_of(story.day)
     operator = story.environment.credentials("operator", "olga")
     for channel in CHANNELS:
@@ -52,7 +53,6 @@ async def planted(story: Story) -> str:
     expect(said, (pb.BREAK_CLASS_THEIRS_ONLY, made_up, ADDED, ADDED), "the payment that was made up")
     _changed(found["wechat"], story)
     await _ended(story, found)
-    await story.environment.bills_are_over()
     return f"left out ({found['unionpay'].reference}), made up, changed by ¥0.0{CHANGED_BY}: three found"
 
 

@@ -1,5 +1,6 @@
 """The payer pays in every way; each payment is one authorization, whatever the way."""
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -108,17 +109,20 @@ async def by_bluetooth(story: Story) -> str:
 
 async def by_wallets(story: Story) -> str:
     """One order each; the payer's own app scans the wallet's code."""
-    for scheme, amount_minor in (("alipay", BY_ALIPAY), ("wechat", BY_WECHAT)):
-        order, text = await _wallet_code(story, amount_minor, scheme)
-        await story.environment.scan(scheme, **{_SCANNED_AS[scheme]: text})
-        paid = await until(
-            partial(_order, story, order),
-            lambda each: each.state == order_pb2.ORDER_STATE_PAID,
-            f"the payment by {scheme}",
-        )
-        expect(paid.paid_scheme, scheme, "who paid the order")
-        _keep(story, scheme, Sale(scheme, scheme, "merchant_qr", paid.authorization_id, amount_minor))
+    await asyncio.gather(_scanned(story, "alipay", BY_ALIPAY), _scanned(story, "wechat", BY_WECHAT))
     return f"{yuan(BY_ALIPAY)} by Alipay, {yuan(BY_WECHAT)} by WeChat Pay, scanned"
+
+
+async def _scanned(story: Story, scheme: str, amount_minor: int) -> None:
+    order, text = await _wallet_code(story, amount_minor, scheme)
+    await story.environment.scan(scheme, **{_SCANNED_AS[scheme]: text})
+    paid = await until(
+        partial(_order, story, order),
+        lambda each: each.state == order_pb2.ORDER_STATE_PAID,
+        f"the payment by {scheme}",
+    )
+    expect(paid.paid_scheme, scheme, "who paid the order")
+    _keep(story, scheme, Sale(scheme, scheme, "merchant_qr", paid.authorization_id, amount_minor))
 
 
 # --- asking ---------------------------------------------------------------------------------------------------------

@@ -128,6 +128,8 @@ class Story:
         return channel
 
     async def close(self) -> None:
+        if self.bills:
+            await self.environment.bills_are_over()
         if self.receiver is not None:
             await self.receiver.close()
         for each in self.channels:
