@@ -540,6 +540,11 @@ class Settlement(Section):
     close_grace_s: int = Field(
         default=300, ge=0, le=86_400, description="from the end of a business day until it may be closed"
     )
+    early_close: bool = Field(
+        default=False,
+        description="a day may be closed and reconciled before it is over: for demonstrations and tests; what comes"
+        " later belongs to the next day",
+    )
     smallest_payout_minor: int = Field(
         default=100, ge=1, description="what is less is carried over; minor units of whichever currency"
     )

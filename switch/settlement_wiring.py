@@ -45,7 +45,7 @@ def servicer_of(platform: Platform, feed: Feed, follower: LedgerFollower) -> Set
         section.largest_batch,
     )
     return SettlementServicer(
-        DayClose(days, batches, feed, follower, platform.clock, section.close_grace_s),
+        DayClose(days, batches, feed, follower, platform.clock, section.close_grace_s, early=section.early_close),
         Settlements(batches, platform.merchants, platform.clock, rules),
         days,
         batches,

@@ -70,13 +70,13 @@ async def test_bills_are_fetched_where_the_channels_are(books: asyncpg.Pool, pos
 
 
 async def test_deadlines_are_kept(books: asyncpg.Pool, postgres_dsn: str) -> None:
-    opened = platform(books, postgres_dsn, {})
-    [served] = open_disputes(opened)
-    assert (served.service.name, complete(served)) == ("DisputeService", True)
     await books.execute(
         "INSERT INTO disputes SELECT 'm1', gen_random_uuid(), gen_random_uuid(), 'pay', 1, 1, 'C', 1, 'CNY', 'r', 1,"
         " '', '', '', 'finance/ann', 1, 2, 0, 1"
     )
+    opened = platform(books, postgres_dsn, {})
+    [served] = open_disputes(opened)
+    assert (served.service.name, complete(served)) == ("DisputeService", True)
     while await books.fetchval("SELECT state FROM disputes") == 1:  # noqa: ASYNC110 - a row has no event
         await asyncio.sleep(0.01)
     assert await ended(opened) == EXIT_CLEAN

@@ -37,16 +37,23 @@ RETURNING id, sealed, created_time_ms, expires_time_ms
 """
 _CONFIRM = "DELETE FROM user_messages WHERE id = ANY ($1::uuid[])"
 
-# Table, its key, the time by which it ages, and for how long it is kept after that.
+# Table, the time by which it ages, and for how long it is kept after that.
 _OLD: Final = (
-    ("user_attempts", "subject, kind", "last_time_ms", _DAY_MS),
-    ("user_codes", "id", "expires_time_ms", 0),
-    ("user_ceremonies", "id", "expires_time_ms", 0),
-    ("user_sessions", "user_id, session_id", "refresh_expires_time_ms", _DAY_MS),
-    ("user_networks", "user_id, network_hash", "last_time_ms", 90 * _DAY_MS),
-    ("user_alerts", "user_id, alert_id", "time_ms", 90 * _DAY_MS),
-    ("user_messages", "id", "expires_time_ms", 0),
+    ("user_attempts", "last_time_ms", _DAY_MS),
+    ("user_codes", "expires_time_ms", 0),
+    ("user_ceremonies", "expires_time_ms", 0),
+    ("user_sessions", "refresh_expires_time_ms", _DAY_MS),
+    ("user_networks", "last_time_ms", 90 * _DAY_MS),
+    ("user_alerts", "time_ms", 90 * _DAY_MS),
+    ("user_messages", "expires_time_ms", 0),
 )
+
+
+def _sweeping(table: str, time: str) -> str:
+    """By where the rows lie: joined by their key, the whole table may be read for them, as its statistics stand. One
+    that was renewed meanwhile stays."""
+    found = f"SELECT ctid FROM {table} WHERE {time} < $1 LIMIT $2"  # noqa: S608 - of the constants above
+    return f"DELETE FROM {table} WHERE ctid = ANY (ARRAY({found})) AND {time} < $1 RETURNING 1"  # noqa: S608
 
 
 class PostgresNotices:
@@ -89,10 +96,6 @@ class PostgresNotices:
     async def sweep(self, now_ms: int, limit: int = 1000) -> int:
         """Delete up to `limit` old rows of each table; returns how many."""
         removed = 0
-        for table, key, time, kept_ms in _OLD:
-            statement = (
-                f"DELETE FROM {table} WHERE ({key}) IN "  # noqa: S608 - of the constants above
-                f"(SELECT {key} FROM {table} WHERE {time} < $1 LIMIT $2) RETURNING 1"
-            )
-            removed += len(await self._fetch(statement, now_ms - kept_ms, limit))
+        for table, time, kept_ms in _OLD:
+            removed += len(await self._fetch(_sweeping(table, time), now_ms - kept_ms, limit))
         return removed

@@ -292,7 +292,7 @@ async def told(frames: list[bytes]) -> None:
     connection = IssuerConnection(f"127.0.0.1:{port}", "mine", approve)
     running = asyncio.create_task(connection.run())
     try:
-        await asyncio.wait({running, asyncio.create_task(answered.wait())}, timeout=10, return_when="FIRST_COMPLETED")
+        await asyncio.wait({running, asyncio.create_task(answered.wait())}, timeout=60, return_when="FIRST_COMPLETED")
         assert answered.is_set()
         assert not running.done()
     finally:

@@ -19,6 +19,7 @@ from switch.api.notifications import DoorSettings, NotificationDoor
 from switch.ports import Hastened, Notice, NotificationRefused, StoreUnavailable
 
 KEY = b"shared with the peer"
+IDENTITY = "0f6d2c1e-5a3b-4c8d-9e7f-1a2b3c4d5e6f"
 BOUNDS = Bounds(connections=4, life_s=30.0, body_bytes=2_000, headers=16, header_bytes=512)
 REASONS = (
     *("forged", "expired", "malformed", "failed", "unavailable", "not_found", "too_busy"),
@@ -223,7 +224,7 @@ async def test_what_moves_nothing_is_counted_by_its_reason(door, says, status):
 @pytest.mark.parametrize(
     "path",
     ["/", "/notify", "/notify/", "/notify/other", "/notify/pay/m1", "/notify/pay/m1/17", "/notify/pay/../../etc/passwd",
-     f"/notify/pay/m%20/{uuid4()}", f"/notify/pay/m1/{uuid4()}/more", f"/notify/pay/{'m' * 16}/{uuid4()}"],
+     f"/notify/pay/m%20/{IDENTITY}", f"/notify/pay/m1/{IDENTITY}/more", f"/notify/pay/{'m' * 16}/{IDENTITY}"],
 )  # fmt: skip
 async def test_other_paths_are_not_found(door, path):
     assert (await door.post(path, *message(uuid4().hex)))[0] == 404

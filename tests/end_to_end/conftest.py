@@ -1,23 +1,21 @@
 """The whole product, started once for most tests; those that break servers have one of their own."""
 
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import aiohttp
-import pytest
 import pytest_asyncio
-from alone import Alone, Control
 from shop import WECHAT, Shop
 
 from switch.demo.environment import Environment
 
 # One card pays in most tests, many times a minute. Everything is logged, since the logs are searched for secrets.
-# WeChat Pay takes no cancellation of a payment younger than 15 s; the tests have less patience.
+# WeChat Pay takes no cancellation of a payment younger than 15 s; the tests have less patience. Nor do they wait for
+# long where a slow machine made the first messages of a reversal come to nothing.
 _OVERRIDES = {
     "PAYSWITCH_RISK__VELOCITY_LIMIT_PER_MINUTE": "0",
     "PAYSWITCH_OPERATIONS__LOG_LEVEL": "debug",
+    "PAYSWITCH_FOLLOW_UPS__REVERSAL_BACKOFF_MAX_MS": "2000",
     "PAYSWITCH_WECHAT__REVERSAL_AFTER_MS": str(int(WECHAT.undoes_after_s * 1000) - 100),
 }
 
@@ -59,32 +57,16 @@ async def seldom_asking() -> AsyncIterator[Environment]:
         yield each
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def road_alone() -> AsyncIterator[Environment]:
+    """The module's own: its switch has the road, and nothing of the platform."""
+    async for each in _environment({"PAYSWITCH_SERVICES": '["authorization", "operations"]'}):
+        yield each
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def shop(environment: Environment) -> AsyncIterator[Shop]:
     async with environment.client() as client:
         shop = Shop(environment, client)
         await shop.connected()
         yield shop
-
-
-@pytest.fixture(scope="session")
-def client_config() -> Iterator[dict[str, Any]]:
-    """The content of the --client-config of simulators that run alone, for all tests that leave them as they are."""
-    with tempfile.TemporaryDirectory(prefix="payswitch-alone-") as folder:
-        alone = Alone(Path(folder))
-        try:
-            yield alone.config()
-        finally:
-            code, _ = alone.end()
-    assert code == 0
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(headers={"User-Agent": "stranger/1"}) as session:
-        yield session
-
-
-@pytest.fixture
-def control(client_config: dict[str, Any], session: aiohttp.ClientSession) -> Control:
-    return Control(client_config["control_url"], session)

@@ -20,7 +20,7 @@ async def test_a_tiny_run_measures_the_real_switch_and_writes_its_results(tmp_pa
             sys.executable, "-m", "switch.cli", "bench", *arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT, env={**os.environ, "PAYSWITCH_STATE_DIR": f"{state_dir}/state"},
         )  # fmt: skip
-        said, _ = await asyncio.wait_for(process.communicate(), 60)
+        said, _ = await asyncio.wait_for(process.communicate(), 110)
     assert b"stream maximum" in said, said.decode()
     report = json.loads((tmp_path / "out" / "load.json").read_text())
     steps = {each["name"]: each for each in report["steps"]}

@@ -33,21 +33,17 @@ async def trade(shop: Shop, way: Way) -> None:
     void, reverse = pb.VoidRequest(follow_on=named(voided)), pb.ReverseRequest(follow_on=named(reversed_))
     assert decided((await shop.done(shop.client.void, void)).result) == ("approved", "00")
     assert decided((await shop.done(shop.client.reverse, reverse)).result) == ("approved", "00")
-    declined = shop.order(way)
-    await shop.scripted(way, declined, "decline", code="51")
-    assert decided(await shop.ask(declined)) == ("declined", "51")
+    _, answer = await shop.answered(way, "decline", code="51")
+    assert decided(answer) == ("declined", "51")
     silent = shop.order(way)
     await shop.scripted(way, silent, "silent")
     assert decided(await shop.ask(silent)) == ("unknown", "68")
     await shop.becomes(silent, "reversed")
     if way in (ALIPAY, WECHAT):
-        typing = shop.order(way)
-        await shop.scripted(way, typing, "user_paying", delay_ms=600_000)
-        assert decided(await shop.ask(typing)) == ("awaiting_payer", "09")
+        _, answer = await shop.answered(way, "user_paying", delay_ms=600_000)
+        assert decided(answer) == ("awaiting_payer", "09")
         return
-    held = shop.order(way)
-    held.kind = pb.AUTHORIZATION_KIND_PRE_AUTHORIZATION
-    assert decided(await shop.ask(held)) == ("approved", "00")
+    held = await shop.held(way)
     for part in (500, 600):
         capture = pb.CaptureRequest(follow_on=named(held), amount=money(part))
         assert decided((await shop.done(shop.client.capture, capture)).result) == ("approved", "00")
@@ -81,6 +77,8 @@ async def test_a_days_bill(breakable: Environment, bill: Bills, tmp_path: Path, 
         shop = Shop(breakable, client)
         await shop.connected()
         await trade(shop, way)
+        for each in shop.slow:
+            await shop.settled(each)
     async with aiohttp.ClientSession() as session:  # the wallets make a bill once its day is over
         await session.put(f"{breakable.control_url}/alipay/clock", json={"ahead_s": 36 * 3600})
         await session.post(f"{breakable.control_url}/wechat/bills", json={"at_once": True})
@@ -90,12 +88,15 @@ async def test_a_days_bill(breakable: Environment, bill: Bills, tmp_path: Path, 
     # Five payments, two refunds and three reversals, or two captures more; one was refused. The one whose payer is
     # typing is open, unless Alipay, whose clock was put ahead, has given it up.
     wallet = way in (ALIPAY, WECHAT)
-    assert (code, counts.pop("match")) == (0, 10 if wallet else 12)
-    assert (set(counts) <= {"refused", "open"}, sum(counts.values())) == (True, 2 if wallet else 1)
+    matches, others, slow = counts.pop("match"), sum(counts.values()), len(shop.slow)
+    assert (code, set(counts) <= {"refused", "open"}) == (0, True)
+    # A payment that the machine was too slow for and its reversal match, or one or none of them reached the channel.
+    assert 0 <= matches - (10 if wallet else 12) <= 2 * slow
+    assert 0 <= others - (2 if wallet else 1) <= slow
     assert (await bill("fetch", *at, "--out", "bill.csv"))[0] == 0
     _plant(tmp_path / "bill.csv")
     code, planted = await bill("compare", *at, "--bill", "bill.csv", "--out", "found.csv", "--tolerance-s", "0")
-    assert (code, planted["match"]) == (1, 8 if wallet else 10)
+    assert (code, planted["match"]) == (1, matches - 2)
     with (tmp_path / "found.csv").open(newline="") as file:
         found = sorted(each["verdict"] for each in csv.DictReader(file) if each["verdict"] != "open")
     assert found == ["differs", "duplicate in bill", "ours only", "theirs only"]

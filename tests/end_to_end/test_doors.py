@@ -15,7 +15,7 @@ import pytest
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from shop import UNIONPAY, Shop, decided, id_of, money, named
+from shop import TRIES, UNIONPAY, Shop, decided, id_of, money, named, too_slow
 
 from payswitch.v1 import authorization_pb2 as pb
 from payswitch.v1 import authorization_pb2_grpc, issuer_pb2, issuer_pb2_grpc
@@ -138,7 +138,12 @@ async def test_an_acquirer_does_not_find_anothers_authorization(shop: Shop) -> N
                 await attempt
             assert caught.value.code is grpc.StatusCode.NOT_FOUND
         # The very same request of another acquirer is another authorization.
-        assert decided(await rival.authorize(request)) == ("approved", "00")
+        for _ in range(TRIES):
+            answer = await shop.until_answered(lambda request=request: rival.authorize(request))  # type: ignore[misc]
+            if not too_slow(answer):
+                break
+            request = await shop.pay(UNIONPAY)
+        assert decided(answer) == ("approved", "00")
     assert [each.standing for each in await shop.booked(UNIONPAY, request)] == ["paid", "paid"]
     assert decided((await shop.shown(request)).answer) == ("approved", "00")
 
@@ -167,7 +172,7 @@ async def test_bytes_that_are_no_message_are_an_invalid_argument(shop: Shop) -> 
             assert await status_of(channel.unary_unary(AUTHORIZE)(payload)) is grpc.StatusCode.INVALID_ARGUMENT
             stream = channel.stream_stream(f"{AUTHORIZE}Stream")()
             assert await status_of(first_of(stream, payload)) is grpc.StatusCode.INVALID_ARGUMENT
-    assert decided(await shop.ask(shop.order(UNIONPAY))) == ("approved", "00")
+    await shop.pay(UNIONPAY)
 
 
 @pytest.mark.parametrize(

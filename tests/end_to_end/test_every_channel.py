@@ -10,6 +10,7 @@ from shop import (
     PAID,
     REFUSED,
     RICH,
+    TRIES,
     UNDONE,
     UNIONPAY,
     WAITING,
@@ -23,6 +24,7 @@ from shop import (
     money,
     named,
     state_name,
+    too_slow,
 )
 
 from payswitch.v1 import authorization_pb2 as pb
@@ -43,8 +45,7 @@ _UNDONE_OR_BEING_UNDONE = (("approved", "00"), ("unknown", "68"))
 
 @every_channel
 async def test_a_payment_is_approved_and_booked_once(shop: Shop, way: Way) -> None:
-    request = shop.order(way)
-    answer = await shop.ask(request)
+    request, answer = await shop.answered(way)
     amount_minor = request.amount.amount_minor
     assert decided(answer) == ("approved", "00")
     assert (answer.channel, answer.approved) == (way.channel, request.amount)
@@ -55,9 +56,8 @@ async def test_a_payment_is_approved_and_booked_once(shop: Shop, way: Way) -> No
 
 @every_channel
 async def test_a_decline_is_an_answer(shop: Shop, way: Way) -> None:
-    request = shop.order(way)
-    await shop.scripted(way, request, "decline", code="51")
-    assert decided(await shop.ask(request)) == ("declined", "51")
+    request, answer = await shop.answered(way, "decline", code="51")
+    assert decided(answer) == ("declined", "51")
     assert await shop.booked(way, request) == [Booked(REFUSED)]
     assert state_name(await shop.shown(request)) == "declined"
 
@@ -92,9 +92,7 @@ async def test_a_late_reply_changes_nothing(shop: Shop, way: Way) -> None:
 
 @every_channel
 async def test_a_reply_given_twice_counts_once(shop: Shop, way: Way) -> None:
-    request = shop.order(way)
-    await shop.scripted(way, request, "duplicate")
-    answer = await shop.ask(request)
+    request, answer = await shop.answered(way, "duplicate")
     assert decided(answer) == ("approved", "00")
     assert len(await shop.booked(way, request)) == 1
     following = await shop.pay(way)
@@ -104,9 +102,12 @@ async def test_a_reply_given_twice_counts_once(shop: Shop, way: Way) -> None:
 
 @every_channel
 async def test_answers_out_of_order_reach_their_own_payments(shop: Shop, way: Way) -> None:
-    first, second = shop.order(way), shop.order(way)
-    await shop.scripted(way, first, "delay", delay_ms=60)
-    slow, quick = await asyncio.gather(shop.ask(first), shop.ask(second))
+    for _ in range(TRIES):
+        first, second = shop.order(way), shop.order(way)
+        await shop.scripted(way, first, "delay", delay_ms=60)
+        slow, quick = await asyncio.gather(shop.ask(first), shop.ask(second))
+        if not too_slow(slow) and not too_slow(quick):
+            break
     for request, answer in ((first, slow), (second, quick)):
         assert (decided(answer), answer.approved) == (("approved", "00"), request.amount)
         assert answer.authorization_id == id_of(request)
@@ -115,10 +116,9 @@ async def test_answers_out_of_order_reach_their_own_payments(shop: Shop, way: Wa
 
 @every_channel
 async def test_a_channel_that_is_down_is_declined_or_avoided(shop: Shop, way: Way) -> None:
-    request = shop.order(way)
     await shop.environment.listening(way.simulator, False)
     try:
-        answer = await shop.ask(request)
+        request, answer = await shop.answered(way)
         elsewhere = decided(answer) == ("approved", "00") and answer.channel != way.channel
         assert elsewhere or decided(answer) == ("declined", "91")
         assert elsewhere == (way is ISSUER)
@@ -133,8 +133,12 @@ async def test_a_channel_that_is_down_is_declined_or_avoided(shop: Shop, way: Wa
 
 @every_channel
 async def test_a_repeat_gets_the_same_answer_and_has_no_effect_of_its_own(shop: Shop, way: Way) -> None:
-    request = shop.order(way)
-    first, meanwhile = await asyncio.gather(shop.ask(request), shop.ask(request))
+    for _ in range(TRIES):
+        request = shop.order(way)
+        asked = [shop.until_answered(lambda request=request: shop.client.authorize(request)) for _ in range(2)]  # type: ignore[misc]
+        first, meanwhile = await asyncio.gather(*asked)
+        if not too_slow(first):
+            break
     later = await shop.until_answered(lambda: shop.client.authorize_unary(request))
     assert decided(first) == ("approved", "00")
     assert meanwhile == first
@@ -243,17 +247,10 @@ async def test_a_reversal_in_flight_wins_over_the_approval(shop: Shop, way: Way)
 # --- what only some channels have ------------------------------------------------------------------------------------
 
 
-def _held(shop: Shop, way: Way) -> pb.AuthorizeRequest:
-    request = shop.order(way)
-    request.kind = pb.AUTHORIZATION_KIND_PRE_AUTHORIZATION
-    return request
-
-
 @card_channels
 async def test_a_pre_authorization_is_captured_in_part_and_refunded(shop: Shop, way: Way) -> None:
-    request = _held(shop, way)
+    request = await shop.held(way)
     amount_minor = request.amount.amount_minor
-    assert decided(await shop.ask(request)) == ("approved", "00")
     assert await shop.booked(way, request) == [Booked(PAID, 0)]
     part = pb.CaptureRequest(follow_on=named(request), amount=money(400))
     first = await shop.done(shop.client.capture, part)
@@ -276,10 +273,8 @@ async def test_a_pre_authorization_is_captured_in_part_and_refunded(shop: Shop, 
 @card_channels
 async def test_a_card_that_holds_too_little_is_approved_in_part(shop: Shop, way: Way) -> None:
     """No more than that part is the merchant's to capture or to give back."""
-    request = shop.order(way)
+    request, answer = await shop.answered(way, "decline", code="10")
     amount_minor = request.amount.amount_minor
-    await shop.scripted(way, request, "decline", code="10")
-    answer = await shop.ask(request)
     assert (decided(answer), answer.approved) == (("approved", "10"), money(amount_minor // 2))
     assert await shop.booked(way, request) == [Booked(PAID, amount_minor // 2)]
     over = pb.RefundRequest(follow_on=named(request), amount=money(amount_minor // 2 + 1))
@@ -291,9 +286,8 @@ async def test_a_card_that_holds_too_little_is_approved_in_part(shop: Shop, way:
 
 @card_channels
 async def test_a_pre_authorization_is_captured_several_times_up_to_what_was_held(shop: Shop, way: Way) -> None:
-    request = _held(shop, way)
+    request = await shop.held(way)
     amount_minor = request.amount.amount_minor
-    assert decided(await shop.ask(request)) == ("approved", "00")
     for part_minor in (300, 200, amount_minor - 500):
         capture = pb.CaptureRequest(follow_on=named(request), amount=money(part_minor))
         assert decided((await shop.done(shop.client.capture, capture)).result) == ("approved", "00")
@@ -304,8 +298,7 @@ async def test_a_pre_authorization_is_captured_several_times_up_to_what_was_held
 
 @card_channels
 async def test_a_pre_authorization_is_voided(shop: Shop, way: Way) -> None:
-    request = _held(shop, way)
-    assert decided(await shop.ask(request)) == ("approved", "00")
+    request = await shop.held(way)
     assert decided((await shop.done(shop.client.void, pb.VoidRequest(follow_on=named(request)))).result) == (
         "approved",
         "00",
@@ -325,16 +318,16 @@ async def test_a_sale_is_not_captured_again(shop: Shop, way: Way) -> None:
 @card_channels
 async def test_the_pin_is_checked_by_the_cards_issuer(shop: Shop, way: Way) -> None:
     card = RICH if way is UNIONPAY else ISSUED[3]
-    wrong = shop.terminal.tap(card, 5_000, "9999")
-    right = shop.terminal.tap(card, 5_000, card.pin)
-    assert decided(await shop.ask(wrong)) == ("declined", "55")
-    answer = await shop.ask(right)
-    assert (decided(answer), answer.channel) == (("approved", "00"), way.channel)
+    wrong = await shop.until_in_time(lambda: shop.terminal.tap(card, 5_000, "9999"))
+    right = await shop.until_in_time(lambda: shop.terminal.tap(card, 5_000, card.pin))
+    assert (decided(wrong), decided(right)) == (("declined", "55"), ("approved", "00"))
+    assert right.channel == way.channel
 
 
 @wallets
 async def test_a_wallet_holds_no_money_for_later(shop: Shop, way: Way) -> None:
-    request = _held(shop, way)
+    request = shop.order(way)
+    request.kind = pb.AUTHORIZATION_KIND_PRE_AUTHORIZATION
     assert decided(await shop.ask(request)) == ("declined", "40")
     assert await shop.booked(way, request) == []
 
@@ -347,20 +340,18 @@ async def test_a_wallet_holds_no_money_for_later(shop: Shop, way: Way) -> None:
 async def test_a_payer_who_takes_time_is_waited_for(
     shop: Shop, way: Way, behaviour: str, state: str, standing: str
 ) -> None:
-    request = shop.order(way)
-    await shop.scripted(way, request, behaviour, delay_ms=600)
-    answer = await shop.ask(request)
+    request, answer = await shop.answered(way, behaviour, delay_ms=600)
     assert decided(answer) == ("awaiting_payer", "09")
-    assert [each.standing for each in await shop.booked(way, request)] == [WAITING]
+    [booked] = await shop.booked(way, request)
+    assert booked.standing in (WAITING, standing)
     assert await shop.settled(request) == state
     assert [each.standing for each in await shop.booked(way, request)] == [standing]
 
 
 @wallets
 async def test_an_acquirer_may_give_up_on_a_payer_who_takes_time(shop: Shop, way: Way) -> None:
-    request = shop.order(way)
-    await shop.scripted(way, request, "user_paying", delay_ms=60_000)
-    assert decided(await shop.ask(request)) == ("awaiting_payer", "09")
+    request, answer = await shop.answered(way, "user_paying", delay_ms=60_000)
+    assert decided(answer) == ("awaiting_payer", "09")
     reverse = pb.ReverseRequest(follow_on=named(request))
     reversal = await shop.until_answered(lambda: shop.client.reverse(reverse))
     assert decided(reversal.result) in _UNDONE_OR_BEING_UNDONE

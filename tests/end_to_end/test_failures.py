@@ -1,6 +1,7 @@
 """Servers that stop and processes that die: nothing is approved that is not durable, and everything ends."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 
 import grpc
@@ -8,11 +9,11 @@ import grpc.aio
 import pytest
 import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from shop import PAID, UNDONE, UNIONPAY, WAYS, Shop, Way, decided, state_name
+from shop import PAID, SETTLE_TIMEOUT_S, UNDONE, UNIONPAY, WAYS, Shop, Way, decided, state_name, too_slow
 
 from payswitch.v1 import authorization_pb2 as pb
 from switch.client.acquirer import AcquirerClient
-from switch.client.errors import PaymentError, SwitchUnavailable
+from switch.client.errors import OutcomeUnknown, PaymentError, SwitchUnavailable
 from switch.demo.environment import HOST, Environment
 from switch.store.embedded import EmbeddedPostgres, EmbeddedRedis
 
@@ -47,6 +48,16 @@ async def answered(client: AcquirerClient, request: pb.AuthorizeRequest) -> pb.A
         return await client.authorize(request)
     except PaymentError as error:
         return error
+
+
+async def refused(client: AcquirerClient, request: pb.AuthorizeRequest) -> PaymentError:
+    """What the switch says of it, asked again where it was too slow to say anything."""
+    for _ in range(200):
+        answer = await answered(client, request)
+        if not isinstance(answer, OutcomeUnknown):
+            break
+    assert isinstance(answer, PaymentError), answer
+    return answer
 
 
 async def until_answered(client: AcquirerClient, request: pb.AuthorizeRequest) -> pb.AuthorizeResponse:
@@ -94,19 +105,24 @@ async def test_without_the_database_nothing_is_approved_and_afterwards_the_same_
     store: Shop,
 ) -> None:
     before = await store.pay(UNIONPAY)
-    requests = [store.order(way) for way in WAYS]
+    sent = [(way, store.order(way)) for way in WAYS * 3]
     await postgres_of(store.environment).stop()
     try:
-        for request in requests:
-            refused = await answered(store.client, request)
-            assert isinstance(refused, SwitchUnavailable), refused
-        assert [await store.booked(way, each) for way, each in zip(WAYS, requests, strict=True)] == [[]] * len(WAYS)
+        for _, request in sent:
+            assert isinstance(await refused(store.client, request), SwitchUnavailable)
+        assert [await store.booked(way, each) for way, each in sent] == [[]] * len(sent)
         assert "[-] database" in await _readiness(store.environment)
     finally:
         await postgres_of(store.environment).start()
-    for way, request in zip(WAYS, requests, strict=True):
-        assert decided(await until_answered(store.client, request)) == ("approved", "00")
-        assert [each.standing for each in await store.booked(way, request)] == [PAID]
+    for way in WAYS:
+        await store.until_served(way)
+    states = []
+    for way, request in sent:
+        answer = await until_answered(store.client, request)
+        assert decided(answer) == ("approved", "00") or too_slow(answer)
+        states.append(await ends_as_told(store, way, request, answer))
+    # A machine too slow for all three of a channel would not have served it just now.
+    assert {way for (way, _), state in zip(sent, states, strict=True) if state == "approved"} == set(WAYS)
     assert state_name(await store.shown(before)) == "approved"
 
 
@@ -178,22 +194,34 @@ async def test_a_network_that_sends_garbage_is_left_and_found_again(store: Shop)
 # --- the switch ------------------------------------------------------------------------------------------------------
 
 
+async def _scripted(shop: Shop, behaviour: str, count: int) -> list[tuple[Way, pb.AuthorizeRequest]]:
+    made = [(way, shop.order(way)) for way in itertools.islice(itertools.cycle(WAYS), count)]
+    for way, request in made:
+        await shop.scripted(way, request, behaviour, delay_ms=60)
+    return made
+
+
+async def _calling(shop: Shop, request: pb.AuthorizeRequest) -> "asyncio.Future[pb.AuthorizeResponse | PaymentError]":
+    call = asyncio.ensure_future(answered(shop.client, request))
+    await asyncio.sleep(0.004)
+    return call
+
+
 async def test_what_a_killed_switch_left_in_flight_ends_and_what_it_answered_stands(store: Shop) -> None:
     """Killed while some are answered, some are at their channel and some are at the door."""
-    sent: list[tuple[Way, pb.AuthorizeRequest]] = []
-    calls = []
-    for number in range(40):
-        way = WAYS[number % len(WAYS)]
-        request = store.order(way)
-        await store.scripted(way, request, "delay", delay_ms=60)
-        sent.append((way, request))
-    for _, request in sent:
-        calls.append(asyncio.ensure_future(answered(store.client, request)))
-        await asyncio.sleep(0.004)
-        if len(calls) == 20:  # the second half comes when an answer is there, so that some are always under way
-            for first in asyncio.as_completed(calls):
-                if isinstance(await first, pb.AuthorizeResponse):
-                    break
+    first, silent = await _scripted(store, "delay", 20), await _scripted(store, "silent", 12)
+    last = await _scripted(store, "delay", 8)
+    sent = [*first, *silent, *last]
+    calls = [await _calling(store, request) for _, request in first]
+    for each in asyncio.as_completed(calls):
+        if isinstance(await each, pb.AuthorizeResponse):
+            break
+    # Killed as soon as a channel has one of those that it never answers, and with it some that have hardly left.
+    calls += [await _calling(store, request) for _, request in silent]
+    async with asyncio.timeout(SETTLE_TIMEOUT_S):
+        while not any([await store.booked(way, request) for way, request in silent[: len(WAYS)]]):
+            continue
+    calls += [await _calling(store, request) for _, request in last]
     await store.environment.kill_switch()
     answers = await asyncio.gather(*calls)
     told = [isinstance(each, pb.AuthorizeResponse) for each in answers]
@@ -221,21 +249,21 @@ async def test_sigterm_tells_health_first_and_answers_what_is_in_flight(store: S
         await store.scripted(way, sent[-1][1], "delay", delay_ms=50)
     afterwards = store.order(UNIONPAY)
 
-    async def pay_once_not_serving() -> pb.AuthorizeResponse:
+    async def pay_once_not_serving() -> pb.AuthorizeResponse | PaymentError:
         """Health says so before anybody is refused: balancers need the time to look."""
         async with grpc.aio.insecure_channel(f"{HOST}:{environment.ports.operations_grpc}") as channel:
             watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
             started.set_result(await watching.read())
             while (await watching.read()).status != health_pb2.HealthCheckResponse.NOT_SERVING:
                 continue
-            answer = await store.client.authorize(afterwards)
+            answer = await answered(store.client, afterwards)
             watching.cancel()
         return answer
 
     started: asyncio.Future[health_pb2.HealthCheckResponse] = asyncio.get_running_loop().create_future()
     late = asyncio.ensure_future(pay_once_not_serving())
     assert (await started).status == health_pb2.HealthCheckResponse.SERVING
-    calls = [asyncio.ensure_future(store.client.authorize(each)) for _, each in sent]
+    calls = [asyncio.ensure_future(answered(store.client, each)) for _, each in sent]
     await asyncio.sleep(0.02)
     try:
         assert await environment.stop_switch() == 0
@@ -243,8 +271,9 @@ async def test_sigterm_tells_health_first_and_answers_what_is_in_flight(store: S
     finally:
         await environment.start_switch()
         await store.connected()
-    # Every one has its answer, and it stands; UNKNOWN where the machine was too slow for the channel's.
-    assert {decided(each) for each in answers} <= {("approved", "00"), ("unknown", "68")}
+    # Every one has its answer, and it stands; unknown where the machine was too slow for the channel's or for ours.
+    said = {each.code if isinstance(each, PaymentError) else decided(each) for each in answers}
+    assert said <= {("approved", "00"), ("unknown", "68"), grpc.StatusCode.DEADLINE_EXCEEDED}
     for (way, request), answer in zip((*sent, (UNIONPAY, afterwards)), answers, strict=True):
         await ends_as_told(store, way, request, answer)
 

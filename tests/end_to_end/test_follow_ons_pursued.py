@@ -5,7 +5,21 @@ import os
 import signal
 
 import pytest
-from shop import ISSUER, PAID, UNDONE, UNIONPAY, WAYS, Booked, Shop, Way, decided, money, named, state_name
+from shop import (
+    ISSUER,
+    PAID,
+    SETTLE_TIMEOUT_S,
+    UNDONE,
+    UNIONPAY,
+    WAYS,
+    Booked,
+    Shop,
+    Way,
+    decided,
+    money,
+    named,
+    state_name,
+)
 
 from payswitch.v1 import authorization_pb2 as pb
 
@@ -36,7 +50,7 @@ async def _asked_in_vain(shop: Shop, request: pb.AuthorizeRequest, operation: st
 
 
 async def _ended(shop: Shop, request: pb.AuthorizeRequest) -> pb.Authorization:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(SETTLE_TIMEOUT_S):
         while True:
             [operation] = (await shop.shown(request)).operations
             if decided(operation.result) != ("unknown", "68"):
@@ -47,9 +61,7 @@ async def _ended(shop: Shop, request: pb.AuthorizeRequest) -> pb.Authorization:
 
 @pytest.mark.parametrize("way", [UNIONPAY, ISSUER], ids=str)
 async def test_a_capture(shop: Shop, way: Way) -> None:
-    request = shop.order(way)
-    request.kind = pb.AUTHORIZATION_KIND_PRE_AUTHORIZATION
-    assert decided(await shop.ask(request)) == ("approved", "00")
+    request = await shop.held(way)
     await _asked_in_vain(shop, request, "capture")
     shown = await _ended(shop, request)
     assert (state_name(shown), shown.captured_minor) == ("approved", _PART)
@@ -58,9 +70,7 @@ async def test_a_capture(shop: Shop, way: Way) -> None:
 
 
 async def test_an_increment(shop: Shop) -> None:
-    request = shop.order(ISSUER)
-    request.kind = pb.AUTHORIZATION_KIND_PRE_AUTHORIZATION
-    assert decided(await shop.ask(request)) == ("approved", "00")
+    request = await shop.held(ISSUER)
     await _asked_in_vain(shop, request, "increment")
     shown = await _ended(shop, request)
     assert (state_name(shown), shown.approved_minor) == ("approved", request.amount.amount_minor + _PART)

@@ -3,18 +3,24 @@
 import asyncio
 import json
 import os
+import resource
+import shutil
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
 import pytest
 import pytest_asyncio
-from shop import PAID, UNIONPAY, WAYS, Shop, decided
+from dumps import PIN, dumped_by_gcore, forms_of, found_in, mappings
+from shop import ISSUED, PAID, RICH, TRIES, UNIONPAY, WAYS, Shop, decided, too_slow
 
 from payswitch.v1 import authorization_pb2 as pb
+from payswitch.v1 import common_pb2
 from switch.client.errors import OutcomeUnknown, PaymentError, SwitchUnavailable
 from switch.demo.environment import Environment
+from switch.demo.secrets import zone_pin_key
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -51,6 +57,15 @@ async def answered(shop: Shop, request: pb.AuthorizeRequest) -> pb.AuthorizeResp
         return error
 
 
+async def refused(shop: Shop, request: pb.AuthorizeRequest) -> pb.AuthorizeResponse | PaymentError:
+    """What the switch says of it, asked again where it was too slow to say anything."""
+    for _ in range(TRIES):
+        answer = await answered(shop, request)
+        if not isinstance(answer, OutcomeUnknown):
+            break
+    return answer
+
+
 async def test_every_channel_is_served(store: Shop) -> None:
     assert sorted(hsm_processes(store.environment)) == ["fast-0", "fast-1", "signing-0", "signing-1"]
     assert await hsm_check(store.environment) == "[+] hsm: 4 of 4 processes connected, 2 of them sign"
@@ -62,6 +77,58 @@ async def test_every_channel_is_served(store: Shop) -> None:
     metrics = await store.environment.get_text(f"{store.environment.operations_url}/metrics")
     assert 'payswitch_hsm_connected{process="signing-1"} 1.0' in metrics
     assert 'payswitch_hsm_outstanding_items{process="fast-0"}' in metrics
+
+
+# --- what a core dump would hold -------------------------------------------------------------------------------------
+
+linux = pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's /proc")
+
+
+@linux
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may read the memory of another process that forbids it")
+async def test_no_dump_holds_a_pin_or_a_key(store: Shop, tmp_path: Path) -> None:
+    """Of a PIN towards UnionPay's working key and towards the issuer's; both say that it is wrong."""
+    environment, cards = store.environment, [RICH, ISSUED[0]]
+    for card in cards * 12:
+        answer = await store.ask(store.terminal.tap(card, 5_100, PIN))
+        assert answer.decision in (common_pb2.DECISION_DECLINED, common_pb2.DECISION_UNKNOWN)
+    forms = forms_of(environment, cards)
+    assert found_in(environment.pids["switch"], forms) == set()
+    apart = hsm_processes(environment).values()
+    assert len(apart) == 4
+    for each in apart:
+        assert list(mappings(each.pid)) == []
+        assert resource.prlimit(each.pid, resource.RLIMIT_CORE) == (0, 0)
+    if shutil.which("gcore"):
+        assert dumped_by_gcore(next(iter(apart)).pid, tmp_path, forms) == set()
+
+
+@linux
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+async def test_only_root_reads_the_memory_of_an_hsm_process(store: Shop) -> None:
+    for each in hsm_processes(store.environment).values():
+        with pytest.raises(PermissionError):
+            os.open(f"/proc/{each.pid}/mem", os.O_RDONLY)
+
+
+@linux
+async def test_the_looking_finds_what_is_there(store: Shop) -> None:
+    """In a process that has the PIN and the terminal's key in its memory."""
+    key = zone_pin_key(store.environment.state_dir)
+    line = "bytes.fromhex(sys.stdin.readline())[::-1]"
+    holds = f"import sys; held = [{line}, {line}]; print('held', flush=True); sys.stdin.read()"
+    pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
+    holder = await asyncio.create_subprocess_exec(sys.executable, "-c", holds, **pipes)
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    holder.stdin.write(f"{PIN.encode()[::-1].hex()}\n{key[::-1].hex()}\n".encode())
+    assert await holder.stdout.readline() == b"held\n"
+    found = found_in(holder.pid, forms_of(store.environment, [RICH]))
+    await holder.communicate(b"")
+    assert found == {"the PIN, in digits", "the key acquirer_zpk"}
+
+
+# --- when they end ----------------------------------------------------------------------------------------------------
 
 
 async def test_one_that_is_killed_costs_little_and_comes_back(store: Shop) -> None:
@@ -98,21 +165,28 @@ async def test_without_any_nothing_is_approved_and_the_same_switch_recovers(stor
     try:
         for each in hsm_processes(environment).values():
             os.kill(each.pid, signal.SIGKILL)
-        requests = [store.order(way) for way in WAYS]
-        for request in requests:
-            assert isinstance(await answered(store, request), SwitchUnavailable)
+        sent = [(way, store.order(way)) for way in WAYS * 3]
+        for _, request in sent:
+            assert isinstance(await refused(store, request), SwitchUnavailable)
         check = await hsm_check(environment)
         assert check.startswith("[-] hsm: no HSM process")
         assert "in a row (exit code 1)" in check
-        assert [await store.booked(way, each) for way, each in zip(WAYS, requests, strict=True)] == [[]] * len(WAYS)
+        assert [await store.booked(way, each) for way, each in sent] == [[]] * len(sent)
     finally:
         away.rename(tokens)
     await environment.until_ready()
-    for way, request in zip(WAYS, requests, strict=True):
+    for way in WAYS:
         await store.until_served(way)  # ready is the switch; the processes that sign may come back later
+    approved = set()
+    for way, request in sent:
         answer = await store.until_answered(lambda request=request: store.client.authorize(request))  # type: ignore[misc]
+        if too_slow(answer):
+            continue
         assert decided(answer) == ("approved", "00")
         assert [each.standing for each in await store.booked(way, request)] == [PAID]
+        approved.add(way)
+    # A machine too slow for all three of a channel would not have served it just now.
+    assert approved == set(WAYS)
     assert environment.pids["switch"] == switch
     assert psutil.pid_exists(switch)
 

@@ -8,20 +8,13 @@ from payswitch.v1 import authorization_pb2 as pb
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def held(shop: Shop, way: Way) -> pb.AuthorizeRequest:
-    request = shop.order(way)
-    request.kind = pb.AUTHORIZATION_KIND_PRE_AUTHORIZATION
-    assert decided(await shop.ask(request)) == ("approved", "00")
-    return request
-
-
 async def raised(shop: Shop, request: pb.AuthorizeRequest, amount_minor: int) -> pb.FollowOnResult:
     wanted = pb.IncrementRequest(follow_on=named(request), amount=money(amount_minor))
     return (await shop.done(shop.client.increment, wanted)).result
 
 
 async def test_a_raised_hold_is_captured_whole(shop: Shop) -> None:
-    request = await held(shop, ISSUER)
+    request = await shop.held(ISSUER)
     first, whole_minor = request.amount.amount_minor, request.amount.amount_minor + 700
     assert decided(await raised(shop, request, 700)) == ("approved", "00")
     shown = await shop.shown(request)
@@ -34,7 +27,7 @@ async def test_a_raised_hold_is_captured_whole(shop: Shop) -> None:
 
 
 async def test_a_void_undoes_it_whole(shop: Shop) -> None:
-    request = await held(shop, ISSUER)
+    request = await shop.held(ISSUER)
     assert decided(await raised(shop, request, 700)) == ("approved", "00")
     void = pb.VoidRequest(follow_on=named(request))
     assert decided((await shop.done(shop.client.void, void)).result) == ("approved", "00")
@@ -43,7 +36,7 @@ async def test_a_void_undoes_it_whole(shop: Shop) -> None:
 
 
 async def test_a_channel_without_increments_is_named(shop: Shop) -> None:
-    request = await held(shop, UNIONPAY)
+    request = await shop.held(UNIONPAY)
     result = await raised(shop, request, 700)
     assert (decided(result), result.reason) == (("declined", "40"), "unionpay has no increment")
     assert (await shop.shown(request)).approved_minor == request.amount.amount_minor

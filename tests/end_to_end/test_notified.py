@@ -31,9 +31,8 @@ async def test_a_payer_who_confirms_is_known_at_once(seldom_asking: Environment,
     async with seldom_asking.client() as client:
         shop = Shop(seldom_asking, client)
         await shop.connected()
-        request = shop.order(way)
-        await shop.scripted(way, request, "user_paying", delay_ms=2_000)
-        assert decided(await shop.ask(request)) == ("awaiting_payer", "09")
+        request, answer = await shop.answered(way, "user_paying", delay_ms=2_000)
+        assert decided(answer) == ("awaiting_payer", "09")
         begun_s = time.monotonic()
         assert await shop.settled(request) == "approved"
         assert time.monotonic() - begun_s < INTERVAL_S / 10
@@ -69,9 +68,7 @@ async def test_a_forged_one_changes_nothing(seldom_asking: Environment) -> None:
     async with seldom_asking.client() as client, aiohttp.ClientSession() as session:
         shop = Shop(seldom_asking, client)
         await shop.connected()
-        request = shop.order(ALIPAY)
-        await shop.scripted(ALIPAY, request, "user_paying", delay_ms=60_000)
-        answer = await shop.ask(request)
+        request, answer = await shop.answered(ALIPAY, "user_paying", delay_ms=60_000)
         assert decided(answer) == ("awaiting_payer", "09")
         path = f"/notify/alipay/{request.merchant_id}/{answer.authorization_id}"
         form = {"out_trade_no": answer.authorization_id.replace("-", ""), "trade_status": "TRADE_SUCCESS",

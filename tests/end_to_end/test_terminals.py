@@ -187,7 +187,7 @@ async def test_silence_is_reversed(counter: Counter) -> None:
     assert code(await counter.terminal.sale(CARD, amount_minor)) in _TOO_SLOW
     sale = counter.last
     assert code(await counter.until_answered(lambda: counter.terminal.reverse(sale))) == "00"
-    for _ in range(200):
+    for _ in range(600):
         if [each.standing for each in await counter.booked(amount_minor)] in ([UNDONE], []):
             break
         await asyncio.sleep(0.1)
@@ -198,7 +198,7 @@ async def test_a_reversal_of_an_approved_sale(counter: Counter) -> None:
     assert code(await counter.sale()) == "00"
     sale = counter.last
     assert code(await counter.until_answered(lambda: counter.terminal.reverse(sale))) == "00"
-    for _ in range(200):
+    for _ in range(600):
         if [each.standing for each in await counter.booked(sale.amount_minor)] == [UNDONE]:
             break
         await asyncio.sleep(0.1)

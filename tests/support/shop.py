@@ -19,7 +19,7 @@ from switch.demo.secrets import ACQUIRER
 from switch.domain.identity import computed_id
 
 PAID, REFUSED, UNDONE, WAITING = "paid", "refused", "undone", "waiting"
-SETTLE_TIMEOUT_S = 20.0
+SETTLE_TIMEOUT_S = 60.0
 
 RICH, POOR, EXPIRED, LONG = (Card(each.pan, each.expiry_yymm, each.pin) for each in unionpay_accounts())
 ISSUED = [Card(each.pan.reveal(), each.expiry_yymm, each.pin) for each in issuer_accounts()]
@@ -112,18 +112,22 @@ def named(request: pb.AuthorizeRequest) -> pb.FollowOn:
     return follow_on
 
 
-_TRIES = 20
+TRIES = 20
 _A = TypeVar("_A")
 _R = TypeVar("_R")
 
 
 class Shop:
-    """One acquirer's terminal, its client, and the environment they are in."""
+    """One acquirer's terminal, its client, and the environment they are in.
+
+    slow: what the machine was too slow for, and was made anew.
+    """
 
     def __init__(self, environment: Environment, client: AcquirerClient) -> None:
         self.environment = environment
         self.client = client
         self.terminal = Terminal(environment.state_dir)
+        self.slow: list[pb.AuthorizeRequest] = []
 
     async def connected(self) -> None:
         """Wait until the client has a stream to the switch (again)."""
@@ -137,12 +141,12 @@ class Shop:
 
     async def until_answered(self, call: Callable[[], Awaitable[_A]]) -> _A:
         """What the call answers, made again as an acquirer would where the machine was too slow for an answer."""
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             try:
                 return await call()
             except (SwitchUnavailable, OutcomeUnknown):
                 await asyncio.sleep(0.1)
-        raise AssertionError(f"no answer in {_TRIES} tries")
+        raise AssertionError(f"no answer in {TRIES} tries")
 
     async def done(self, operation: Callable[[_R], Awaitable[_A]], request: _R) -> _A:
         """What becomes of a later operation: asked again, as an acquirer would, until its outcome is known."""
@@ -160,16 +164,51 @@ class Shop:
             answer = await self.until_answered(lambda: self.client.authorize(request))
             if answer.stage != "send":
                 return answer
+            self.slow.append(pb.AuthorizeRequest.FromString(request.SerializeToString()))
             request.idempotency_key, request.transmission_time_ms = "", 0
             identify(request)
 
+    async def until_in_time(self, order: Callable[[], pb.AuthorizeRequest]) -> pb.AuthorizeResponse:
+        """The answer to `order()`; to another one where the machine was too slow for its channel."""
+        for _ in range(TRIES):
+            request = order()
+            identify(request)
+            answer = await self.ask(request)
+            if not too_slow(answer):
+                break
+            self.slow.append(request)
+        return answer
+
+    async def answered(
+        self, way: Way, behaviour: str = "", *, pre_authorization: bool = False, **fields: Any
+    ) -> tuple[pb.AuthorizeRequest, pb.AuthorizeResponse]:
+        """A payment that the channel, behaving so, answered in time; another one where the machine was too slow."""
+        for _ in range(TRIES):
+            request = self.order(way)
+            if pre_authorization:
+                request.kind = pb.AUTHORIZATION_KIND_PRE_AUTHORIZATION
+            if behaviour:
+                await self.scripted(way, request, behaviour, **fields)
+            answer = await self.ask(request)
+            if not too_slow(answer):
+                break
+            self.slow.append(request)
+        return request, answer
+
+    async def held(self, way: Way) -> pb.AuthorizeRequest:
+        """An approved pre-authorization."""
+        request, answer = await self.answered(way, pre_authorization=True)
+        assert decided(answer) == ("approved", "00"), answer
+        return request
+
     async def pay(self, way: Way, amount_minor: int = 0) -> pb.AuthorizeRequest:
         """An approved payment; one of any amount is made anew where the machine was too slow for the channel."""
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             request = self.order(way, amount_minor)
             answer = await self.ask(request)
-            if amount_minor or answer.decision != common_pb2.DECISION_UNKNOWN:
+            if amount_minor or not too_slow(answer):
                 break
+            self.slow.append(request)
         assert (answer.decision, answer.response_code) == (common_pb2.DECISION_APPROVED, "00"), answer
         assert answer.channel == way.channel
         return request
@@ -221,6 +260,12 @@ class Shop:
 
 def state_name(shown: pb.Authorization) -> str:
     return pb.AuthorizationState.Name(shown.state).removeprefix("AUTHORIZATION_STATE_").lower()
+
+
+def too_slow(answer: pb.AuthorizeResponse) -> bool:
+    """The channel was not asked since no time was left, or its answer did not come in time."""
+    unknown = answer.decision == common_pb2.DECISION_UNKNOWN
+    return answer.stage == "send" or (unknown and "in time" in answer.reason)
 
 
 def decided(answer: pb.AuthorizeResponse | pb.FollowOnResult) -> tuple[str, str]:

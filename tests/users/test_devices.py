@@ -55,15 +55,20 @@ async def test_a_device_that_is_known_raises_no_alert_of_its_network(scene: Scen
     assert "DEVICE_BOUND" in await person.alerts()
 
 
+def beside_the_curve() -> bytes:
+    *point, last = der(ec.generate_private_key(ec.SECP256R1()))
+    return bytes((*point, last ^ 1))
+
+
 @pytest.mark.parametrize(
     "key",
     [
-        b"",
-        b"\x00" * 91,
-        b"\x30" * 300,
-        der(ec.generate_private_key(ec.SECP384R1())),
-        der(rsa.generate_private_key(65537, 2048)),
-        der(ec.generate_private_key(ec.SECP256R1()))[:-1] + b"\x00",  # not on the curve, or not this point
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"\x00" * 91, id="zeros"),
+        pytest.param(b"\x30" * 300, id="too long"),
+        pytest.param(der(ec.generate_private_key(ec.SECP384R1())), id="P-384"),
+        pytest.param(der(rsa.generate_private_key(65537, 2048)), id="RSA"),
+        pytest.param(beside_the_curve(), id="beside the curve"),
     ],
 )
 async def test_only_a_p256_key_is_bound(scene: Scene, key: bytes) -> None:

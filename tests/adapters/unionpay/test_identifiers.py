@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from names_of_a_slot import NOON_MS, SharedClock, names_of
 
 from adapters.unionpay.identifiers import SLOTS, STANS_PER_SLOT, Identifiers, base36
-
-NOON_MS = 1_763_870_400_000  # 2025-11-23 04:00:00 UTC, noon in Shanghai
 
 
 def test_a_name(make_clock: Any) -> None:
@@ -63,19 +62,6 @@ def test_a_restart_in_the_same_second_starts_higher(make_clock: Any) -> None:
     assert used.isdisjoint({after.next()["stan"] for _ in range(1_000)})
 
 
-class SharedClock:
-    """One wall clock for all processes of a machine."""
-
-    def __init__(self, now_ms: int) -> None:
-        self.now_ms = now_ms
-
-    def time_ms(self) -> int:
-        return self.now_ms
-
-    def monotonic_s(self) -> float:
-        return self.now_ms / 1000
-
-
 STEPS = st.lists(
     st.tuples(st.integers(0, 3), st.integers(-1_500, 2_500), st.sampled_from([1, 7, 500, STANS_PER_SLOT + 1])),
     max_size=12,
@@ -97,12 +83,6 @@ def test_no_two_instances_give_the_same_name(slots: list[int], steps: list[tuple
         names += fresh
     assert len({(each["transmission"], each["stan"]) for each in names}) == len(names)
     assert len({each["rrn"] for each in names}) == len(names)
-
-
-def names_of(slot: int) -> list[tuple[str, str, str]]:
-    """In a process of its own: more than a slot holds in a second, so that it begins seconds early."""
-    identifiers = Identifiers(slot, SharedClock(NOON_MS))
-    return [(name["transmission"], name["stan"], name["rrn"]) for name in (identifiers.next() for _ in range(20_000))]
 
 
 @pytest.mark.parametrize("slots", [(0, 1, 31, 63)])

@@ -5,45 +5,22 @@ A dump is read as the kernel would write it (core(5)): the mappings of a process
 """
 
 import json
-import os
-import resource
-import shutil
 import subprocess
 from collections.abc import Iterator
-from itertools import cycle
 from pathlib import Path
 
-import psutil
-import pytest
-import pytest_asyncio
-from shop import ISSUED, RICH, Shop
-
-from payswitch.v1 import common_pb2
 from switch.demo.environment import Environment
 from switch.demo.presenting import Card
 from switch.demo.secrets import zone_pin_key
 
-pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's /proc"),
-]
-
-_PIN = "736152948031"
+PIN = "736152948031"
 _PIECE_BYTES = 16 << 20
 _OVERLAP_BYTES = 64
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def store(hsm_apart: Environment) -> Shop:
-    async with hsm_apart.client() as client:
-        shop = Shop(hsm_apart, client)
-        await shop.connected()
-        yield shop
-
-
 def clear_fields(pan: str) -> Iterator[bytes]:
     """The PIN as a block has it before it is enciphered (ISO 9564-1, format 0), with and without the PAN."""
-    field = bytes.fromhex(f"0C{_PIN}FF")
+    field = bytes.fromhex(f"0C{PIN}FF")
     yield field
     account = bytes.fromhex(f"0000{pan[-13:-1]}")
     yield bytes(left ^ right for left, right in zip(field, account, strict=True))
@@ -52,9 +29,9 @@ def clear_fields(pan: str) -> Iterator[bytes]:
 def forms_of(environment: Environment, cards: list[Card]) -> dict[bytes, str]:
     """Every form in which a PIN or key could lie in memory."""
     forms = {
-        _PIN.encode(): "the PIN, in digits",
-        bytes.fromhex(_PIN): "the PIN, packed",
-        bytes(map(int, _PIN)): "the PIN, a number a byte",
+        PIN.encode(): "the PIN, in digits",
+        bytes.fromhex(PIN): "the PIN, packed",
+        bytes(map(int, PIN)): "the PIN, a number a byte",
     }
     forms |= {field: "a clear PIN block" for card in cards for field in clear_fields(card.pan)}
     clear = json.loads((environment.state_dir / "simulators" / "keys.json").read_text())
@@ -93,53 +70,9 @@ def found_in(pid: int, forms: dict[bytes, str]) -> set[str]:
     return found
 
 
-async def pay_with_the_pin(shop: Shop, cards: list[Card]) -> None:
-    """Towards UnionPay's working key and towards the issuer's; both say that the PIN is wrong."""
-    for _, card in zip(range(24), cycle(cards), strict=False):
-        request = shop.terminal.tap(card, 5_100, _PIN)
-        answer = await shop.ask(request)
-        assert answer.decision in (common_pb2.DECISION_DECLINED, common_pb2.DECISION_UNKNOWN)
-
-
-def hsm_pids(environment: Environment) -> list[int]:
-    children = psutil.Process(environment.pids["switch"]).children()
-    return [each.pid for each in children if "hsm.serve" in each.cmdline()]
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may read the memory of another process that forbids it")
-async def test_no_dump_holds_a_pin_or_a_key(store: Shop, tmp_path: Path) -> None:
-    environment = store.environment
-    cards = [RICH, ISSUED[0]]
-    await pay_with_the_pin(store, cards)
-    forms = forms_of(environment, cards)
-    assert found_in(environment.pids["switch"], forms) == set()
-    apart = hsm_pids(environment)
-    assert len(apart) >= 2
-    for pid in apart:
-        assert list(mappings(pid)) == []
-        assert resource.prlimit(pid, resource.RLIMIT_CORE) == (0, 0)
-    if shutil.which("gcore"):
-        assert dumped_by_gcore(apart[0], tmp_path, forms) == set()
-
-
 def dumped_by_gcore(pid: int, folder: Path, forms: dict[bytes, str]) -> set[str]:
     """A dump that root forces with a debugger, which keeps to the filter too."""
     done = subprocess.run(["gcore", "-o", str(folder / "core"), str(pid)], capture_output=True, timeout=60, check=False)
     dumps = [each.read_bytes() for each in folder.glob("core.*")]
     assert dumps or done.returncode != 0
     return {what for dump in dumps for form, what in forms.items() if form in dump}
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-async def test_only_root_reads_the_memory_of_an_hsm_process(store: Shop) -> None:
-    for pid in hsm_pids(store.environment):
-        with pytest.raises(PermissionError):
-            os.open(f"/proc/{pid}/mem", os.O_RDONLY)
-
-
-async def test_the_looking_finds_what_is_there(store: Shop) -> None:
-    """This process has the PIN and the terminal's key in its memory."""
-    held = bytearray(zone_pin_key(store.environment.state_dir))
-    found = found_in(os.getpid(), forms_of(store.environment, [RICH]))
-    assert {"the PIN, in digits", "the key acquirer_zpk"} <= found
-    assert held

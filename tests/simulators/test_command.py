@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,16 @@ def connects(config: dict[str, Any]) -> None:
         pass
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_starts_again_with_the_same_keys_and_ends_when_asked(tmp_path: Path, number: int) -> None:
+def test_it_starts_again_with_the_same_keys_and_ends_when_asked(tmp_path: Path) -> None:
     found = []
-    for _ in range(2):
+    for number in (signal.SIGTERM, signal.SIGINT):
         alone = Alone(tmp_path)
         config = alone.config()
         connects(config)
         found.append(kept(config))
+        files = list((tmp_path / "state" / "simulators").rglob("*"))
+        assert len(files) > 15
+        assert [each for each in files if each.stat().st_mode & 0o077] == [], "key files are the owner's only"
         code, said = alone.end(number)
         assert code == 0, alone.log
         assert config["alipay"]["gateway_url"] in said
@@ -46,15 +49,6 @@ def test_it_starts_again_with_the_same_keys_and_ends_when_asked(tmp_path: Path, 
         assert "issuer_link" not in alone.log, "it complains that no switch is there"
     assert found[0] == found[1]
     assert found[0].keys() == {*GENERATED, "key_file"}
-
-
-def test_key_files_are_the_owners_only(tmp_path: Path) -> None:
-    alone = Alone(tmp_path)
-    alone.config()
-    files = list((tmp_path / "state" / "simulators").rglob("*"))
-    assert len(files) > 15
-    assert [each for each in files if each.stat().st_mode & 0o077] == []
-    assert alone.end()[0] == 0
 
 
 def test_several_run_beside_each_other_even_in_one_folder(tmp_path: Path) -> None:
@@ -74,41 +68,52 @@ def _is_path(value: object) -> bool:
     return isinstance(value, str) and value.endswith(".pem")
 
 
-@pytest.mark.parametrize("name", ["unionpay", "alipay", "wechat", "alipay_https", "wechat_https", "control"])
-def test_a_port_that_is_taken_is_said_and_nothing_is_promised(tmp_path: Path, name: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        (tmp_path / "client.json").write_text("of an earlier run")
-        alone = Alone(tmp_path, *free_ports(**{name: port}))
-        alone.process.wait(timeout=60)
-        assert alone.end()[0] == 1
-    assert f"{port}" in alone.log
-    assert "taken" in alone.log
-    assert name.split("_")[0] in alone.log
-    assert "Traceback" not in alone.log
-    assert not (tmp_path / "client.json").exists()
+def test_a_port_that_is_taken_is_said_and_nothing_is_promised(tmp_path: Path) -> None:
+    """Of each listener; all are started at once, since most of the time goes into starting."""
+    with ExitStack() as taken:
+        started = {}
+        for name in ("unionpay", "alipay", "wechat", "alipay_https", "wechat_https", "control"):
+            port = taken.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "client.json").write_text("of an earlier run")
+            started[name] = port, Alone(tmp_path / name, *free_ports(**{name: port}))
+        for name, (port, alone) in started.items():
+            alone.process.wait(timeout=100)
+            assert alone.end()[0] == 1, name
+            assert f"{port}" in alone.log
+            assert "taken" in alone.log
+            assert name.split("_")[0] in alone.log
+            assert "Traceback" not in alone.log
+            assert not (tmp_path / name / "client.json").exists()
 
 
-@pytest.mark.parametrize("how", ["{} <&-", "{} < /dev/null > /dev/null", "nohup {} > out", "{} >&-"])
-def test_a_shell_may_start_it_in_any_way(tmp_path: Path, how: str) -> None:
-    file = tmp_path / "client.json"
-    command = [sys.executable, "-m", "switch.cli", "simulators", "--state-dir", str(tmp_path / "state")]
+def test_a_shell_may_start_it_in_any_way(tmp_path: Path) -> None:
+    ways = ("{} <&-", "{} < /dev/null > /dev/null", "nohup {} > out", "{} >&-")
+    started = [_by_a_shell(tmp_path / str(number), how) for number, how in enumerate(ways)]
+    for file, process in started:
+        _until_there(file, process)
+        connects(json.loads(file.read_text()))
+        process.terminate()
+        assert process.wait(timeout=30) == 0, (file.parent / "log").read_text()
+
+
+def _by_a_shell(folder: Path, how: str) -> "tuple[Path, subprocess.Popen[bytes]]":
+    """The file of --client-config to come, and the process; its parent is gone and nobody reads what it says."""
+    folder.mkdir()
+    file = folder / "client.json"
+    command = [sys.executable, "-m", "switch.cli", "simulators", "--state-dir", str(folder / "state")]
     command += ["--client-config", str(file), *free_ports()]
     environment = os.environ | {"PAYSWITCH_LISTEN": "127.0.0.1:9"}
-    line = f"cd {shlex.quote(str(tmp_path))}; exec {how.format(shlex.join(command))}"
-    with (tmp_path / "log").open("wb") as log:
+    line = f"cd {shlex.quote(str(folder))}; exec {how.format(shlex.join(command))}"
+    with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             ["bash", "-c", line], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment
         )
     assert process.stdin is not None
-    process.stdin.close()  # as a parent that is gone
+    process.stdin.close()
     assert process.stdout is not None
-    process.stdout.close()  # nobody reads what it says
-    _until_there(file, process)
-    config = json.loads(file.read_text())
-    connects(config)
-    process.terminate()
-    assert process.wait(timeout=30) == 0, (tmp_path / "log").read_text()
+    process.stdout.close()
+    return file, process
 
 
 def _until_there(file: Path, process: "subprocess.Popen[bytes]") -> None:
