@@ -38,7 +38,7 @@ def servicer_of(platform: Platform, feed: Feed, follower: LedgerFollower) -> Set
     dsn, section = dsn_of(platform.settings), platform.settings.settlement
     heavy = HeavyConnections(dsn)
     days = PostgresDays(platform.pool, heavy)
-    batches = PostgresBatches(platform.pool, heavy)
+    batches = PostgresBatches(platform.pool, heavy, platform.hsm)
     rules = SettlementRules(
         Debtor(section.debtor_name, section.debtor_account, section.debtor_bank_code),
         section.smallest_payout_minor,

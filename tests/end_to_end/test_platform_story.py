@@ -7,6 +7,7 @@ from leaks import Canaries, seen_in
 
 from switch.demo.environment import Environment
 from switch.demo.story.chapters import CHAPTERS
+from switch.demo.story.onboarding import ACCOUNT_NUMBER
 from switch.demo.story.paying import BY_ALIPAY, BY_BLUETOOTH, BY_CODE, BY_QR, BY_TAP, BY_WECHAT
 from switch.demo.story.reckoning import fee_kept, fee_of, net_of
 from switch.demo.story.refunding import FIRST, SECOND
@@ -32,6 +33,7 @@ async def test_the_whole_story(environment: Environment) -> None:
     canaries, secrets = Canaries(), story.every_secret()
     for number, secret in enumerate(secrets):
         canaries.text(f"secret {number}", secret)
+    canaries.text("the merchant's account number", ACCOUNT_NUMBER)
     assert len(set(secrets)) >= 30  # passwords, tokens, recovery codes, credentials, a card, payment codes
     assert await seen_in(environment, canaries) == {}
     assert {name: sale.amount_minor for name, sale in story.sales.items()} == AMOUNTS
