@@ -141,7 +141,9 @@ class Settlements:
         return batch, await self._batches.payouts(batch_id), await self._batches.left_out(batch_id)
 
     async def payout_file(self, batch_id: UUID, form: str, caller: Caller) -> PayoutFile:
-        """The same bytes each time: a bank that is given it twice sees one message. Raises Missing, NotPossible."""
+        """The same bytes each time: a bank that is given it twice sees one message. A batch has one form: the first in
+        which it was handed out. Raises Missing, NotPossible.
+        """
         batch = await self.find(batch_id)
         if batch.state not in (PayoutState.RELEASED, PayoutState.PAID):
             raise NotPossible(f"the batch is {batch.state.name}: there is no payout file")
@@ -151,7 +153,10 @@ class Settlements:
         digest = hashlib.sha256(content).digest()
         after = {"form": form, "sha256": digest.hex()}
         entry = _entry(caller, "GetPayoutFile", batch_id, {}, after)
-        if await self._batches.keep_digest(batch_id, form, digest, entry) != digest:
+        kept_form, kept_digest = await self._batches.keep_file(batch_id, form, digest, entry)
+        if kept_form != form:
+            raise NotPossible(f"the batch was handed out as {kept_form}: in two forms a bank may pay it twice")
+        if kept_digest != digest:
             raise NotPossible("the file would differ from the one that was handed out before: ask an engineer")
         return PayoutFile(f"payouts-{batch.message_id}.{ending}", content, digest)
 

@@ -95,8 +95,8 @@ class Batches(Protocol):
 
     async def left_out(self, batch_id: UUID) -> list[LeftOut]: ...
 
-    async def keep_digest(self, batch_id: UUID, form: str, digest: bytes, entry: AuditEntry) -> bytes:
-        """The digest of the first file of that form that was handed out: this one, if none was."""
+    async def keep_file(self, batch_id: UUID, form: str, digest: bytes, entry: AuditEntry) -> tuple[str, bytes]:
+        """Form and digest of the first file that was handed out: this one, if none was."""
 
     async def end_payouts(
         self,

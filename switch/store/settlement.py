@@ -106,7 +106,8 @@ SELECT {PAYOUT} FROM settlement_payouts WHERE merchant_id = $1 AND (created_time
 ORDER BY created_time_ms DESC, batch_id DESC LIMIT $4
 """  # noqa: S608
 _NEWEST: Final = ((1 << 63) - 1, UUID(int=(1 << 128) - 1))
-_DIGESTS: Final = {"pain.001": "pain_digest", "csv": "csv_digest"}
+_KEEP_FILE = "UPDATE settlement_batches SET file_form = $2, file_digest = $3 WHERE id = $1 AND file_form = ''"
+_KEPT_FILE = "SELECT file_form, file_digest FROM settlement_batches WHERE id = $1"
 
 
 class PostgresBatches:
@@ -233,15 +234,15 @@ class PostgresBatches:
 
         return await self._heavy.transaction(work)
 
-    async def keep_digest(self, batch_id: UUID, form: str, digest: bytes, entry: AuditEntry) -> bytes:
-        column = _DIGESTS[form]
-        keep = f"UPDATE settlement_batches SET {column} = $2 WHERE id = $1 AND {column} = ''"  # noqa: S608
-        read = f"SELECT {column} FROM settlement_batches WHERE id = $1"  # noqa: S608
-
-        async def work(connection: Connection) -> bytes:
-            await connection.execute(keep, batch_id, digest)
-            await append(connection, entry)
-            return bytes(await connection.fetchval(read, batch_id))
+    async def keep_file(self, batch_id: UUID, form: str, digest: bytes, entry: AuditEntry) -> tuple[str, bytes]:
+        async def work(connection: Connection) -> tuple[str, bytes]:
+            await connection.execute(_KEEP_FILE, batch_id, form, digest)
+            row = await connection.fetchrow(_KEPT_FILE, batch_id)
+            assert row is not None  # the batch was found before
+            kept = row["file_form"], bytes(row["file_digest"])
+            if kept == (form, digest):
+                await append(connection, entry)
+            return kept
 
         return await self._sessions.transaction(work)
 

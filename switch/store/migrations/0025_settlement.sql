@@ -8,7 +8,7 @@ CREATE TABLE settlement_turn (
 INSERT INTO settlement_turn (one) VALUES (true);
 
 -- id: computed from the idempotency key. message_id, debtor_…, execution_day: what the payout file says, fixed when the
--- batch is released, so that every copy of the file is the same. digests: SHA-256 of the files that were handed out.
+-- batch is released, so that every copy of the file is the same. file_form, file_digest: of the one payout file that was handed out, its SHA-256.
 CREATE TABLE settlement_batches (
     id                uuid     PRIMARY KEY,
     currency          text     NOT NULL,
@@ -26,8 +26,8 @@ CREATE TABLE settlement_batches (
     debtor_name       text     NOT NULL DEFAULT '',
     debtor_account    text     NOT NULL DEFAULT '',
     debtor_bank_code  text     NOT NULL DEFAULT '',
-    csv_digest        bytea    NOT NULL DEFAULT '',
-    pain_digest       bytea    NOT NULL DEFAULT ''
+    file_form         text     NOT NULL DEFAULT '',
+    file_digest       bytea    NOT NULL DEFAULT ''
 );
 
 CREATE INDEX settlement_batches_time ON settlement_batches (created_time_ms, id);
