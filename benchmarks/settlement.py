@@ -12,8 +12,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ from typing import Any
 import asyncpg
 
 from benchmarks.settlement_day import Merchants, fill
+from hsm.direct import DirectHsm
+from hsm.token import create_token
+from hsm.usages import KeyUsage
 from switch.domain.access import Caller, Role
 from switch.domain.business_day import begins_ms, later
 from switch.domain.settlement import Debtor
@@ -31,6 +34,7 @@ from switch.store.heavy import HeavyConnections
 from switch.store.ledger_check import LedgerChecker
 from switch.store.ledger_days import PostgresDays
 from switch.store.ledger_follower import LedgerFollower
+from switch.store.merchants import SEAL_KEY
 from switch.store.migrate import migrate
 from switch.store.pool import create_pool
 from switch.store.settlement import PostgresBatches
@@ -137,7 +141,23 @@ def _pss_kb(pid: int) -> int:
     return 0
 
 
+@contextmanager
+def _sealing_hsm() -> Iterator[DirectHsm]:
+    with tempfile.TemporaryDirectory(prefix="payswitch-bench-") as folder:
+        hsm = DirectHsm.open(create_token(Path(folder) / "token"))
+        try:
+            hsm.store.ensure(SEAL_KEY, KeyUsage.SEALING)
+            yield hsm
+        finally:
+            hsm.close()
+
+
 async def run(dsn: str, postmaster: int, payments: int, merchants: int) -> Figures:
+    with _sealing_hsm() as hsm:
+        return await _run(dsn, postmaster, payments, merchants, hsm)
+
+
+async def _run(dsn: str, postmaster: int, payments: int, merchants: int, hsm: DirectHsm) -> Figures:
     await migrate(dsn)
     figures = Figures(payments)
     figures.events = await fill(dsn, DAY, payments, merchants)
@@ -146,7 +166,7 @@ async def run(dsn: str, postmaster: int, payments: int, merchants: int) -> Figur
     follower = LedgerFollower(pool, register, clock)
     with Stopwatch(figures, "follow", postmaster):
         await follower.catch_up()
-    batches, days = PostgresBatches(pool, heavy), PostgresDays(pool, heavy)
+    batches, days = PostgresBatches(pool, heavy, hsm), PostgresDays(pool, heavy)
     close = DayClose(days, batches, NothingLeft(), follower, clock)
     with Stopwatch(figures, "close", postmaster), ServerMemory(postmaster) as memory:
         await close.close(DAY, "finance/ann")

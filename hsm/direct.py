@@ -58,7 +58,7 @@ class DirectHsm:
         """KCV of a key, upper-case hex. Raises KeyNotFound."""
         return self.store.find(label).kcv
 
-    def public_key(self, label: str) -> bytes:
+    async def public_key(self, label: str) -> bytes:
         """PEM of a signing key's public half. Raises KeyNotFound, KeyUsageError."""
         return self.store.public_key(label)
 

@@ -1,10 +1,8 @@
 """The wiring of the wallet: cards in the vault, payment codes and handovers on the road, and their services."""
 
 import asyncio
-import inspect
 from collections.abc import Sequence
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -22,7 +20,6 @@ from switch.platform_wiring import Platform, Served
 from switch.ports import Clock, Hsm, Opener, StoreUnavailable
 from switch.ports.platform import Devices
 from switch.store.cards import PostgresCards
-from switch.store.code_days import ensure_code_days
 from switch.store.handovers import PostgresHandovers, PostgresTrail
 from switch.store.payment_codes import PostgresPaymentCodes
 from switch.store.sessions import Pool
@@ -102,19 +99,22 @@ def cards_of(platform: Platform) -> CardsOfUsers:
     return CardsOfUsers(PostgresCards(platform.pool), numbers, platform.payments, platform.clock, settings)
 
 
+def enrolments_of(platform: Platform, devices: Devices) -> CodeEnrolments:
+    return CodeEnrolments(PostgresPaymentCodes(platform.pool), devices, platform.hsm, platform.clock)
+
+
 def open_wallet(platform: Platform, devices: Devices) -> Sequence[Served]:
     """The wallet's service, and the sweep behind it, closed with the lifecycle."""
     cards = cards_of(platform)
-    codes = PostgresPaymentCodes(platform.pool)
-    enrolments = CodeEnrolments(codes, devices, platform.hsm, platform.clock)
-    sweeping = asyncio.create_task(_sweep(cards, platform.pool, platform.clock), name="wallet sweep")
+    enrolments = enrolments_of(platform, devices)
+    sweeping = asyncio.create_task(_sweep(cards), name="wallet sweep")
 
     async def close() -> None:
         sweeping.cancel()
         await asyncio.wait([sweeping])
 
     platform.lifecycle.on_close("wallet", close)
-    servicer = WalletServicer(cards, enrolments, platform.hsm, partial(_public_key, platform.hsm))
+    servicer = WalletServicer(cards, enrolments, platform.hsm)
     return [Served(wallet_pb2.DESCRIPTOR.services_by_name["WalletService"], servicer)]
 
 
@@ -125,20 +125,13 @@ def open_handovers(platform: Platform) -> Sequence[Served]:
     return [Served(handover_pb2.DESCRIPTOR.services_by_name["HandoverService"], HandoverServicer(certificates))]
 
 
-async def _sweep(cards: CardsOfUsers, pool: Pool, clock: Clock) -> None:
+async def _sweep(cards: CardsOfUsers) -> None:
     """Ends what processes that died, outages and payers left open, for ever."""
     while True:
         try:
-            await ensure_code_days(pool, clock.time_ms())
             await cards.sweep(_SWEPT)
         except StoreUnavailable as error:
             log.warning("wallet_not_swept", reason=str(error))
         except Exception:
             log.exception("wallet_not_swept")
         await asyncio.sleep(_SWEEP_S)
-
-
-async def _public_key(hsm: Hsm, label: str) -> bytes:
-    """PEM. An HSM in this process answers at once, one in others later: neither is asked often."""
-    found: Any = getattr(hsm, "public_key")(label)  # noqa: B009 - no part of the port: both kinds of HSM have it
-    return bytes(await found if inspect.isawaitable(found) else found)

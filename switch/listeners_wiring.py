@@ -27,6 +27,9 @@ from switch.platform_wiring import Served
 _LARGEST_MESSAGE_BYTES = 2 * 1024 * 1024
 # An evidence of a dispute fits.
 _LARGEST_UPLOAD_BYTES = 6 * 1024 * 1024
+# Of everybody who reaches the listener at once, besides the streams that watch orders; and of one connection.
+_PEOPLE_AT_ONCE = 1_000
+_STREAMS_OF_ONE = 100
 
 
 async def listen_to_participants(
@@ -63,7 +66,12 @@ async def listen_to_people(settings: Settings, served: Sequence[Served], gate: G
     if not served or not settings.platform.listen:
         return ""
     server = grpc.aio.server(
-        options=[("grpc.so_reuseport", 1), ("grpc.max_receive_message_length", _LARGEST_UPLOAD_BYTES)]
+        options=[
+            ("grpc.so_reuseport", 1),
+            ("grpc.max_receive_message_length", _LARGEST_UPLOAD_BYTES),
+            ("grpc.max_concurrent_streams", _STREAMS_OF_ONE),
+        ],
+        maximum_concurrent_rpcs=_PEOPLE_AT_ONCE + settings.orders.watchers,
     )
     for each in served:
         add_guarded(each.service, each.servicer, gate, server)

@@ -29,7 +29,7 @@ def open_reconciliation(platform: Platform) -> Sequence[Served]:
     section, lifecycle = platform.settings.reconciliation, platform.lifecycle
     store = PostgresReconciliation(platform.pool, own_connections(platform.settings))
     bills = {name: each for name, each in platform.channels.items() if isinstance(each, BilledChannel)}
-    rules = Rules(tolerance_s=section.tolerance_s)
+    rules = Rules(tolerance_s=section.tolerance_s, early=platform.settings.settlement.early_close)
     work = Reconciliations(store, bills, platform.clock, rules, lambda channel: BILLS_SUPERSEDED.labels(channel).inc())
     if bills and section.daily:
         daily = DailyReconciliation(work, platform.clock, section.first_hour)

@@ -11,11 +11,12 @@ from switch.api.remote_payments import RemotePayments
 from switch.authorization_wiring import Engine
 from switch.channel_wiring import read_file
 from switch.client.connection import ClientCredentials, open_channel
-from switch.codes_wiring import cards_of, open_handovers, open_wallet
+from switch.codes_wiring import cards_of, enrolments_of, open_handovers, open_wallet
 from switch.config import Settings
 from switch.disputes_wiring import open_disputes
 from switch.feed_wiring import open_feed
 from switch.foundation_wiring import Foundation
+from switch.merchants.leaving import Leaving
 from switch.merchants_wiring import open_merchants
 from switch.orders_wiring import open_orders
 from switch.payments.local import LocalPayments
@@ -23,6 +24,7 @@ from switch.platform_wiring import Platform, Served
 from switch.ports.platform import Payments
 from switch.reconciliation_wiring import open_reconciliation
 from switch.settlement_wiring import open_settlement
+from switch.store.merchant_administration import PostgresMerchantAdministration
 from switch.store.merchants import PostgresMerchants
 from switch.store.orders import PostgresOrders
 from switch.store.users_devices import PostgresDevices
@@ -37,6 +39,11 @@ def _open_orders(platform: Platform) -> Sequence[Served]:
     return open_orders(platform, cards_of(platform))
 
 
+def _open_users(platform: Platform) -> Sequence[Served]:
+    leaving = Leaving(PostgresMerchantAdministration(platform.pool), platform.clock)
+    return open_users(platform, (leaving, enrolments_of(platform, PostgresDevices(platform.pool)), cards_of(platform)))
+
+
 def _open_wallet(platform: Platform) -> Sequence[Served]:
     return open_wallet(platform, PostgresDevices(platform.pool))
 
@@ -48,7 +55,7 @@ def _open_transactions(platform: Platform) -> Sequence[Served]:
 # By the name that --services takes. Every process of any of them follows the journal; one at a time works.
 _SERVICES: Final[dict[str, Sequence[Open]]] = {
     "order": (_open_orders,),
-    "user": (open_users, _open_wallet, open_handovers),
+    "user": (_open_users, _open_wallet, open_handovers),
     "merchant": (open_merchants, _open_transactions, open_webhooks, open_analytics),
     "settlement": (open_settlement, open_reconciliation, open_disputes),
 }

@@ -420,7 +420,12 @@ class Orders(Section):
     step_up_above_minor: int = Field(
         default=100_000, ge=0, description="largest order paid without a second factor of late, minor units"
     )
-    watchers: int = Field(default=1000, ge=1, le=100_000, description="streams that watch orders, at most")
+    watchers: int = Field(
+        default=1000,
+        ge=1,
+        le=100_000,
+        description="streams that watch orders, at most; one merchant has a tenth of them",
+    )
 
 
 class Wallet(Section):
@@ -534,6 +539,11 @@ class Settlement(Section):
 
     close_grace_s: int = Field(
         default=300, ge=0, le=86_400, description="from the end of a business day until it may be closed"
+    )
+    early_close: bool = Field(
+        default=False,
+        description="a day may be closed and reconciled before it is over: for demonstrations and tests; what comes"
+        " later belongs to the next day",
     )
     smallest_payout_minor: int = Field(
         default=100, ge=1, description="what is less is carried over; minor units of whichever currency"

@@ -38,14 +38,14 @@ def servicer_of(platform: Platform, feed: Feed, follower: LedgerFollower) -> Set
     dsn, section = dsn_of(platform.settings), platform.settings.settlement
     heavy = HeavyConnections(dsn)
     days = PostgresDays(platform.pool, heavy)
-    batches = PostgresBatches(platform.pool, heavy)
+    batches = PostgresBatches(platform.pool, heavy, platform.hsm)
     rules = SettlementRules(
         Debtor(section.debtor_name, section.debtor_account, section.debtor_bank_code),
         section.smallest_payout_minor,
         section.largest_batch,
     )
     return SettlementServicer(
-        DayClose(days, batches, feed, follower, platform.clock, section.close_grace_s),
+        DayClose(days, batches, feed, follower, platform.clock, section.close_grace_s, early=section.early_close),
         Settlements(batches, platform.merchants, platform.clock, rules),
         days,
         batches,

@@ -25,6 +25,7 @@ from switch.platform_wiring import Platform, Served
 from switch.ports import StoreUnavailable
 from switch.store.disputes import PostgresDisputes
 from switch.store.feed_consumer import FeedConsumer
+from switch.store.merchants import PostgresMerchants
 from switch.store.refunds import PostgresRefunds, finish_from_feed
 from switch.store.sessions import Connection
 from switch.store.transactions import PostgresTransactions, append_audit, project
@@ -60,8 +61,9 @@ def open_transactions(
     exports = Exports(
         transactions, PostgresTransactions(pool, _EXPORT_BUDGET_S), audit, section.export_rows, section.exports_at_once
     )
+    told_secrets = PostgresMerchants(pool).told_secrets_of
     disputed = disputed or PostgresDisputes(pool).disputed_minor
-    refunds = Refunds(PostgresRefunds(pool), platform.payments, tokens, platform.clock, disputed)
+    refunds = Refunds(PostgresRefunds(pool), platform.payments, tokens, platform.clock, disputed, told_secrets)
 
     async def apply(connection: Connection, events: Sequence[JournalEvent]) -> None:
         await project(connection, events)

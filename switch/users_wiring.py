@@ -12,6 +12,7 @@ from switch.api.user_service import UserServicer
 from switch.domain.tally import BackOff, Pace
 from switch.platform_wiring import Platform, Served
 from switch.ports import Clock, StoreUnavailable
+from switch.ports.platform import Belongings
 from switch.settings_sections import Users as Section
 from switch.store.counters import RedisCounters
 from switch.store.sessions import Pool
@@ -35,8 +36,8 @@ _SWEEP_ON_S: Final = 0.1
 _COUNTERS_TIMEOUT_S: Final = 0.05
 
 
-def open_users(platform: Platform) -> Sequence[Served]:
-    """Closed with the lifecycle."""
+def open_users(platform: Platform, belongings: Sequence[Belongings] = ()) -> Sequence[Served]:
+    """Closed with the lifecycle. belongings: what other services keep of a user, in the order in which it goes."""
     section = platform.settings.users
     settings = settings_of(section)
     stores = stores_on(platform.pool, platform.clock)
@@ -52,7 +53,7 @@ def open_users(platform: Platform) -> Sequence[Served]:
         await counters.close()
 
     platform.lifecycle.on_close("users", close)
-    servicer = UserServicer(build_users(world, passwords, counters))
+    servicer = UserServicer(build_users(world, passwords, counters, belongings=belongings))
     return [Served(user_pb2.DESCRIPTOR.services_by_name["UserService"], servicer)]
 
 

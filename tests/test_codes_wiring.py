@@ -96,7 +96,7 @@ def wanted(key: ec.EllipticCurvePrivateKey, **fields: Any) -> handover_pb2.Certi
 async def test_a_terminal_is_certified_by_its_acquirer_or_merchant(platform: Platform, wallet: Wallet) -> None:
     [served] = open_handovers(platform)
     servicer: Any = served.servicer
-    signing: Any = load_pem_public_key(wallet.hsm.public_key("handover/sign"))
+    signing: Any = load_pem_public_key(wallet.hsm.store.public_key("handover/sign"))
     key, now_ms = ec.generate_private_key(ec.SECP256R1()), wallet.clock.now_ms
     for caller in (ACQUIRER, OWNER):
         answer = await servicer.CertifyTerminal(wanted(key), caller)

@@ -4,8 +4,15 @@ import grpc
 
 from switch.domain.refusals import Exists, Invalid, Missing, NotPermitted, NotPossible, NotProved, TooMany
 from switch.entry.errors import EntryError
-from switch.payments.errors import ContentDiffers, NotFound, Overloaded, TransmissionTimeRefused, Unavailable
-from switch.ports import StoreUnavailable
+from switch.payments.errors import (
+    ContentDiffers,
+    Malformed,
+    NotFound,
+    Overloaded,
+    TransmissionTimeRefused,
+    Unavailable,
+)
+from switch.ports import StoreUnavailable, hsm_is_away
 
 
 class InvalidField(Exception):
@@ -28,6 +35,7 @@ _STATUS: dict[type[Exception], grpc.StatusCode] = {
     InvalidField: grpc.StatusCode.INVALID_ARGUMENT,
     EntryError: grpc.StatusCode.INVALID_ARGUMENT,
     TransmissionTimeRefused: grpc.StatusCode.INVALID_ARGUMENT,
+    Malformed: grpc.StatusCode.INVALID_ARGUMENT,
     ContentDiffers: grpc.StatusCode.ALREADY_EXISTS,
     NotFound: grpc.StatusCode.NOT_FOUND,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -51,4 +59,6 @@ def status_of(error: BaseException) -> tuple[grpc.StatusCode, str]:
         if isinstance(error, kind):
             text = "the database is not available" if isinstance(error, StoreUnavailable) else str(error)
             return code, text
+    if hsm_is_away(error):
+        return grpc.StatusCode.UNAVAILABLE, "the HSM is not available"
     return grpc.StatusCode.INTERNAL, "internal error"

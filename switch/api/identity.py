@@ -1,15 +1,22 @@
 """Who is calling: the URI name in the client certificate (RFC 5280 4.2.1.6)."""
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
 import grpc.aio
+import structlog
 
-from switch.api.errors import NotAllowed, NotAuthenticated, status_of
+from switch.api.errors import InvalidField, NotAllowed, NotAuthenticated, status_of
+from switch.ops.metrics import PLATFORM_CALLS
+
+log = structlog.get_logger()
 
 Participant = tuple[str, str]  # role, id
 _ALTERNATIVE_NAME: Final = "x509_subject_alternative_name"
+_ACQUIRER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII).fullmatch
+_MOST_TOLD: Final = 10_000
 
 
 class Doorkeeper:
@@ -23,6 +30,7 @@ class Doorkeeper:
         # The same few names over and over; parsing is pure.
         self._named = lru_cache(maxsize=1024)(lambda names: parse([name.decode("utf-8", "replace") for name in names]))
         self._anonymous = anonymous
+        self._told: set[tuple[str, str]] = set()
 
     async def admit(self, context: grpc.aio.ServicerContext[Any, Any], role: str) -> str:
         """Like `participant`, but ends the call itself with the right status."""
@@ -42,10 +50,21 @@ class Doorkeeper:
         if role == "platform":
             if named == "":
                 raise NotAllowed("acquirer_id: a platform participant names the acquirer that it acts for")
+            if named:
+                self._acts(participant, named)
             return named or "", True
         if role != "acquirer":
             raise NotAllowed("the client certificate is not an acquirer's")
         return participant, False
+
+    def _acts(self, participant: str, acquirer: str) -> None:
+        """A platform participant may act for every acquirer: it is counted, and each of them is told of once."""
+        if not _ACQUIRER_ID(acquirer):
+            raise InvalidField("acquirer_id", "is no acquirer's")
+        PLATFORM_CALLS.labels(participant).inc()
+        if (participant, acquirer) not in self._told and len(self._told) < _MOST_TOLD:
+            self._told.add((participant, acquirer))
+            log.info("platform_acts_for_acquirer", participant=participant, acquirer=acquirer)
 
     def participant(self, context: grpc.aio.ServicerContext[Any, Any], role: str) -> str:
         """The caller's id; raises NotAuthenticated without a usable certificate, NotAllowed in another role."""

@@ -1,6 +1,7 @@
 """OrderService: what merchants and payers ask of orders."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -20,6 +21,8 @@ from switch.orders.store import OrderStore
 from switch.ports.platform import Merchants
 
 _WATCH_INTERVAL_S: Final = 0.3
+_SHARES: Final = 10
+_LEAST_SHARE: Final = 2
 
 
 class OrderServicer:
@@ -34,7 +37,7 @@ class OrderServicer:
         self._codes = codes
         self._step_up_above_minor = step_up_above_minor
         self._watchers = watchers
-        self._watching = 0
+        self._watching: Counter[str] = Counter()
 
     # --- a merchant's people, its credentials, its acquirer -----------------------------------------------------------
 
@@ -56,11 +59,14 @@ class OrderServicer:
         )
 
     async def WatchOrder(self, request: pb.WatchOrderRequest, caller: Caller) -> AsyncIterator[pb.WatchOrderResponse]:
-        if self._watching >= self._watchers:
+        order: Order | None = await self._order(request, caller)
+        merchant_id = request.merchant_id
+        # One merchant's streams leave room for the others'.
+        share = max(_LEAST_SHARE, self._watchers // _SHARES)
+        if self._watching.total() >= self._watchers or self._watching[merchant_id] >= share:
             raise TooMany("too many orders are watched")
-        self._watching += 1
+        self._watching[merchant_id] += 1
         try:
-            order: Order | None = await self._order(request, caller)
             shown: pb.Order | None = None
             while order is not None:
                 message = fields.order_message(order)
@@ -72,7 +78,8 @@ class OrderServicer:
                 await asyncio.sleep(_WATCH_INTERVAL_S)
                 order = await self._store.find(order.merchant.id, order.id)
         finally:
-            self._watching -= 1
+            self._watching[merchant_id] -= 1
+            self._watching = +self._watching
 
     async def CloseOrder(self, request: pb.CloseOrderRequest, caller: Caller) -> pb.CloseOrderResponse:
         await self._may(caller, request.merchant_id)
@@ -178,9 +185,7 @@ class OrderServicer:
         code = await self._shop_code(name)
         if money.currency != code.currency:
             raise InvalidField("amount.currency", "is not the shop code's")
-        key = f"{paying.user_id.hex}-{paying.key}"
-        made = await self._desk.of_shop_code(code, money.amount_minor, key, caller.name)
-        order, payment = await self._desk.pay(made, paying)
+        order, payment = await self._desk.pay_shop_code(code, money.amount_minor, paying, caller.name)
         return pb.PayShopCodeResponse(payment=fields.payment_message(order, payment))
 
     async def _scanned_order(self, name: Name) -> Order:

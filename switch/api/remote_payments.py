@@ -23,6 +23,7 @@ from switch.domain.money import Money
 from switch.domain.states import Decision, EntryMode, Operation, State
 from switch.payments.errors import (
     ContentDiffers,
+    Malformed,
     NotAnswered,
     NotFound,
     Overloaded,
@@ -36,8 +37,10 @@ _ERRORS: Final[dict[grpc.StatusCode, type[NotAnswered]]] = {
     grpc.StatusCode.ALREADY_EXISTS: ContentDiffers,
     grpc.StatusCode.NOT_FOUND: NotFound,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
-    grpc.StatusCode.INVALID_ARGUMENT: TransmissionTimeRefused,
+    grpc.StatusCode.INVALID_ARGUMENT: Malformed,
 }
+# Of the road's errors the one that has its status with malformed fields; those name another field.
+_TIME_REFUSED: Final = "transmission_time_ms is "
 _KINDS: Final = {
     Operation.SALE: pb.AUTHORIZATION_KIND_SALE,
     Operation.PRE_AUTHORIZATION: pb.AUTHORIZATION_KIND_PRE_AUTHORIZATION,
@@ -104,8 +107,10 @@ async def _asked(call: Awaitable[T]) -> T:
     try:
         return await call
     except grpc.aio.AioRpcError as error:
-        kind = _ERRORS.get(error.code(), Unavailable)
-        raise kind(error.details() or "the authorization service cannot be reached") from error
+        kind, details = _ERRORS.get(error.code(), Unavailable), error.details() or ""
+        if kind is Malformed and details.startswith(_TIME_REFUSED):
+            kind = TransmissionTimeRefused
+        raise kind(details or "the authorization service cannot be reached") from error
 
 
 def _authorize_request(request: AuthorizationRequest) -> pb.AuthorizeRequest:
@@ -128,8 +133,6 @@ def _authorize_request(request: AuthorizationRequest) -> pb.AuthorizeRequest:
             message.presented_as = int(request.entry)  # type: ignore[assignment]
         case CodeCredential(code=code):
             message.payer_code.code = code.reveal()
-        case ChannelOrder(scheme=scheme):
-            message.order.scheme = scheme
         case ChannelOrder(scheme=scheme):
             message.order.scheme = scheme
     if request.pin is not None:

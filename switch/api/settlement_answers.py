@@ -136,7 +136,7 @@ def payout(each: Payout) -> pb.SettlementPayout:
     return pb.SettlementPayout(
         merchant_id=each.merchant_id, batch_id=str(each.batch_id), currency=each.currency,
         state=pb.PayoutState.Name(each.state), net_minor=each.net_minor, reserve_minor=each.reserve_minor,
-        payout_minor=each.payout_minor, account_number_end=each.account_number[-4:], end_to_end_id=each.end_to_end_id,
+        payout_minor=each.payout_minor, account_number_end=each.masked_number[-4:], end_to_end_id=each.end_to_end_id,
         created_time_ms=each.created_time_ms, changed_time_ms=each.changed_time_ms, reason=each.reason,
     )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """WalletService: a user's cards and the devices that show payment codes."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 from uuid import UUID
 
@@ -25,30 +25,24 @@ _STATES: Final[Mapping[CardState, pb.CardState]] = {
     CardState.ACTIVE: pb.CARD_STATE_ACTIVE,
 }
 
-PublicKey = Callable[[str], Awaitable[bytes]]
-
 
 class WalletServicer:
-    """public_key(label) -> PEM. envelope_keys: labels of the wallet's and the handovers' ENVELOPE keys and the
-    handovers' SIGNING key.
-    """
+    """keys: labels of the wallet's and the handovers' ENVELOPE keys and the handovers' SIGNING key."""
 
     def __init__(
         self,
         cards: CardsOfUsers,
         enrolments: CodeEnrolments,
         hsm: Hsm,
-        public_key: PublicKey,
         keys: tuple[str, str, str] = ("wallet/envelope", "handover/envelope", "handover/sign"),
     ) -> None:
         self._cards = cards
         self._enrolments = enrolments
         self._hsm = hsm
-        self._public_key = public_key
         self._keys = keys
 
     async def GetKeys(self, request: pb.GetKeysRequest, caller: Caller) -> pb.GetKeysResponse:
-        wallet, handover, signing = [(await self._public_key(each)).decode() for each in self._keys]
+        wallet, handover, signing = [(await self._hsm.public_key(each)).decode() for each in self._keys]
         return pb.GetKeysResponse(wallet_envelope=wallet, handover_envelope=handover, handover_signing=signing)
 
     async def AddCard(self, request: pb.AddCardRequest, caller: Caller) -> pb.AddCardResponse:

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
 async def _bench(arguments: Sequence[str], is_silent: bool) -> int:
     settings = config.load()
     output = Path("benchmarks") / "results" / time.strftime("%Y%m%d-%H%M%S")
-    async with Environment(settings.state_dir, _OVERRIDES) as environment:
+    async with Environment(settings.state_dir / "bench", _OVERRIDES) as environment:
         if is_silent:
             await environment.scenario("unionpay", behaviour="silent")
         process = await asyncio.create_subprocess_exec(

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from dataclasses import dataclass, field, fields
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from switch.store.embedded import EmbeddedPostgres, EmbeddedRedis
 
 HOST = "127.0.0.1"
 _CONFIG_NAME = "demo.toml"
+_A_DAY_AND_A_HALF_S = 36 * 3600
 
 
 @dataclass(slots=True)
@@ -172,14 +174,14 @@ class Environment:
     def people_target(self) -> str:
         return f"{HOST}:{self.ports.people}"
 
-    def people(self) -> grpc.aio.Channel:
-        """As an app or a shop's till: TLS, no certificate of its own."""
+    def people(self, target: str = "") -> grpc.aio.Channel:
+        """As an app or a shop's till: TLS, no certificate of its own. target: of another process than the switch."""
         root = Authority(self.state_dir / "pki").ensure().read_bytes()
-        return grpc.aio.secure_channel(self.people_target, grpc.ssl_channel_credentials(root))
+        return grpc.aio.secure_channel(target or self.people_target, grpc.ssl_channel_credentials(root))
 
-    def participants(self, role: str, participant: str) -> grpc.aio.Channel:
+    def participants(self, role: str, participant: str, target: str = "") -> grpc.aio.Channel:
         """With a client certificate: an operator, a reviewer, somebody of finance."""
-        return open_channel(self.target, self.credentials(role, participant), None)
+        return open_channel(target or self.target, self.credentials(role, participant), None)
 
     def client(self) -> AcquirerClient:
         return AcquirerClient(self.target, credentials=self.credentials())
@@ -213,19 +215,32 @@ class Environment:
             return entries
 
     async def scenario(self, simulator: str, **fields: Any) -> None:
-        assert self._session is not None
-        async with self._session.post(f"{self.control_url}/{simulator}/scenarios", json=fields) as response:
-            response.raise_for_status()
+        await self._told("POST", f"{simulator}/scenarios", fields)
 
     async def clear_scenarios(self, simulator: str) -> None:
-        assert self._session is not None
-        async with self._session.delete(f"{self.control_url}/{simulator}/scenarios") as response:
-            response.raise_for_status()
+        await self._told("DELETE", f"{simulator}/scenarios")
 
     async def listening(self, simulator: str, on: bool) -> None:
         """Switch a simulator's listener (or the issuer's sign-on) off or on."""
+        await self._told("PUT", f"{simulator}/listening", on)
+
+    async def scan(self, simulator: str, **fields: Any) -> None:
+        """A payer scans a wallet's code and pays."""
+        await self._told("POST", f"{simulator}/scan", fields)
+
+    async def bills_of(self, day: date) -> None:
+        """Every channel has its bill of that day ready, though it may not be over."""
+        await self._told("PUT", "alipay/clock", {"ahead_s": _A_DAY_AND_A_HALF_S})
+        await self._told("POST", "wechat/bills", {"at_once": True})
+        await self._told("POST", f"unionpay/bills/{day.isoformat()}")
+
+    async def bills_are_over(self) -> None:
+        """Alipay's clock is right again."""
+        await self._told("PUT", "alipay/clock", {"ahead_s": 0})
+
+    async def _told(self, method: str, path: str, content: Any = None) -> None:
         assert self._session is not None
-        async with self._session.put(f"{self.control_url}/{simulator}/listening", json=on) as response:
+        async with self._session.request(method, f"{self.control_url}/{path}", json=content) as response:
             response.raise_for_status()
 
     # --- settings -----------------------------------------------------------------------------------------------------
@@ -241,6 +256,22 @@ issuers = ["{ISSUER}"]
 
 [platform]
 listen = "{HOST}:{ports.people}"
+
+[merchants]
+acquirer_id = "{ACQUIRER}"
+
+[reconciliation]
+# There are no days before this one.
+daily = false
+
+[settlement]
+early_close = true
+debtor_name = "payswitch demo"
+debtor_account = "6214830012345678"
+debtor_bank_code = "102290002916"
+
+[webhooks]
+allow_loopback = true
 
 [operations]
 listen = "{HOST}:{ports.operations}"

@@ -1,4 +1,4 @@
-"""`payswitch demo`: start everything, play the scenes, print the table."""
+"""`payswitch demo`: start everything, play the scenes, tell the platform's story, print the tables."""
 
 import asyncio
 import contextlib
@@ -7,12 +7,16 @@ import signal
 import sys
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from switch import config
 from switch.demo.environment import Environment
 from switch.demo.presenting import fresh_code
 from switch.demo.scenes import SCENES, Row, stage_for
+from switch.demo.story.chapters import CHAPTERS
+from switch.demo.story.telling import Told, tell
 from switch.ops import logs
 
 
@@ -37,27 +41,46 @@ async def _play(console: Console, keep: bool) -> int:
             for scene in SCENES:
                 row = await scene(stage)
                 rows.append(row)
-                console.print(f"  {'✗' if row.problem else '✓'} {row.name}", highlight=False)
-        console.print(_table(rows))
+                console.print(_line(row.name, row.problem))
+            console.print(_table(rows))
+            told = await tell(environment, client, lambda each: console.print(_line(each.name, each.problem)))
+        console.print(_story_table(told))
         _explain(console, environment)
         if keep:
             console.print("everything is running; Ctrl-C ends it")
             await _until_interrupted()
-    wrong = [row for row in rows if row.problem]
-    for row in wrong:
-        console.print(f"[red]{row.name}: {row.problem}[/red]")
-    console.print(f"{len(rows) - len(wrong)} of {len(rows)} as expected")
+    problems = [(each.name, each.problem) for each in rows] + [(each.name, each.problem) for each in told]
+    wrong = [(name, problem) for name, problem in problems if problem]
+    for name, problem in wrong:
+        console.print(f"[red]{name}: {escape(problem)}[/red]")
+    shown = len(rows) + len(CHAPTERS)
+    console.print(f"{len(problems) - len(wrong)} of {shown} as expected")
     return 1 if wrong else 0
+
+
+def _line(name: str, problem: str) -> Text:
+    return Text(f"  {'✗' if problem else '✓'} {name}")
+
+
+def _story_table(told: list[Told]) -> Table:
+    table = Table("the platform", "", "shown")
+    for each in told:
+        table.add_row(each.name, _mark(each.problem), escape(each.remark))
+    return table
+
+
+def _mark(problem: str) -> str:
+    return "[red]✗[/red]" if problem else "[green]✓[/green]"
 
 
 def _table(rows: list[Row]) -> Table:
     table = Table("authorization", "channel", "entry", "decision", "code", "ms", "", "remark")
     for row in rows:
         latency = f"{row.latency_ms:.1f}" if row.latency_ms else "—"
-        mark = "[red]✗[/red]" if row.problem else "[green]✓[/green]"
         table.add_row(
-            row.name, row.channel or "—", row.entry, row.decision, row.response_code or "—", latency, mark, row.remark
-        )
+            row.name, row.channel or "—", row.entry, row.decision, row.response_code or "—", latency,
+            _mark(row.problem), row.remark,
+        )  # fmt: skip
     return table
 
 

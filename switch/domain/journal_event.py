@@ -31,7 +31,8 @@ class JournalEvent:
     follow_on_id: of the capture, refund or increment, and nil for the others.
     money: what this event moves or, where it moves none, what was asked or approved: of APPROVED the approved amount,
     of UNDONE what had been captured and not refunded (it may be 0).
-    time_ms: when it was answered. created_time_ms: when the payment was begun. payer_key: keyed hash of the credential.
+    time_ms: when it was answered. created_time_ms: when the payment was begun. payer_key: keyed hash of the credential;
+    empty for an order of a channel, whose payer nobody tells.
     reference: our name at the channel (as in `BillLine`). card_prefix: the first six digits of a card, else "".
     """
 

@@ -48,7 +48,8 @@ class Invitation:
 class ApiCredential:
     """id: <merchant>-<12 hexadecimal digits>. previous_hash: of the secret before the last rotation, b"": none.
 
-    networks: CIDR; empty: from anywhere. revoked_time_ms: 0 while it is not.
+    networks: CIDR; empty: from anywhere. revoked_time_ms: 0 while it is not. rotated_by: `Caller.name` of who did last,
+    "" where nobody did.
     """
 
     id: str
@@ -63,6 +64,11 @@ class ApiCredential:
     expires_time_ms: int
     revoked_time_ms: int = 0
     last_used_time_ms: int = 0
+    rotated_by: str = ""
+
+    def is_known_to(self, who: str) -> bool:
+        """Whether that person was told a secret of it."""
+        return who in (self.created_by, self.rotated_by)
 
     def works(self, now_ms: int) -> bool:
         return not self.revoked_time_ms and now_ms < self.expires_time_ms

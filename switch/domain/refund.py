@@ -109,13 +109,15 @@ def role_holder(caller: Caller) -> str:
 
 
 def limit_for(caller: Caller, currency: str, limits: dict[str, RefundLimit]) -> RefundLimit:
-    """One's own limit, else the role's, else: an owner in person has none, and others refund nothing by themselves.
+    """One's own limit, else a person's role's, else: an owner in person has none, others refund nothing by themselves.
+
+    The limit of a role is people's: who may make credentials would multiply his own by theirs.
 
     >>> limit_for(Caller("user/1", frozenset({Role.MERCHANT_MANAGER})), "CNY", {}).each_minor
     0
     """
     role = role_holder(caller)
-    found = limits.get(caller.name) or limits.get(role)
+    found = limits.get(caller.name) or (limits.get(role) if caller.user_id is not None else None)
     if found is not None:
         return found
     allowed_minor = LARGEST_AMOUNT_MINOR if role == "owner" and caller.user_id is not None else 0

@@ -41,6 +41,7 @@ class Debtor:
 class Payout:
     """net_minor: what is settled; reserve_minor of it is held back, payout_minor is paid.
 
+    masked_number: the account number's last four characters behind asterisks; the whole one is kept sealed, apart.
     end_to_end_id: names the payment at the banks, at most 35 characters.
     """
 
@@ -52,7 +53,7 @@ class Payout:
     reserve_minor: int
     payout_minor: int
     account_name: str = field(repr=False)
-    account_number: str = field(repr=False)
+    masked_number: str = field(repr=False)
     bank_code: str = field(repr=False)
     end_to_end_id: str
     created_time_ms: int

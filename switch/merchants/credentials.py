@@ -74,6 +74,7 @@ class Credentials:
             return replace(
                 before, secret_hash=hash_of(secret), previous_hash=before.secret_hash if overlap_hours else b"",
                 previous_until_ms=until_ms if overlap_hours else 0, expires_time_ms=now_ms + valid_days * DAY_MS,
+                rotated_by=caller.name,
             )  # fmt: skip
 
         return await self._decide(caller, merchant_id, credential_id, "RotateApiCredential", decide), secret

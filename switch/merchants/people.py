@@ -136,7 +136,7 @@ class People:
                 return before
             check_owner_stays([*others, after])
             await books.keep_member(after)
-            await _withdraw_invitations(books, user_id)
+            await withdraw_invitations(books, user_id)
             old, new = fields_of(before), fields_of(after)
             await books.audit(entry(caller, books.record, "ChangeRole", _subject(user_id), old, new))
             return after
@@ -147,7 +147,10 @@ class People:
         return member
 
     async def remove(self, caller: Caller, merchant_id: str, user_id: UUID) -> list[str]:
-        """The working credentials that this person made. Raises Missing, NotPermitted, NotPossible: the last owner."""
+        """The working credentials that this person made or rotated.
+
+        Raises Missing, NotPermitted, NotPossible: the last owner.
+        """
         now_ms = self._clock.time_ms()
 
         async def work(books: Books) -> list[str]:
@@ -158,9 +161,9 @@ class People:
                 check_may_give(rank, before.role)
             check_owner_stays(others)
             await books.remove_member(user_id)
-            await _withdraw_invitations(books, user_id)
+            await withdraw_invitations(books, user_id)
             await books.audit(entry(caller, books.record, "RemoveMember", _subject(user_id), fields_of(before)))
-            made = [each for each in await books.credentials() if each.created_by == f"user/{user_id}"]
+            made = [each for each in await books.credentials() if each.is_known_to(f"user/{user_id}")]
             return [each.id for each in made if each.works(now_ms)]
 
         return await self._store.change(merchant_id, work)
@@ -215,7 +218,7 @@ async def _member_of(books: Books, user_id: UUID) -> tuple[Member, list[Member]]
     return found, [each for each in members if each is not found]
 
 
-async def _withdraw_invitations(books: Books, user_id: UUID) -> None:
+async def withdraw_invitations(books: Books, user_id: UUID) -> None:
     """Who loses a role has given none that still wait."""
     for each in await books.invitations():
         if each.invited_by == f"user/{user_id}":

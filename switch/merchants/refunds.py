@@ -30,6 +30,8 @@ _APPROVABLE_MS: Final = 7 * 86_400_000
 
 # (merchant_id, authorization_id) -> minor units that are disputed and so not the merchant's to give back.
 Disputed = Callable[[str, UUID], Awaitable[int]]
+# An API credential's id -> `Caller.name` of the people who were told its secret.
+ToldSecrets = Callable[[str], Awaitable[frozenset[str]]]
 
 
 class RefundStore(Protocol):
@@ -70,16 +72,18 @@ class Asked:
 
 
 class Refunds:
-    """disputed: None where there are no disputes."""
+    """disputed: None where there are no disputes. told_secrets: None where it is not known."""
 
     def __init__(
-        self, store: RefundStore, payments: Payments, tokens: PageTokens, clock: Clock, disputed: Disputed | None = None
-    ) -> None:
+        self, store: RefundStore, payments: Payments, tokens: PageTokens, clock: Clock,
+        disputed: Disputed | None = None, told_secrets: ToldSecrets | None = None,
+    ) -> None:  # fmt: skip
         self._store = store
         self._payments = payments
         self._tokens = tokens
         self._clock = clock
         self._disputed = disputed
+        self._told_secrets = told_secrets
 
     async def request(self, caller: Caller, asked: Asked) -> Refund:
         """Raises Missing, NotPossible with what remains, Exists, NotPermitted."""
@@ -144,6 +148,7 @@ class Refunds:
         if caller.user_id is None:
             raise NotPermitted("a refund is approved by a person, not by an API credential")
         waiting = await self.find(caller, merchant_id, refund_id)
+        await self._check_not_by_his_machine(caller, waiting)
         now_ms = self._clock.time_ms()
         if waiting.state is RefundState.WAITING and now_ms - waiting.created_time_ms > _APPROVABLE_MS:
             await self._store.change(merchant_id, refund_id, lambda refund: _to(refund, RefundState.EXPIRED, now_ms))
@@ -162,6 +167,19 @@ class Refunds:
 
         stored = await self._store.change(merchant_id, refund_id, approved, caller.name, "RefundService.ApproveRefund")
         return await self._send(stored) if stored.state is RefundState.SENDING else stored
+
+    async def _check_not_by_his_machine(self, caller: Caller, refund: Refund) -> None:
+        """What a credential asked for, whoever has its secret may have asked for.
+
+        An owner sets the limits: he needs no such way around them.
+        """
+        kind, _, credential_id = refund.requested_by.partition("/")
+        if kind != "credential" or Role.MERCHANT_OWNER in caller.roles:
+            return
+        if self._told_secrets is None or caller.name in await self._told_secrets(credential_id):
+            raise NotPermitted(
+                "another person must approve it: the caller knows the secret of the credential that asked"
+            )
 
     async def decline(self, caller: Caller, merchant_id: str, refund_id: UUID, reason: str) -> Refund:
         now_ms = self._clock.time_ms()

@@ -9,7 +9,9 @@ import ipaddress
 import re
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -97,13 +99,20 @@ def check_address(text: str, rules: TargetRules) -> None:
         raise AddressRefused("not an address of the public internet")
 
 
+_LOOKUPS: Final = ThreadPoolExecutor(32, thread_name_prefix="webhook name")
+
 # (host, port) -> addresses. May raise OSError.
 Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 async def system_lookup(host: str, port: int) -> Sequence[str]:
-    """The system's resolver, off the event loop."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    """The system's resolver, off the event loop.
+
+    In threads of its own: a name whose servers hang keeps one for as long as the system waits, and in the loop's usual
+    few the database's connections would wait behind it.
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.run_in_executor(_LOOKUPS, partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM))
     return [str(address[0]) for *_, address in found]
 
 

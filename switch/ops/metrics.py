@@ -54,6 +54,11 @@ REQUEST_ERRORS = Counter(
     "Requests that ended with a gRPC status instead of an answer; way: unary or stream.",
     ("way", "code"),
 )
+PLATFORM_CALLS = Counter(
+    "payswitch_platform_calls_total",
+    "Calls by which another process of the switch acted for an acquirer.",
+    ("participant",),
+)
 MERCHANT_ALERTS = Counter(
     "payswitch_merchant_alerts_total", "What a merchant's people should hear of at once.", ("kind",)
 )

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 
-from switch.domain.authorization import AuthorizationRequest, ChannelOrder, Credential, PinBlock
+from switch.domain.authorization import AuthorizationRequest, CardCredential, ChannelOrder, Credential, PinBlock
 from switch.domain.identity import computed_id
 from switch.domain.merchant import MerchantState
 from switch.domain.money import Money
@@ -123,11 +123,25 @@ class OrderDesk:
 
         BEGUN: it is not known yet, and the worker finds out; asked again under the same key it is told.
         """
-        if order.money.amount_minor > self._settings.step_up_above_minor and not paying.stepped_up:
+        return await self._pay(order, paying, await self._card(paying, order.money.amount_minor))
+
+    async def pay_shop_code(
+        self, code: ShopCode, amount_minor: int, paying: Paying, by: str
+    ) -> tuple[Order, OrderPayment]:
+        """Who cannot pay makes no order: the merchant's list is not anybody's to fill."""
+        card = await self._card(paying, amount_minor)
+        order = await self.of_shop_code(code, amount_minor, f"{paying.user_id.hex}-{paying.key}", by)
+        return await self._pay(order, paying, card)
+
+    async def _card(self, paying: Paying, amount_minor: int) -> CardCredential:
+        if amount_minor > self._settings.step_up_above_minor and not paying.stepped_up:
             raise NotPermitted("step-up needed")
         card = await self._cards.credential(paying.user_id, paying.card_id) if self._cards is not None else None
         if card is None:
             raise Missing("there is no such card")
+        return card
+
+    async def _pay(self, order: Order, paying: Paying, card: CardCredential) -> tuple[Order, OrderPayment]:
         payment = self._new_payment(order, paying.entry, payer=str(paying.user_id), payer_key=paying.key)
         verdict = await self._begun(order, payment)
         if verdict.repeated is not None:

@@ -143,7 +143,7 @@ class Pursuit:
                 return
         request = FollowOnRequest(
             operation, payment.acquirer_id, payment.merchant_id, payment.authorization_id,
-            f"order-undo-{payment.undo_number}-{operation.name}", payment.undo_time_ms, money,
+            undo_key(payment, operation), payment.undo_time_ms, money,
         )  # fmt: skip
         follow_on: FollowOn = await self._payments.follow_on(request)
         if follow_on.state is State.APPROVED:
@@ -168,3 +168,8 @@ class Pursuit:
             )  # fmt: skip
         after_s = min(settings.backoff_max_s, settings.backoff_first_s * 2.0 ** min(payment.attempts, 20))
         await self._work.later(payment, after_s, reason)
+
+
+def undo_key(payment: OrderPayment, operation: Operation) -> str:
+    """The payment's own: two of a merchant that are undone in one millisecond would else be one request."""
+    return f"undo-{payment.authorization_id.hex}-{payment.undo_number}-{operation.name}"

@@ -9,6 +9,10 @@ class TransmissionTimeRefused(NotAnswered):
     """The transmission time lies too far from now (ISO 8583 DE7; DESIGN 3.4)."""
 
 
+class Malformed(NotAnswered):
+    """The authorization service of another process takes a field for wrong: no repeat will mend it."""
+
+
 class ContentDiffers(NotAnswered):
     """The identity is taken by a request with other content."""
 

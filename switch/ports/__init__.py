@@ -19,7 +19,7 @@ from switch.ports.channels import (
     Unknown,
 )
 from switch.ports.fast import Clock, Counters, CountersUnavailable
-from switch.ports.hsm import Hsm
+from switch.ports.hsm import Hsm, hsm_is_away
 from switch.ports.journal import FollowUp, FollowUpResult, Journal, ProcessLeases, StoreUnavailable
 from switch.ports.presented import HandoverClaim, HandoverClaims, NotOpened, Opener
 from switch.ports.routing import RoutingPlans
@@ -64,4 +64,5 @@ __all__ = [
     "TokenAccess",
     "TokenStore",
     "Unknown",
+    "hsm_is_away",
 ]

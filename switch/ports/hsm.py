@@ -4,6 +4,14 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 
+def hsm_is_away(error: BaseException) -> bool:
+    """Whether the HSM could not be reached: the same may be asked again later.
+
+    Its errors are known by their names: it imports nothing of ours, and we nothing of it.
+    """
+    return any(each.__name__ == "HsmUnavailable" for each in type(error).__mro__)
+
+
 class Hsm(Protocol):
     """Payment cryptography in batches. Keys are labels. An item that fails yields an exception in its place.
 
@@ -34,6 +42,9 @@ class Hsm(Protocol):
     async def unseal(self, items: Sequence[tuple[str, bytes, bytes]]) -> list[bytes | Exception]: ...
 
     async def keyed_hashes(self, items: Sequence[tuple[str, bytes]]) -> list[bytes | Exception]: ...
+
+    async def public_key(self, label: str) -> bytes:
+        """PEM of the public half of a key pair: of SIGNING or ENVELOPE. Raises the HSM's error."""
 
     async def import_working_key(self, label: str, usage: str, under: str, wrapped: bytes) -> str:
         """Unwrap a DES key (ECB under `under`), keep it as pending under `label`; returns its KCV, six hex digits."""

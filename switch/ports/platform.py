@@ -67,6 +67,16 @@ class Devices(Protocol):
         """Of each (user_id, device_id), in order; one round trip. None: there is none."""
 
 
+class Belongings(Protocol):
+    """What another service keeps of a user. Raises StoreUnavailable."""
+
+    async def give_up(self, who: str, user_id: UUID) -> None:
+        """He closes his account: what is his goes first. A repeat finds nothing left. who: `Caller.name`.
+
+        Raises NotPossible, having changed nothing, where something must not go yet.
+        """
+
+
 class Cards(Protocol):
     """The wallet's: what a user pays with. Raises StoreUnavailable, or the HSM's error."""
 

@@ -79,7 +79,8 @@ class Settlements:
 
         batch = Batch(batch_id, currency, through_day, PayoutState.DRAFT, 0, 0, 0, caller.name, now_ms)
         entry = _entry(caller, "CreateBatch", batch_id, {}, {"state": "DRAFT", "currency": currency})
-        return await self._batches.create(batch, decide, entry)
+        numbers = {each: one.contract.account_number for each, one in known.items() if one.contract}
+        return await self._batches.create(batch, decide, numbers, entry)
 
     async def _known(self, available: Mapping[str, int], day: str) -> dict[str, Position]:
         """What the merchant service says of each, asked for before the balances are locked."""
@@ -145,7 +146,8 @@ class Settlements:
         if batch.state not in (PayoutState.RELEASED, PayoutState.PAID):
             raise NotPossible(f"the batch is {batch.state.name}: there is no payout file")
         render, ending = FORMS[form]
-        content = render(batch, await self._batches.payouts(batch_id))
+        numbers = await self._batches.account_numbers(batch_id)
+        content = render(batch, await self._batches.payouts(batch_id), numbers)
         digest = hashlib.sha256(content).digest()
         after = {"form": form, "sha256": digest.hex()}
         entry = _entry(caller, "GetPayoutFile", batch_id, {}, after)

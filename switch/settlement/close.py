@@ -19,11 +19,14 @@ _PAUSE_S: Final = 0.1
 
 
 class DayClose:
-    """grace_s: from the day's end to when it may be closed. patience_s: how long the ledger may take to catch up."""
+    """grace_s: from the day's end to when it may be closed. patience_s: how long the ledger may take to catch up.
+
+    early: a day may be closed before it is over, or has begun; what comes later is of the first open day, as always.
+    """
 
     def __init__(
         self, days: Days, reserves: Reserves, feed: Feed, follower: Follower, clock: Clock,
-        grace_s: int = 300, patience_s: float = 120.0,
+        grace_s: int = 300, patience_s: float = 120.0, *, early: bool = False,
     ) -> None:  # fmt: skip
         self._days = days
         self._reserves = reserves
@@ -32,6 +35,7 @@ class DayClose:
         self._clock = clock
         self._grace_ms = grace_s * 1000
         self._patience_s = patience_s
+        self._early = early
 
     async def close(self, day: str, by: str) -> ClosedDay:
         """The closed day; the same again where it was closed before. What was interrupted is taken up where it broke.
@@ -48,7 +52,7 @@ class DayClose:
         return closed
 
     async def _seal(self, day: str, by: str) -> None:
-        if self._clock.time_ms() < ends_ms(day) + self._grace_ms:
+        if not self._early and self._clock.time_ms() < ends_ms(day) + self._grace_ms:
             raise NotPossible(f"{day} is not over, or only just: it may be closed {self._grace_ms // 1000} s later")
         await self._feed.complete_day(date.fromisoformat(day))
         position = await self._days.fed()

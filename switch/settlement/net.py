@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
+from switch.domain.bank_account import masked
 from switch.domain.business_day import later
 from switch.domain.contract import Contract
 from switch.domain.merchant import MerchantProfile, MerchantState
@@ -110,6 +111,6 @@ def _payout(position: Position, contract: Contract, frame: Frame) -> Payout:
     reserve = reserve_of(contract, net)
     return Payout(
         position.merchant_id, frame.batch_id, frame.currency, PayoutState.DRAFT, net, reserve, net - reserve,
-        contract.account_name, contract.account_number, contract.bank_code,
+        contract.account_name, masked(contract.account_number), contract.bank_code,
         end_to_end_id_of(frame.batch_id, position.merchant_id), frame.time_ms, frame.time_ms,
     )  # fmt: skip

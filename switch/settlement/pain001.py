@@ -6,7 +6,7 @@ Initiation). One payment information block: one debtor account, one execution da
 
 import re
 import xml.etree.ElementTree as ET  # only written, never parsed
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from switch.domain.business_day import time_text
@@ -18,12 +18,15 @@ NAMESPACE: Final = "urn:iso:std:iso:20022:tech:xsd:pain.001.001.09"
 _IBAN: Final = re.compile(r"[A-Z]{2}[0-9]{2}[a-zA-Z0-9]{1,30}", re.ASCII)
 
 
-def render(batch: Batch, payouts: Sequence[Payout]) -> bytes:
-    """Of what is fixed when the batch is released, and of all of its payouts, whatever became of them."""
+def render(batch: Batch, payouts: Sequence[Payout], numbers: Mapping[str, str]) -> bytes:
+    """Of what is fixed when the batch is released, and of all of its payouts, whatever became of them.
+
+    numbers: merchant_id -> account number.
+    """
     root = ET.Element("Document", xmlns=NAMESPACE)
     initiation = ET.SubElement(root, "CstmrCdtTrfInitn")
     _group_header(initiation, batch, payouts)
-    _payment_information(initiation, batch, payouts)
+    _payment_information(initiation, batch, payouts, numbers)
     ET.indent(root, " ")
     body: bytes = ET.tostring(root, encoding="utf-8")
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + body + b"\n"
@@ -43,7 +46,9 @@ def _totals(parent: ET.Element, batch: Batch, payouts: Sequence[Payout]) -> None
     _text(parent, "CtrlSum", total.decimal_text())
 
 
-def _payment_information(parent: ET.Element, batch: Batch, payouts: Sequence[Payout]) -> None:
+def _payment_information(
+    parent: ET.Element, batch: Batch, payouts: Sequence[Payout], numbers: Mapping[str, str]
+) -> None:
     block = ET.SubElement(parent, "PmtInf")
     _text(block, "PmtInfId", batch.message_id)
     _text(block, "PmtMtd", "TRF")
@@ -56,10 +61,10 @@ def _payment_information(parent: ET.Element, batch: Batch, payouts: Sequence[Pay
     _agent(block, "DbtrAgt", batch.debtor.bank_code)
     _text(block, "ChrgBr", "DEBT")  # the merchant gets it whole
     for each in payouts:
-        _transfer(block, each)
+        _transfer(block, each, numbers[each.merchant_id])
 
 
-def _transfer(block: ET.Element, payout: Payout) -> None:
+def _transfer(block: ET.Element, payout: Payout, number: str) -> None:
     transfer = ET.SubElement(block, "CdtTrfTxInf")
     identity = ET.SubElement(transfer, "PmtId")
     _text(identity, "InstrId", payout.end_to_end_id)
@@ -70,7 +75,7 @@ def _transfer(block: ET.Element, payout: Payout) -> None:
     amount.set("Ccy", payout.currency)
     _agent(transfer, "CdtrAgt", payout.bank_code)
     _text(ET.SubElement(transfer, "Cdtr"), "Nm", payout.account_name)
-    _account(transfer, "CdtrAcct", payout.account_number)
+    _account(transfer, "CdtrAcct", number)
     _text(ET.SubElement(transfer, "RmtInf"), "Ustrd", f"Settlement {payout.merchant_id}")
 
 

@@ -1,7 +1,7 @@
 """A batch's payouts as CSV: RFC 4180, UTF-8, CRLF, one header line. The columns are those of docs/settlement.md."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import Final
 
@@ -14,15 +14,18 @@ COLUMNS: Final = (
 )
 
 
-def render(batch: Batch, payouts: Sequence[Payout]) -> bytes:
-    """Of what is fixed when the batch is released, and of all of its payouts, whatever became of them."""
+def render(batch: Batch, payouts: Sequence[Payout], numbers: Mapping[str, str]) -> bytes:
+    """Of what is fixed when the batch is released, and of all of its payouts, whatever became of them.
+
+    numbers: merchant_id -> account number.
+    """
     file = StringIO()
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
     for each in payouts:
         writer.writerow(
             (
-                batch.message_id, each.end_to_end_id, each.merchant_id, each.account_name, each.account_number,
+                batch.message_id, each.end_to_end_id, each.merchant_id, each.account_name, numbers[each.merchant_id],
                 each.bank_code, Money(each.payout_minor, each.currency).decimal_text(), each.currency,
                 batch.execution_day,
             )

@@ -52,11 +52,13 @@ class Store(Protocol):
 @dataclass(frozen=True, slots=True)
 class Rules:
     """tolerance_s: so near to midnight a channel's clock may say another day. most_breaks: a bill with more of them is
-    not ours. again_days: how long what has not ended here is compared again, once a day."""
+    not ours. again_days: how long what has not ended here is compared again, once a day. early: a day may be reconciled
+    before it has ended."""
 
     tolerance_s: float = 600.0
     most_breaks: int = 100_000
     again_days: int = 7
+    early: bool = False
 
 
 class Reconciliations:
@@ -91,7 +93,7 @@ class Reconciliations:
         """
         now_ms = self._clock.time_ms()
         bounds = day_of(day, self._rules.tolerance_s)
-        if now_ms < bounds.until_ms:
+        if now_ms < bounds.until_ms and not self._rules.early:
             raise NotPossible("the day has not ended")
         claim = await self._store.claim(channel, day, now_ms if due_only else None)
         if claim is None:

@@ -65,9 +65,17 @@ class Batches(Protocol):
 
     async def find(self, batch_id: UUID) -> Batch | None: ...
 
-    async def create(self, batch: Batch, decide: Callable[[Mapping[str, int]], Drafted], entry: AuditEntry) -> Batch:
+    async def create(
+        self,
+        batch: Batch,
+        decide: Callable[[Mapping[str, int]], Drafted],
+        numbers: Mapping[str, str],
+        entry: AuditEntry,
+    ) -> Batch:
         """Set the money aside. decide: of what is available while nobody else sets money aside; pure, may be called
-        again, what it raises ends it. The stored batch: this one with its sums, if there was none under its id."""
+        again, what it raises ends it. numbers: merchant_id -> account number, of all that it may decide for; they are
+        sealed before anything is locked. The stored batch: this one with its sums, if there was none under its id.
+        Raises the HSM's error: nothing was set aside."""
 
     async def release(self, batch_id: UUID, debtor: Debtor, entry: AuditEntry, day: str, now_ms: int) -> Batch:
         """DRAFT becomes RELEASED; the same again by the same person has no effect. Raises NotPossible."""
@@ -80,6 +88,10 @@ class Batches(Protocol):
 
     async def payouts(self, batch_id: UUID) -> list[Payout]:
         """By merchant."""
+
+    async def account_numbers(self, batch_id: UUID) -> dict[str, str]:
+        """merchant_id -> account number, opened: for the payout file alone. Raises the HSM's error, or NotPossible
+        where one does not open."""
 
     async def left_out(self, batch_id: UUID) -> list[LeftOut]: ...
 

@@ -80,7 +80,8 @@ written AS (
     SELECT merchant_id, authorization_id, kind, follow_on_id,
            $6 + row_number() OVER (ORDER BY CASE kind WHEN 7 THEN 3 ELSE kind END, time_ms, authorization_id),
            operation, amount_minor, currency, time_ms, created_time_ms, acquirer_id, terminal_id, channel, entry,
-           response_code, trace_reference(trace), payer_key, coalesce(substring(masked_credential FROM '^[0-9]{6}'), '')
+           response_code, trace_reference(trace), CASE masked_credential WHEN '' THEN ''::bytea ELSE payer_key END,
+           coalesce(substring(masked_credential FROM '^[0-9]{6}'), '')
     FROM found AS f
     WHERE NOT EXISTS (
         SELECT FROM journal_events AS e

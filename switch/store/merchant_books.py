@@ -110,16 +110,17 @@ _REMOVE_INVITATION = "DELETE FROM merchant_invitations WHERE merchant_id = $1 AN
 
 _CREDENTIALS = """
 SELECT id, role, label, secret_hash, previous_hash, previous_until_ms, networks, created_by, created_time_ms,
-       expires_time_ms, revoked_time_ms, last_used_time_ms
+       expires_time_ms, revoked_time_ms, last_used_time_ms, rotated_by
 FROM merchant_credentials WHERE merchant_id = $1 AND revoked_time_ms = 0 ORDER BY created_time_ms, id
 """
 _KEEP_CREDENTIAL = """
 INSERT INTO merchant_credentials (
     merchant_id, id, role, label, secret_hash, previous_hash, previous_until_ms, networks, created_by, created_time_ms,
-    expires_time_ms, revoked_time_ms, last_used_time_ms)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0)
+    expires_time_ms, revoked_time_ms, last_used_time_ms, rotated_by)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, $13)
 ON CONFLICT (merchant_id, id) DO UPDATE SET
-    secret_hash = $5, previous_hash = $6, previous_until_ms = $7, expires_time_ms = $11, revoked_time_ms = $12
+    secret_hash = $5, previous_hash = $6, previous_until_ms = $7, expires_time_ms = $11, revoked_time_ms = $12,
+    rotated_by = $13
 """
 
 
@@ -230,7 +231,7 @@ class PostgresBooks:
             _KEEP_CREDENTIAL, self.record.id, credential.id, credential.role, credential.label,
             credential.secret_hash, credential.previous_hash, credential.previous_until_ms,
             ",".join(credential.networks), credential.created_by, credential.created_time_ms,
-            credential.expires_time_ms, credential.revoked_time_ms,
+            credential.expires_time_ms, credential.revoked_time_ms, credential.rotated_by,
         )  # fmt: skip
 
     async def audit(self, entry: AuditEntry) -> None:

@@ -122,5 +122,5 @@ def credential_from(row: Record) -> ApiCredential:
     return ApiCredential(
         row["id"], Role(row["role"]), row["label"], row["secret_hash"], row["previous_hash"],
         row["previous_until_ms"], networks, row["created_by"], row["created_time_ms"], row["expires_time_ms"],
-        row["revoked_time_ms"], row["last_used_time_ms"],
+        row["revoked_time_ms"], row["last_used_time_ms"], row["rotated_by"],
     )  # fmt: skip

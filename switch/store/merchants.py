@@ -111,6 +111,11 @@ class PostgresMerchants:
             await self._fetch(_USED, *named, now_ms, _LAST_USED_STEP_MS)
         return Credential(credential.id, named[0], credential.role, credential.networks)
 
+    async def told_secrets_of(self, credential_id: str) -> frozenset[str]:
+        """`Caller.name` of who made it, and of who rotated it last. Empty where there is no such credential."""
+        found = await self._fetch(_CREDENTIAL, credential_id.partition("-")[0], credential_id)
+        return frozenset({found[0]["created_by"], found[0]["rotated_by"]} - {""}) if found else frozenset()
+
     # --- what others need to know -------------------------------------------------------------------------------------
 
     async def profile(self, merchant_id: str) -> MerchantProfile | None:

@@ -1,4 +1,7 @@
-"""The journal's days: a partition is a range of ids, made ahead of its day and dropped as a whole (DESIGN 4)."""
+"""The journal's days: a partition is a range of ids, made ahead of its day and dropped as a whole (DESIGN 4).
+
+Whoever keeps them keeps those of used codes and handovers, too, whichever services the process has.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -9,12 +12,14 @@ import structlog
 
 from switch.domain.identity import lowest_id_at
 from switch.ports import StoreUnavailable
+from switch.store.code_days import ensure_code_days
 from switch.store.sessions import Connection, Pool, Sessions
 
 log = structlog.get_logger()
 
 # One process makes a day, the others wait and find it made. Not the hot path.
 _LOCK = 0x7061_7274_6974_696F  # "partitio"
+_AGAIN_S = 30.0
 
 _EXISTING = """
 SELECT c.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
@@ -76,8 +81,14 @@ async def _make(sessions: Sessions, day: datetime, name: str) -> bool:
 async def keep_partitions(pool: Pool, time_ms: Callable[[], int], interval_s: float = 3600.0) -> None:
     """Ensure the days ahead, now and for ever; an outage is logged and survived. Runs until it is cancelled."""
     while True:
-        try:
-            await ensure_partitions(pool, time_ms())
-        except StoreUnavailable as error:
-            log.warning("partitions_not_made", reason=str(error))
-        await asyncio.sleep(interval_s)
+        pause_s = interval_s
+        for ensure in (ensure_partitions, ensure_code_days):
+            try:
+                await ensure(pool, time_ms())
+            except StoreUnavailable as error:
+                log.warning("partitions_not_made", reason=str(error))
+                pause_s = min(interval_s, _AGAIN_S)
+            except Exception:
+                # Days without partitions are met by the default ones: aloud, and no reason to stop keeping.
+                log.exception("partitions_not_made")
+        await asyncio.sleep(pause_s)

@@ -51,6 +51,7 @@ ON CONFLICT (number) DO NOTHING
 """
 
 _WITHDRAW = "DELETE FROM code_devices WHERE user_id = $1 AND device_id = $2"
+_WITHDRAW_ALL = "DELETE FROM code_devices WHERE user_id = $1 RETURNING device_id"
 
 _Code = tuple[int, int, int]
 
@@ -119,6 +120,14 @@ class PostgresPaymentCodes:
             return True
 
         return await self._sessions.transaction(work)
+
+    async def withdraw_all(self, user_id: UUID, who: str) -> None:
+        async def work(connection: Connection) -> None:
+            for row in await connection.fetch(_WITHDRAW_ALL, user_id):
+                before, after = {"payment_codes": True}, {"payment_codes": False}
+                await _audit(connection, who, "WithdrawPaymentCodes", row["device_id"], before, after)
+
+        await self._sessions.transaction(work)
 
 
 class _Taken(Exception):

@@ -24,9 +24,11 @@ from switch.domain.settlement import (
     returned,
     set_aside,
 )
+from switch.ports import Hsm
 from switch.store.audit_trail import append
 from switch.store.heavy import HeavyConnections
 from switch.store.ledger import post
+from switch.store.payout_numbers import PayoutNumbers
 from switch.store.sessions import Connection, Pool, Sessions
 from switch.store.settlement_rows import BATCH, PAYOUT, batch_from, columns_of, left_out_from, payout_from
 
@@ -52,9 +54,10 @@ INSERT INTO settlement_batches (
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
 _ADD_PAYOUTS = f"""
-INSERT INTO settlement_payouts ({PAYOUT})
+INSERT INTO settlement_payouts ({PAYOUT}, sealed_number)
 SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::smallint[], $5::bigint[], $6::bigint[], $7::bigint[],
-                     $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::text[])
+                     $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::text[],
+                     $15::bytea[])
 """  # noqa: S608
 _ADD_LEFT_OUT = """
 INSERT INTO settlement_left_out (batch_id, merchant_id, balance_minor, reason)
@@ -109,9 +112,10 @@ _DIGESTS: Final = {"pain.001": "pain_digest", "csv": "csv_digest"}
 class PostgresBatches:
     """Meets `switch.settlement.store.Batches` and `Reserves`."""
 
-    def __init__(self, pool: Pool, heavy: HeavyConnections) -> None:
+    def __init__(self, pool: Pool, heavy: HeavyConnections, hsm: Hsm) -> None:
         self._sessions = Sessions(pool)
         self._heavy = heavy
+        self._numbers = PayoutNumbers(self._sessions, hsm)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -135,6 +139,9 @@ class PostgresBatches:
     async def payouts(self, batch_id: UUID) -> list[Payout]:
         return await self._sessions.run(lambda connection: _payouts(connection, batch_id, None))
 
+    async def account_numbers(self, batch_id: UUID) -> dict[str, str]:
+        return await self._numbers.opened(batch_id)
+
     async def left_out(self, batch_id: UUID) -> list[LeftOut]:
         rows = await self._sessions.run(lambda connection: connection.fetch(_LEFT_OUT, batch_id))
         return [left_out_from(row) for row in rows]
@@ -146,7 +153,12 @@ class PostgresBatches:
 
     # --- changing -----------------------------------------------------------------------------------------------------
 
-    async def create(self, batch: Batch, decide: Callable[[Mapping[str, int]], Drafted], entry: AuditEntry) -> Batch:
+    async def create(
+        self, batch: Batch, decide: Callable[[Mapping[str, int]], Drafted], numbers: Mapping[str, str],
+        entry: AuditEntry,
+    ) -> Batch:  # fmt: skip
+        sealed = await self._numbers.sealed(batch.id, numbers)
+
         async def work(connection: Connection) -> Batch:
             await connection.execute(_TURN)
             known = await connection.fetchrow(_FIND, batch.id)
@@ -157,7 +169,7 @@ class PostgresBatches:
                 batch, payouts=len(drafted.payouts), total_minor=sum(each.payout_minor for each in drafted.payouts),
                 reserve_minor=sum(each.reserve_minor for each in drafted.payouts),
             )  # fmt: skip
-            await _add(connection, made, drafted)
+            await _add(connection, made, drafted, sealed)
             told = {**entry.after, "payouts": made.payouts, "total_minor": made.total_minor}
             await append(connection, replace(entry, after=told))
             return made
@@ -263,14 +275,14 @@ async def _payouts(connection: Connection, batch_id: UUID, merchant_ids: list[st
     return [payout_from(row) for row in await connection.fetch(_PAYOUTS, batch_id, merchant_ids)]
 
 
-async def _add(connection: Connection, batch: Batch, drafted: Drafted) -> None:
+async def _add(connection: Connection, batch: Batch, drafted: Drafted, sealed: Mapping[str, bytes]) -> None:
     payouts, left_out = drafted.payouts, drafted.left_out
     day = date.fromisoformat(batch.through_day)
     await connection.execute(
         _ADD_BATCH, batch.id, batch.currency, day, batch.state.value, batch.payouts, batch.total_minor,
         batch.reserve_minor, batch.created_by, batch.created_time_ms,
     )  # fmt: skip
-    await connection.execute(_ADD_PAYOUTS, *columns_of(payouts))
+    await connection.execute(_ADD_PAYOUTS, *columns_of(payouts), [sealed[each.merchant_id] for each in payouts])
     if left_out:
         await connection.execute(
             _ADD_LEFT_OUT, batch.id, [each.merchant_id for each in left_out],

@@ -13,7 +13,7 @@ BATCH: Final = (
     " decided_time_ms, reason, execution_day, debtor_name, debtor_account, debtor_bank_code"
 )
 PAYOUT: Final = (
-    "merchant_id, batch_id, currency, state, net_minor, reserve_minor, payout_minor, account_name, account_number,"
+    "merchant_id, batch_id, currency, state, net_minor, reserve_minor, payout_minor, account_name, masked_number,"
     " bank_code, end_to_end_id, created_time_ms, changed_time_ms, reason"
 )
 

@@ -19,7 +19,10 @@ FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS n (user_id, device_id, pl
 LEFT JOIN user_devices AS d ON d.user_id = n.user_id AND d.device_id = n.device_id
 ORDER BY n.place
 """
-_ALL = f"SELECT {_COLUMNS} FROM user_devices WHERE user_id = $1 ORDER BY created_time_ms DESC LIMIT 100"  # noqa: S608
+# Active ones first: those that were revoked hide none.
+_ALL = f"""
+SELECT {_COLUMNS} FROM user_devices WHERE user_id = $1 ORDER BY revoked_time_ms > 0, created_time_ms DESC LIMIT 100
+"""  # noqa: S608
 _ACTIVE = "SELECT count(*) FROM user_devices WHERE user_id = $1 AND revoked_time_ms = 0"
 _ADD = """
 INSERT INTO user_devices (user_id, device_id, name, public_key, attestation, created_time_ms, revoked_time_ms)
@@ -56,7 +59,7 @@ class PostgresDevices:
         return [None if row["device_id"] is None else _device(row) for row in rows]
 
     async def all(self, user_id: UUID) -> list[Device]:
-        """Newest first, at most 100."""
+        """Active ones first, of each newest first; at most 100."""
         return [_device(row) for row in await self._fetch(_ALL, user_id)]
 
     async def add(

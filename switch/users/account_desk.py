@@ -1,11 +1,13 @@
 """What a person does with the account itself: see it, change or recover its password, end it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from switch.domain.access import Caller
 from switch.domain.account import Account, Alert, AlertKind, Code, Purpose
 from switch.domain.refusals import Invalid, NotPossible, NotProved
+from switch.ports.platform import Belongings
 from switch.users.limits import AddressLimit
 from switch.users.messages import Alerts, Message, MessageKind, Messenger
 from switch.users.passwords import Passwords, accepted
@@ -26,8 +28,14 @@ class Profile:
 
 
 class AccountDesk:
-    def __init__(self, world: World, book: SessionBook, passwords: Passwords, step_up: StepUp, alerts: Alerts) -> None:
+    """belongings: of other services, in the order in which they are given up; first those that may refuse."""
+
+    def __init__(
+        self, world: World, book: SessionBook, passwords: Passwords, step_up: StepUp, alerts: Alerts,
+        belongings: Sequence[Belongings] = (),
+    ) -> None:  # fmt: skip
         self._world = world
+        self._belongings = belongings
         self._book = book
         self._passwords = passwords
         self._step_up = step_up
@@ -65,8 +73,10 @@ class AccountDesk:
         await self._alerts.tell(account, AlertKind.PASSWORD_CHANGED, address)
 
     async def delete(self, caller: Caller) -> None:
-        """Raises NotPermitted."""
+        """What others keep of the user goes first. Raises NotPermitted, NotPossible."""
         account, _ = await self._book.fresh(caller)
+        for each in self._belongings:
+            await each.give_up(caller.name, account.id)
         entry = change(account.id, "DeleteAccount", before={"state": "open"}, after={"state": "closed"})
         await self._world.stores.accounts.close(account, self._world.now_ms(), entry)
 

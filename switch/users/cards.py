@@ -132,7 +132,7 @@ class CardsOfUsers:
         if record.decision is not Decision.APPROVED:
             await self._refused(card, record)
         await self._store.verified_by(card, record.channel)
-        await self.give_back(card)
+        await self.give_back(card, is_recorded=True)
         found = await self._store.find(card.user_id, card.id)
         assert found is not None  # rows are never deleted
         return found
@@ -145,14 +145,19 @@ class CardsOfUsers:
             raise NotPossible(f"the card was declined: {record.response_code}, {record.reason}")
         raise NotPossible("the issuer did not answer in time: add the card again later")
 
-    async def give_back(self, card: Card) -> None:
-        """Void the verification; a repeat has no further effect. What fails is done by the sweep, for a day."""
+    async def give_back(self, card: Card, *, is_recorded: bool = False) -> None:
+        """Void the verification; a repeat has no further effect. What fails is done by the sweep, for a day.
+
+        One that was never recorded is reversed: should it arrive yet, it is declined (invariant 7).
+        """
         if self._clock.time_ms() - card.verification.time_ms >= _LONGEST_MS:
             log.error("verification_never_given_back", card=str(card.id), authorization=str(card.verification.id))
             await self._store.given_back(card)
             return
         try:
-            for operation in (Operation.VOID, Operation.REVERSAL):
+            if not is_recorded:
+                is_recorded = await self._payments.find(self._settings.merchant.id, card.verification.id) is not None
+            for operation in (Operation.VOID, Operation.REVERSAL) if is_recorded else (Operation.REVERSAL,):
                 undone = await self._payments.follow_on(self._undo(card, operation))
                 if undone.state is not State.DECLINED or undone.response_code == "25":
                     break
@@ -221,6 +226,11 @@ class CardsOfUsers:
             await self._store.forget_token(card)
         except Exception as error:
             log.warning("card_number_not_erased_yet", card=str(card.id), reason=type(error).__name__)
+
+    async def give_up(self, who: str, user_id: UUID) -> None:
+        """All of them. Meets `switch.ports.platform.Belongings`."""
+        for card in await self._store.of_user(user_id):
+            await self.remove(who, user_id, card.id)
 
     # --- the sweep ----------------------------------------------------------------------------------------------------
 

@@ -91,6 +91,10 @@ class CodeEnrolments:
         if not await self._store.withdraw(user_id, device_id, who):
             raise Missing("the device makes no payment codes")
 
+    async def give_up(self, who: str, user_id: UUID) -> None:
+        """Of all his devices. Meets `switch.ports.platform.Belongings`."""
+        await self._store.withdraw_all(user_id, who)
+
     async def _opened(self, info: bytes, envelope: bytes) -> bytes:
         encapsulated, ciphertext = envelope[:ENCAPSULATED_BYTES], envelope[ENCAPSULATED_BYTES:]
         item = (self._settings.envelope_key, _AES_128_GCM, encapsulated, info, b"", ciphertext)

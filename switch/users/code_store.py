@@ -25,6 +25,8 @@ class CodeStore(Protocol):
     async def withdraw(self, user_id: UUID, device_id: UUID, who: str) -> bool:
         """False: there was none."""
 
+    async def withdraw_all(self, user_id: UUID, who: str) -> None: ...
+
 
 class CardNumbers(Protocol):
     """The vault, as the wallet uses it. Raises StoreUnavailable or the HSM's error."""

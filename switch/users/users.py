@@ -1,8 +1,10 @@
 """The user service, put together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from switch.ports import Counters
+from switch.ports.platform import Belongings
 from switch.users.account_desk import AccountDesk, PasswordReset
 from switch.users.device_desk import DeviceDesk
 from switch.users.factor_desk import FactorDesk
@@ -32,8 +34,11 @@ class Users:
     outbox: OutboxMessenger
 
 
-def build_users(world: World, passwords: Passwords, counters: Counters, messenger: Messenger | None = None) -> Users:
-    """messenger: in place of the outbox."""
+def build_users(
+    world: World, passwords: Passwords, counters: Counters, messenger: Messenger | None = None,
+    belongings: Sequence[Belongings] = (),
+) -> Users:  # fmt: skip
+    """messenger: in place of the outbox. belongings: what other services keep of a user."""
     outbox = OutboxMessenger(world)
     teller = messenger or outbox
     alerts = Alerts(world, teller)
@@ -49,7 +54,7 @@ def build_users(world: World, passwords: Passwords, counters: Counters, messenge
         sign_in=SignIn(world, limit, passwords, factor, passkeys, book, guarded),
         book=book,
         step_up=step_up,
-        account=AccountDesk(world, book, passwords, step_up, alerts),
+        account=AccountDesk(world, book, passwords, step_up, alerts, belongings),
         reset=PasswordReset(world, limit, codes, passwords, factor, guarded, alerts, teller),
         factors=FactorDesk(world, book, totp, passkeys, recovery, alerts),
         devices=DeviceDesk(world, book, passkeys, alerts),

@@ -1,6 +1,7 @@
 """The AuthorizationService over a real socket, on a road in memory."""
 
 import time
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import grpc.aio
@@ -26,7 +27,20 @@ PAN = "6225880000000019"
 @pytest.fixture
 async def channel(town):
     """The channel of a caller named "acme"."""
-    doorkeeper = Doorkeeper(lambda names: ("acquirer", "acme"), anonymous=("acquirer", "acme"))
+    async with serving(town, ("acquirer", "acme")) as channel:
+        yield channel
+
+
+@pytest.fixture
+async def platform_channel(town):
+    """The channel of another process of the switch."""
+    async with serving(town, ("platform", "services")) as channel:
+        yield channel
+
+
+@asynccontextmanager
+async def serving(town, caller):
+    doorkeeper = Doorkeeper(lambda names: caller, anonymous=caller)
     # No machine is too slow for it: what is late in a test never comes.
     settings = RoadSettings(answer_budget_ms=20_000)
     town.road = Road(town.world, settings)

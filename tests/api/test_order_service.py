@@ -18,7 +18,7 @@ from switch.api.guarded import access_of, add_guarded
 from switch.api.order_codes import CodeMaker
 from switch.api.order_service import OrderServicer
 from switch.domain.access import Caller, Credential, Role, Session
-from switch.domain.refusals import NotPermitted
+from switch.domain.refusals import NotPermitted, TooMany
 from switch.entry.bluetooth import order_address
 from switch.entry.ndef import uri_of
 from switch.entry.order_code import unionpay_account
@@ -219,11 +219,24 @@ async def test_watchers_are_bounded_and_those_who_leave_make_room(served, order)
     calls[0].cancel()
 
     async def one_left():
-        return served.servicer._watching == 1
+        return served.servicer._watching.total() == 1
 
     await until(one_left)
     assert (await ask(served, "WatchOrder", wanted).read()).order == order
     calls[1].cancel()
+
+
+async def test_one_merchants_watchers_leave_room_for_the_others(served, scene, order):
+    served.servicer._watchers = 30
+    caller = Caller("user/ann", frozenset({Role.MERCHANT_CASHIER}), merchant_id=scene.merchant_id)
+    watched = [served.servicer.WatchOrder(by_id(pb.WatchOrderRequest, order), caller) for _ in range(4)]
+    for each in watched[:3]:
+        await anext(each)
+    with pytest.raises(TooMany):
+        await anext(watched[3])
+    for each in watched:
+        await each.aclose()
+    assert served.servicer._watching.total() == 0
 
 
 # --- shown ------------------------------------------------------------------------------------------------------------
@@ -372,6 +385,25 @@ async def test_two_codes_of_one_place_at_once_have_two_versions(scene):
         *(scene.shop.create(scene.merchant_id, place, "Till", "CNY", "user/ann") for _ in range(5))
     )
     assert sorted(each.version for each in codes) == [1, 2, 3, 4, 5]
+
+
+async def test_who_cannot_pay_makes_no_order_of_a_shop_code(scene, served, payer):
+    """Anybody may register: the merchant's list is not his to fill."""
+    token, card_id = payer
+    code = await scene.shop.create(scene.merchant_id, ("", "T1"), "Till", "CNY", "user/ann")
+    text = (
+        await ask(served, "PresentOrder", pb.PresentOrderRequest(
+            merchant_id=scene.merchant_id, shop_code_id=str(code.id), form=pb.CODE_FORM_EMV))
+    ).text  # fmt: skip
+    wanted = pb.PayShopCodeRequest(
+        scanned=text, amount=common_pb2.Money(amount_minor=1_250, currency="CNY"), card_id=str(uuid4()),
+        idempotency_key="s1",
+    )  # fmt: skip
+    assert await refused(ask(served, "PayShopCode", wanted, token)) is grpc.StatusCode.NOT_FOUND
+    wanted.card_id, wanted.amount.amount_minor = card_id, 100_001
+    assert await refused(ask(served, "PayShopCode", wanted, token)) is grpc.StatusCode.PERMISSION_DENIED
+    listed = await ask(served, "ListOrders", pb.ListOrdersRequest(merchant_id=scene.merchant_id))
+    assert list(listed.orders) == []
 
 
 async def test_an_order_is_no_shop_code_and_the_other_way_round(scene, served, order, payer):

@@ -59,11 +59,8 @@ def payments() -> ApprovingPayments:
 
 @pytest.fixture
 def service(wallet: Wallet, payments: ApprovingPayments) -> WalletServicer:
-    async def public_key(label: str) -> bytes:
-        return wallet.hsm.public_key(label)
-
     cards = CardsOfUsers(PostgresCards(wallet.pool), wallet.vault, payments, wallet.clock)
-    return WalletServicer(cards, wallet.enrolments, wallet.hsm, public_key)
+    return WalletServicer(cards, wallet.enrolments, wallet.hsm)
 
 
 def caller_of(user_id: Any) -> Caller:

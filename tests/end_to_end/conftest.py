@@ -57,6 +57,13 @@ async def seldom_asking() -> AsyncIterator[Environment]:
         yield each
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def road_alone() -> AsyncIterator[Environment]:
+    """The module's own: its switch has the road, and nothing of the platform."""
+    async for each in _environment({"PAYSWITCH_SERVICES": '["authorization", "operations"]'}):
+        yield each
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def shop(environment: Environment) -> AsyncIterator[Shop]:
     async with environment.client() as client:

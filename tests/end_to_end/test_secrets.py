@@ -2,12 +2,10 @@
 
 import base64
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import asyncpg
 import pytest
-import redis.asyncio as redis
+from leaks import Canaries, database_dump, files_of, pages_of, redis_dump, seen_in
 from shop import EXPIRED, ISSUED, ISSUER, LONG, POOR, RICH, UNIONPAY, WECHAT, Shop, id_of, named
 
 from payswitch.v1 import authorization_pb2 as pb
@@ -24,33 +22,6 @@ CARDS = (RICH, POOR, EXPIRED, LONG, *ISSUED[:4])
 MISTYPED = "6225880000000010"
 # The wrong one, and long enough that no other digits are like it.
 _LONG_PIN = "736152948031"
-
-
-class Canaries:
-    """What was sent, in every form in which it could leak."""
-
-    def __init__(self) -> None:
-        self._forms: dict[bytes, str] = {}
-
-    def text(self, what: str, secret: str) -> None:
-        """As it is, in base64 and as hex of the ASCII; digits also packed, whose hex is the digits again."""
-        self._forms[secret.encode()] = what
-        if secret.isdecimal():
-            self._forms[bytes.fromhex(secret[: len(secret) // 2 * 2])] = f"{what}, packed"
-        self._encoded(what, secret.encode())
-
-    def binary(self, what: str, secret: bytes) -> None:
-        """As bytes, as hex and as base64."""
-        self._forms[secret] = what
-        self._encoded(what, secret)
-
-    def _encoded(self, what: str, secret: bytes) -> None:
-        for form in (secret.hex(), secret.hex().upper()):
-            self._forms[form.encode()] = f"{what}, hex"
-        self._forms[base64.b64encode(secret).rstrip(b"=")[:-1]] = f"{what}, base64"
-
-    def found_in(self, content: bytes) -> list[str]:
-        return [what for form, what in self._forms.items() if form in content]
 
 
 @pytest.fixture
@@ -122,76 +93,19 @@ async def refused_ones(shop: Shop, canaries: Canaries) -> None:
         assert canaries.found_in(str(caught.value).encode()) == []
 
 
-async def database_dump(shop: Shop) -> bytes:
-    """Every row of every table, as JSON: bytea comes as hex."""
-    connection = await asyncpg.connect(shop.environment.postgres.dsn())
-    try:
-        tables = await connection.fetch("SELECT oid::regclass::text AS name FROM pg_class WHERE relkind = 'r' "
-                                        "AND relnamespace = 'public'::regnamespace")  # fmt: skip
-        rows: list[str] = []
-        for table in tables:
-            found = await connection.fetch(f"SELECT row_to_json(t)::text AS row FROM {table['name']} t")
-            rows += [each["row"] for each in found]
-        return "\n".join(rows).encode()
-    finally:
-        await connection.close()
-
-
-async def redis_dump(shop: Shop) -> bytes:
-    """Every key and every value."""
-    client = redis.Redis.from_url(shop.environment.redis.url())
-    found: list[bytes] = []
-    try:
-        async for key in client.scan_iter():
-            kind = (await client.type(key)).decode()
-            readers = {
-                "string": lambda key: client.get(key),
-                "hash": lambda key: client.hgetall(key),
-                "set": lambda key: client.smembers(key),
-                "zset": lambda key: client.zrange(key, 0, -1, withscores=True),
-                "list": lambda key: client.lrange(key, 0, -1),
-            }
-            found += [key, repr(await readers[kind](key)).encode()]
-    finally:
-        await client.aclose()
-    return b"\n".join(found)
-
-
-def files_of(*folders: Path) -> Iterator[tuple[Path, bytes]]:
-    """Without their long runs of zeros: a fresh write-ahead log is hardly anything else."""
-    for folder in folders:
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                yield path, path.read_bytes().replace(bytes(1024), b"")
-
-
 async def test_no_secret_of_a_payer_is_seen_anywhere(shop: Shop, canaries: Canaries) -> None:
     paid = await pay_in_every_way(shop, canaries)
     environment = shop.environment
 
-    database = await database_dump(shop)
+    database = await database_dump(environment)
     assert all(id_of(each).encode() in database for each in paid)
     assert b"622588******0019" in database
-    assert canaries.found_in(database) == []
-
-    counters = await redis_dump(shop)
-    assert counters
-    assert canaries.found_in(counters) == []
-
-    pages = [
-        await environment.get_text(f"{environment.operations_url}/{page}") for page in ("metrics", "readyz?verbose")
-    ]
-    assert "payswitch_requests_total" in pages[0]
-    assert canaries.found_in("".join(pages).encode()) == []
-
+    assert await redis_dump(environment)
+    assert "payswitch_requests_total" in await pages_of(environment)
     logs = dict(files_of(environment.state_dir / "log"))
     assert {"switch.log", "simulators.log"} <= {path.name for path in logs}
     assert b"serving" in b"".join(logs.values())
-    assert {path.name: found for path, content in logs.items() if (found := canaries.found_in(content))} == {}
-
-    # The write-ahead log keeps what a row once was, and a server's own log may quote a statement.
-    written = files_of(environment.state_dir / "postgres", environment.state_dir / "redis")
-    assert {path.name: found for path, content in written if (found := canaries.found_in(content))} == {}
+    assert await seen_in(environment, canaries) == {}
 
 
 async def test_answers_show_a_card_by_its_ends_only(shop: Shop, canaries: Canaries) -> None:

@@ -58,7 +58,7 @@ async def test_keyed_hashes(hsm: DirectHsm, make_key: Any) -> None:
 
 async def test_signatures_in_threads_keep_their_order(hsm: DirectHsm) -> None:
     hsm.store.ensure("direct/rsa", KeyUsage.SIGNING)
-    public = load_pem_public_key(hsm.public_key("direct/rsa"))
+    public = load_pem_public_key(hsm.store.public_key("direct/rsa"))
     assert isinstance(public, RSAPublicKey)
     assert await hsm.sign([]) == []
     for count in (1, 2, 5):

@@ -147,5 +147,5 @@ def test_a_changed_old_file_is_not_taken_over(old_place: Path, field: str, value
 def test_the_upgrade_keeps_what_the_token_does(upgraded: DirectHsm) -> None:
     [sealed] = upgraded.run_now("seal", [("journal/seal", b"data", b"")])
     assert upgraded.run_now("unseal", [("journal/seal", sealed, b"")]) == [b"data"]
-    assert upgraded.public_key("alipay/app").startswith(b"-----BEGIN PUBLIC KEY-----")
+    assert upgraded.store.public_key("alipay/app").startswith(b"-----BEGIN PUBLIC KEY-----")
     assert upgraded.store.find("journal/seal").place is KeyPlace.TOKEN

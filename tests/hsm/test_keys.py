@@ -88,9 +88,9 @@ def test_rsa_public_key_verifies_signatures(hsm: DirectHsm) -> None:
     public.verify(signature, b"data", PKCS1v15(), SHA256())
     assert public.key_size == 2048
     with pytest.raises(KeyUsageError):
-        hsm.public_key(STORAGE_LABEL)
+        hsm.store.public_key(STORAGE_LABEL)
     with pytest.raises(KeyNotFound):
-        hsm.public_key("nobody")
+        hsm.store.public_key("nobody")
 
 
 def test_the_storage_key_opens_nothing_for_a_caller(hsm: DirectHsm) -> None:

@@ -139,7 +139,7 @@ async def test_every_command_of_the_road_is_as_direct(houses: Houses, make_key: 
         [refused] = await remote.translate_pins(items)
         assert type(refused) is KeyNotFound
         assert await remote.key_check_value(mac) == hsm.key_check_value(mac)
-        assert await remote.public_key("remote/rsa") == hsm.public_key("remote/rsa")
+        assert await remote.public_key("remote/rsa") == hsm.store.public_key("remote/rsa")
         assert [each[0] for each in await remote.inventory()] == [each.label for each in hsm.store.inventory()]
         with pytest.raises(KeyNotFound):
             await remote.key_check_value("nobody")

@@ -317,7 +317,7 @@ def test_a_path_that_is_too_long_is_refused(place: Path) -> None:
 
 async def test_what_is_told_about_keys(serving: Serving, make_key: Any, hsm: DirectHsm) -> None:
     key = make_key(KeyUsage.HASHING, KEY)
-    pem = hsm.store.generate_rsa("serve/told") if "serve/told" not in hsm.store else hsm.public_key("serve/told")
+    pem = hsm.store.generate_rsa("serve/told") if "serve/told" not in hsm.store else hsm.store.public_key("serve/told")
     async with serving() as (_, path), RawPeer(path) as peer:
         assert await peer.ask("key_check_value", [(key,), ("serve/told",)]) == [
             hsm.key_check_value(key),

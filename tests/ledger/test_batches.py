@@ -6,9 +6,12 @@ import json
 from io import StringIO
 from typing import Any
 
+import grpc
 import pytest
 from books import DAY, NEXT_DAY, SHOP, Books
 
+from hsm.errors import HsmUnavailable
+from switch.api.errors import status_of
 from switch.domain.access import Caller, Role
 from switch.domain.business_day import begins_ms, later
 from switch.domain.journal_event import EventKind
@@ -16,6 +19,15 @@ from switch.domain.merchant import MerchantState
 from switch.domain.refusals import Exists, Invalid, Missing, NotPermitted, NotPossible
 from switch.domain.settlement import TRANSITIONS, Batch, Payout, PayoutState, batch_id_of
 from switch.settlement import net
+
+NUMBER = "6222021001234567890"
+_SEALED_NUMBER = "SELECT sealed_number FROM settlement_payouts WHERE merchant_id ="
+# Of other connections to this database.
+_OPEN_TRANSACTIONS = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+      AND state LIKE 'idle in transaction%'
+"""
 
 ANN, BOB = (Caller(f"finance/{name}", frozenset({Role.FINANCE})) for name in ("ann", "bob"))
 
@@ -280,9 +292,82 @@ async def test_a_file_had_twice_is_one_payment(earned: Books) -> None:
     assert before == [0, -9_443, 0]
     handed_out = await books.pool.fetch("SELECT who FROM audit_trail WHERE act LIKE '%GetPayoutFile' ORDER BY id")
     assert [row["who"] for row in handed_out] == ["finance/bob"] * 2 + ["finance/ann"] * 2
-    await books.pool.execute("UPDATE settlement_payouts SET account_number = '111111'")
+    await books.pool.execute("UPDATE settlement_payouts SET account_name = 'Other Shop'")
     with pytest.raises(NotPossible, match="would differ"):
         await books.settlements.payout_file(batch.id, "csv", ANN)
+
+
+async def test_an_account_number_is_kept_sealed_and_shown_masked(earned: Books) -> None:
+    batch = await earned.settlements.create("k", "CNY", ANN)
+    await earned.settlements.release(batch.id, BOB)
+    await earned.settlements.payout_file(batch.id, "csv", BOB)
+    [row] = await earned.pool.fetch("SELECT * FROM settlement_payouts")
+    assert row["masked_number"] == "***************7890"
+    kept = [row, *await earned.pool.fetch("SELECT * FROM audit_trail")]
+    assert NUMBER not in str(kept)
+    assert NUMBER.encode() not in row["sealed_number"]
+    for payouts in ((await earned.settlements.details(batch.id))[1], await earned.batches.payouts_of(SHOP, None, 2)):
+        assert [each.masked_number for each in payouts] == ["***************7890"]
+
+
+async def test_a_sealed_number_opens_for_its_own_payout_only(books: Books) -> None:
+    """Whoever can write to the database sends nobody's money elsewhere: not between merchants, not between batches."""
+    for merchant, number in (("m1", "6222000000000001"), ("m2", "6222000000000002")):
+        books.merchants.sign(merchant, account_number=number)
+    batches = []
+    for day in (DAY, NEXT_DAY):
+        for merchant in ("m1", "m2"):
+            await books.sale(1_000, merchant_id=merchant, day=day)
+        await books.close_day(day)
+        batches.append(await books.settlements.create(day, "CNY", ANN))
+        await books.settlements.release(batches[-1].id, BOB)
+    assert await books.batches.account_numbers(batches[0].id) == {"m1": "6222000000000001", "m2": "6222000000000002"}
+    for of, into in ((("m2", batches[0].id), ("m1", batches[0].id)), (("m1", batches[1].id), ("m1", batches[0].id))):
+        sealed = [await books.pool.fetchval(f"{_SEALED_NUMBER} $1 AND batch_id = $2", *key) for key in (of, into)]
+        put = "UPDATE settlement_payouts SET sealed_number = $3 WHERE merchant_id = $1 AND batch_id = $2"
+        await books.pool.execute(put, *into, sealed[0])
+        with pytest.raises(NotPossible, match="of m1 cannot be opened"):
+            await books.settlements.payout_file(batches[0].id, "csv", BOB)
+        await books.pool.execute(put, *into, sealed[1])
+    assert b"6222000000000001" in (await books.settlements.payout_file(batches[0].id, "csv", BOB)).content
+
+
+@pytest.mark.parametrize("fault", ["down", "ill"])
+async def test_without_the_hsm_nothing_is_half_done(earned: Books, fault: str) -> None:
+    setattr(earned.hsm, fault, True)
+    with pytest.raises(HsmUnavailable) as caught:
+        await earned.settlements.create("k", "CNY", ANN)
+    assert status_of(caught.value) == (grpc.StatusCode.UNAVAILABLE, "the HSM is not available")
+    assert await earned.batches.batches(None, 2) == []
+    assert await earned.balance() == -9_940
+    setattr(earned.hsm, fault, False)
+    batch = await earned.settlements.create("k", "CNY", ANN)
+    setattr(earned.hsm, fault, True)
+    # Whatever needs no number goes on.
+    await earned.settlements.release(batch.id, BOB)
+    for form in ("csv", "pain.001"):
+        with pytest.raises(HsmUnavailable):
+            await earned.settlements.payout_file(batch.id, form, BOB)
+    [kept] = await earned.pool.fetch("SELECT csv_digest, pain_digest FROM settlement_batches")
+    assert tuple(kept) == (b"", b"")
+    acts = await earned.pool.fetch("SELECT act FROM audit_trail ORDER BY id")
+    assert [row["act"] for row in acts] == ["SettlementService.CreateBatch", "SettlementService.ReleaseBatch"]
+    assert await earned.settlements.confirm(batch.id, [], ANN) == 1
+    setattr(earned.hsm, fault, False)
+    assert NUMBER.encode() in (await earned.settlements.payout_file(batch.id, "csv", BOB)).content
+
+
+async def test_nothing_is_locked_while_the_hsm_works(earned: Books) -> None:
+    open_transactions: list[int] = []
+
+    async def looked_at() -> None:
+        open_transactions.append(await earned.pool.fetchval(_OPEN_TRANSACTIONS))
+
+    earned.hsm.asked = looked_at
+    batch = await earned.settlements.create("k", "CNY", ANN)
+    await earned.settlements.release(batch.id, BOB)
+    await earned.settlements.payout_file(batch.id, "csv", BOB)
+    assert open_transactions == [0, 0]
 
 
 async def test_the_csv_says_who_gets_what(earned: Books) -> None:

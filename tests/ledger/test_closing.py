@@ -10,6 +10,7 @@ from switch.domain.business_day import begins_ms, ends_ms, later
 from switch.domain.journal_event import EventKind
 from switch.domain.ledger import Leg, Posting, PostingKind
 from switch.domain.refusals import Invalid, NotPossible
+from switch.settlement.close import DayClose
 from switch.store.ledger import post
 from switch.store.sessions import Connection, Sessions
 
@@ -43,6 +44,18 @@ async def test_a_day_is_not_closed_before_it_is_over_and_a_little_more(books: Bo
         await books.close.close(DAY, "finance/ann")
     books.clock.now_ms += 1
     assert (await books.close.close(DAY, "finance/ann")).sealed_by == "finance/ann"
+
+
+async def test_a_day_that_may_be_closed_early_leaves_the_rest_to_the_next(books: Books) -> None:
+    books.merchants.sign()
+    books.clock.now_ms = begins_ms(DAY) + 13 * 3_600_000
+    await books.sale(10_000)
+    early = DayClose(books.days, books.batches, books.feed, books.follower, books.clock, early=True)
+    assert (await early.close(DAY, "finance/ann")).transactions == 1
+    await books.sale(700, time_ms=books.clock.now_ms)
+    books.clock.now_ms = ends_ms(NEXT_DAY) + 300_000
+    assert (await books.close_day(NEXT_DAY)).transactions == 1
+    assert await books.checker.check("") == []
 
 
 @pytest.mark.parametrize("day", ["", "2026-3-2", "20260302", "yesterday", "2026-02-30"])

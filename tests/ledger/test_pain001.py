@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 
+from switch.domain.bank_account import masked
 from switch.domain.settlement import Batch, Debtor, Payout, PayoutState, end_to_end_id_of
 from switch.settlement.pain001 import render
 
@@ -86,10 +87,14 @@ BATCH = Batch(
 )  # fmt: skip
 
 
+NUMBERS: dict[str, str] = {}
+
+
 def payout(number: int, minor: int, account: str, bank: str, name: str = "街角商店 & Co <1>") -> Payout:
     merchant = f"10411005311000{number}"
+    NUMBERS[merchant] = account
     return Payout(
-        merchant, BATCH.id, "CNY", PayoutState.RELEASED, minor, 0, minor, name, account, bank,
+        merchant, BATCH.id, "CNY", PayoutState.RELEASED, minor, 0, minor, name, masked(account), bank,
         end_to_end_id_of(BATCH.id, merchant), 0, 0,
     )  # fmt: skip
 
@@ -102,7 +107,7 @@ PAYOUTS = [
 
 
 def document(batch: Batch = BATCH, payouts: list[Payout] | None = None) -> ET.Element:
-    return ET.fromstring(render(batch, PAYOUTS if payouts is None else payouts))
+    return ET.fromstring(render(batch, PAYOUTS if payouts is None else payouts, NUMBERS))
 
 
 def texts(root: ET.Element, tag: str) -> list[str]:

@@ -143,6 +143,19 @@ async def test_whoever_goes_leaves_a_list_of_what_he_made(office: Office) -> Non
     assert left == [made.credential.credential_id]
 
 
+async def test_who_was_told_a_secret_is_known(office: Office) -> None:
+    """What a machine asks for is not approved by one of them, and who goes leaves its name behind."""
+    merchant_id, owner = await office.active()
+    manager, other = [await office.joined(owner, Role.MERCHANT_MANAGER) for _ in range(2)]
+    identity = (await create(office, manager)).credential.credential_id
+    assert await office.merchants.told_secrets_of(identity) == {manager.name}
+    await rotate(office, other, identity, 1)
+    assert await office.merchants.told_secrets_of(identity) == {manager.name, other.name}
+    assert await office.merchants.told_secrets_of(f"{merchant_id}-000000000000") == frozenset()
+    gone = pb.RemoveMemberRequest(merchant_id=merchant_id, user_id=str(other.user_id))
+    assert list((await office.service.RemoveMember(gone, owner)).credential_ids) == [identity]
+
+
 async def test_their_number_is_bounded_also_at_once(office: Office) -> None:
     _, owner = await office.active()
     answers = await asyncio.gather(*(create(office, owner) for _ in range(5)), return_exceptions=True)

@@ -10,7 +10,10 @@ from merchant_office import HOUR_MS, Office, acquirer, acting, payer
 from payswitch.v1 import access_pb2
 from payswitch.v1 import merchant_pb2 as pb
 from switch.domain.access import Caller, Role
+from switch.domain.merchant import MerchantState
 from switch.domain.refusals import Invalid, Missing, NotPermitted, NotPossible, NotProved, TooMany
+from switch.merchants.leaving import Leaving
+from switch.store.merchant_administration import PostgresMerchantAdministration
 
 OWNER, MANAGER = access_pb2.ROLE_MERCHANT_OWNER, access_pb2.ROLE_MERCHANT_MANAGER
 CASHIER, VIEWER = access_pb2.ROLE_MERCHANT_CASHIER, access_pb2.ROLE_MERCHANT_VIEWER
@@ -172,3 +175,40 @@ async def test_whoever_is_nobody_there_reaches_nothing(office: Office) -> None:
         await office.service.RemoveMember(
             pb.RemoveMemberRequest(merchant_id=owner.merchant_id, user_id=str(uuid4()) + "0"), owner
         )
+
+
+async def leave(office: Office, who: Caller) -> None:
+    assert who.user_id is not None
+    await Leaving(PostgresMerchantAdministration(office.pool), office.clock).give_up(who.name, who.user_id)
+
+
+async def test_who_closes_his_account_has_no_role_any_more(office: Office) -> None:
+    merchant_id, owner = await office.active()
+    manager = await office.joined(owner, Role.MERCHANT_MANAGER)
+    await invite(office, manager, CASHIER)
+    request = pb.CreateApiCredentialRequest(merchant_id=merchant_id, role=VIEWER, label="till")
+    made = (await office.service.CreateApiCredential(request, manager)).credential
+    waits = await office.applied(manager, legal_name="Another")
+    await leave(office, manager)
+    await leave(office, manager)
+    listed = await office.service.ListMembers(pb.ListMembersRequest(merchant_id=merchant_id), owner)
+    assert ([each.role for each in listed.members], list(listed.invitations)) == ([OWNER], [])
+    assert made.credential_id in (await office.audited(merchant_id))[-1]["after"]
+    state = await office.pool.fetchval("SELECT state FROM merchants WHERE merchant_id = $1", waits)
+    assert state == MerchantState.REJECTED  # nobody makes a merchant of it whose owner is gone
+
+
+async def test_an_only_owner_closes_no_account_and_keeps_every_role(office: Office) -> None:
+    merchant_id, owner = await office.active()
+    elsewhere, other = await office.active()
+    code = (await invite(office, other, CASHIER)).code
+    await redeem(office, code, owner)
+    with pytest.raises(NotPossible, match=merchant_id):
+        await leave(office, owner)
+    memberships = (await office.service.ListMemberships(pb.ListMembershipsRequest(), owner)).memberships
+    assert {each.merchant_id for each in memberships} == {merchant_id, elsewhere}
+    await office.pool.execute(
+        "UPDATE merchants SET state = $2 WHERE merchant_id = $1", merchant_id, MerchantState.CLOSED
+    )
+    await leave(office, owner)
+    assert not (await office.service.ListMemberships(pb.ListMembershipsRequest(), owner)).memberships

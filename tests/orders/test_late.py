@@ -110,6 +110,36 @@ async def test_a_late_payment_is_refunded_exactly_once(scene, end):
     assert ((await scene.now(order)).state, (await scene.now(order)).paid_by) == (ended_as, None)
 
 
+async def test_two_that_are_given_back_in_one_millisecond_are_two(scene):
+    """Of one merchant: a name that both had would give back the first alone, and leave the second for a day."""
+    orders = [await scene.create(key=f"k{each}") for each in range(3)]
+    payments = [await scene.desk.channel_code(each, "alipay") for each in orders]
+    for order in orders:
+        await scene.desk.close(scene.merchant_id, order.id, "user/ann")
+    stands = scene.clock.time_ms()
+    scene.clock.time_ms = lambda: stands
+    assert await scene.pursuit.turn() == 3
+    await scene.work()
+    assert scene.wallet.closed == {each.authorization_id for each in payments}
+    assert {(await scene.payment(each)).state for each in payments} == {PaymentState.UNDONE}
+
+
+async def test_an_order_whose_payment_is_not_known_keeps_no_other_from_expiring(scene):
+    """While the road is away those would fill every batch."""
+    stuck, other = await scene.create(lives_s=60), await scene.create(lives_s=61)
+
+    async def away(request, budget_s):
+        raise Unavailable("cannot be reached")
+
+    scene.payments.authorize = away
+    _, payment = await scene.desk.pay(stuck, scene.paying())
+    assert payment.state is PaymentState.BEGUN
+    scene.clock.ahead_ms = 62_000
+    assert await scene.store.expire(scene.clock.time_ms(), 1) == 1
+    assert (await scene.now(other)).state is OrderState.EXPIRED
+    assert (await scene.now(stuck)).state is OrderState.PAYING
+
+
 async def late(scene):
     order = await scene.create()
     payment = await scanned(scene, order)

@@ -49,8 +49,8 @@ async def desk(wallet: Wallet) -> Any:
     wallet.clock.now_ms = time.time_ns() // 1_000_000
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = TerminalCertificate("shop", "t1", "Shop", point_of(key.public_key()), wallet.clock.now_ms + 1000)
-    signing: Any = load_pem_public_key(wallet.hsm.public_key("handover/sign"))
-    envelope: Any = load_pem_public_key(wallet.hsm.public_key("handover/envelope"))
+    signing: Any = load_pem_public_key(wallet.hsm.store.public_key("handover/sign"))
+    envelope: Any = load_pem_public_key(wallet.hsm.store.public_key("handover/envelope"))
     handovers = Handovers(PostgresHandovers(wallet.pool), wallet.hsm, wallet.clock)
     return SimpleNamespace(
         wallet=wallet, key=key, certificate=await certify(wallet.hsm, certificate), keys=PhoneKeys(signing, envelope),

@@ -273,6 +273,12 @@ async def test_a_day_that_has_not_ended_and_a_channel_that_is_not_here(desk: Des
         await desk.work.run("pay", DAY, "finance/ann", Bill("pay", NEXT, ()))
 
 
+async def test_a_day_may_be_reconciled_before_it_has_ended_where_the_rules_say_so(desk: Desk) -> None:
+    desk.work._rules = Rules(early=True)
+    desk.channel.bills[NEXT] = [line("early")]
+    assert (await desk.work.run("pay", NEXT, "finance/ann")).lines == 1
+
+
 async def test_a_bill_of_other_records_is_not_kept_as_breaks(desk: Desk, books: asyncpg.Pool) -> None:
     desk.work._rules = Rules(most_breaks=3)
     desk.channel.bills[DAY] = [line(f"x{n}") for n in range(4)]

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
+import pytest
 
 from switch.domain.authorization import Authorization
 from switch.domain.identity import computed_id
+from switch.store import partitions
 from switch.store.journal import PostgresJournal
 from switch.store.partitions import ensure_partitions, keep_partitions, partition_name
 
@@ -90,14 +92,43 @@ async def test_outcome_updates_are_hot(
 
 
 async def test_keeping_runs_until_cancelled(database: asyncpg.Pool) -> None:
+    """The days of used codes and handovers with the journal's: no service need be there for them."""
     far_ms = int(time.time() * 1000) + 200 * DAY_MS
     keeper = asyncio.create_task(keep_partitions(database, lambda: far_ms))
-    name = partition_name(datetime.fromtimestamp(far_ms / 1000, UTC))
+    day = datetime.fromtimestamp(far_ms / 1000, UTC)
+    codes = [
+        f"{table}_{day + timedelta(days=days):%Y%m%d}"
+        for table in ("payment_code_claims", "handover_claims")
+        for days in range(4)
+    ]
+    names = [partition_name(day), *codes]
     for _ in range(200):
-        if await database.fetchval("SELECT to_regclass($1::text)", name) is not None:
+        if not await database.fetchval(
+            "SELECT count(*) FROM unnest($1::text[]) AS n WHERE to_regclass(n) IS NULL", names
+        ):
             break
         await asyncio.sleep(0.02)
     else:
-        raise AssertionError("the day was not made")
+        raise AssertionError("the days were not made")
+    keeper.cancel()
+    await asyncio.gather(keeper, return_exceptions=True)
+    for name in codes:
+        await database.execute(f"DROP TABLE {name}")
+
+
+async def test_a_fault_does_not_end_the_keeping(monkeypatch: pytest.MonkeyPatch, database: asyncpg.Pool) -> None:
+    """Else the days would run out, three days later and without a word."""
+    turns = asyncio.Semaphore(0)
+
+    async def broken(pool: object, now_ms: int) -> list[str]:
+        turns.release()
+        raise ValueError("a fault of ours")
+
+    monkeypatch.setattr(partitions, "ensure_partitions", broken)
+    monkeypatch.setattr(partitions, "ensure_code_days", broken)
+    keeper = asyncio.create_task(keep_partitions(database, lambda: 0, interval_s=0.0))
+    async with asyncio.timeout(10):
+        for _ in range(4):
+            await turns.acquire()
     keeper.cancel()
     await asyncio.gather(keeper, return_exceptions=True)

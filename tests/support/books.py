@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+from paper_hsm import PaperHsm
 
 from switch.domain.business_day import begins_ms
 from switch.domain.contract import Contract, Rate
@@ -114,7 +115,8 @@ class Books:
         self.heavy = HeavyConnections(dsn)
         self.follower = LedgerFollower(pool, self.merchants, self.clock, batch=50)
         self.days = PostgresDays(pool, self.heavy)
-        self.batches = PostgresBatches(pool, self.heavy)
+        self.hsm = PaperHsm()
+        self.batches = PostgresBatches(pool, self.heavy, self.hsm)
         self.accounts = PostgresAccounts(pool, self.heavy, HeavyConnections(dsn, 2, waits=False))
         self.checker = LedgerChecker(self.heavy)
         self.close = DayClose(self.days, self.batches, self.feed, self.follower, self.clock, grace_s=300, patience_s=5)

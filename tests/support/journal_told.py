@@ -91,7 +91,7 @@ def _common(row: Any) -> dict[str, Any]:
         "terminal_id": row["terminal_id"],
         "channel": row["channel"],
         "entry": row["entry"],
-        "payer_key": row["payer_key"],
+        "payer_key": row["payer_key"] if masked else b"",
         "card_prefix": masked[:6] if masked[:6].isdigit() else "",
     }
 

@@ -105,6 +105,7 @@ class Scene:
     server: grpc.aio.Server
     channel: grpc.aio.Channel
     stub: pb_grpc.UserServiceStub
+    belongings: list[Any]
     kept: list[pb.UserMessage] = field(default_factory=list)
 
     async def close(self) -> None:
@@ -236,7 +237,8 @@ async def open_scene(
     world = World(stores_on(database, clock), Seals(metered), clock, os.urandom, replace(SETTINGS, **settings))
     passwords = Passwords(world.settings.argon2, os.urandom)
     counters = counters or RedisCounters(redis_url, timeout_s=2.0)
-    users = build_users(world, passwords, counters)
+    belongings: list[Any] = []
+    users = build_users(world, passwords, counters, belongings=belongings)
     server = grpc.aio.server()
     gate = Gate(lambda names: ("platform", "sender"), PostgresUserSessions(database, clock), NoMerchants())
     add_guarded(pb.DESCRIPTOR.services_by_name["UserService"], UserServicer(users), gate, server)
@@ -244,7 +246,9 @@ async def open_scene(
     await server.start()
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
     stub = pb_grpc.UserServiceStub(channel)
-    return Scene(database, clock, world, users, passwords, counters, metered, redis_url, server, channel, stub)
+    return Scene(
+        database, clock, world, users, passwords, counters, metered, redis_url, server, channel, stub, belongings
+    )
 
 
 class refused:  # noqa: N801 - reads as pytest.raises does

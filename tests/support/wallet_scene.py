@@ -118,7 +118,7 @@ async def bind(wallet: Wallet) -> tuple[UUID, UUID, ec.EllipticCurvePrivateKey]:
 
 
 async def enrol(wallet: Wallet, user_id: UUID, device_id: UUID, key: ec.EllipticCurvePrivateKey) -> CodeDevice:
-    seed, enrolment = begin_enrolment(wallet.hsm.public_key(ENVELOPE_KEY), user_id, device_id, key)
+    seed, enrolment = begin_enrolment(wallet.hsm.store.public_key(ENVELOPE_KEY), user_id, device_id, key)
     who = f"user/{user_id}"
     enrolled = await wallet.enrolments.enrol(who, user_id, device_id, enrolment.envelope, enrolment.signature)
     return finish_enrolment(seed, enrolled.number, enrolled.salt)

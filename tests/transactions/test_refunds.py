@@ -39,7 +39,10 @@ def refunds(scene: Scene, road: Road, hsm: DirectHsm, disputed: dict[UUID, int])
     async def of(merchant_id: str, authorization_id: UUID) -> int:
         return disputed.get(authorization_id, 0)
 
-    return Refunds(PostgresRefunds(scene.database), road, PageTokens(hsm), scene.clock, of)
+    async def told(credential_id: str) -> frozenset[str]:
+        return frozenset({MANAGER.name}) if credential_id == "c1" else frozenset()
+
+    return Refunds(PostgresRefunds(scene.database), road, PageTokens(hsm), scene.clock, of, told)
 
 
 def asked(record: Authorization, amount_minor: int, key: str = "", currency: str = "CNY") -> Asked:
@@ -116,6 +119,28 @@ async def test_without_a_limit_others_than_owners_ask(scene: Scene, refunds: Ref
     with pytest.raises(NotPossible, match="DECLINED"):
         await refunds.approve(OWNER, scene.merchant_id, waiting.id)
     assert await refunded_minor(scene, record) == 0
+
+
+async def test_nobody_approves_what_his_own_machine_asked_for(scene: Scene, refunds: Refunds) -> None:
+    """Two people, not one and the credential that he made."""
+    record = await scene.paid(1_000)
+    credential = Caller("credential/c1", frozenset({Role.MERCHANT_MANAGER}), merchant_id=scene.merchant_id)
+    waiting = await refunds.request(credential, asked(record, 400))
+    with pytest.raises(NotPermitted, match="secret"):
+        await refunds.approve(MANAGER, scene.merchant_id, waiting.id)
+    other = person(Role.MERCHANT_MANAGER)
+    assert (await refunds.approve(other, scene.merchant_id, waiting.id)).state is RefundState.DONE
+    by_owner = await refunds.request(credential, asked(record, 400))
+    assert (await refunds.approve(OWNER, scene.merchant_id, by_owner.id)).state is RefundState.DONE
+
+
+async def test_the_limit_of_a_role_is_not_its_credentials(scene: Scene, refunds: Refunds) -> None:
+    """Else ten credentials that a manager makes would refund ten times his day's sum."""
+    record = await scene.paid(1_000)
+    await limit(refunds, scene, "manager", 500, 500)
+    credential = Caller("credential/c2", frozenset({Role.MERCHANT_MANAGER}), merchant_id=scene.merchant_id)
+    assert (await refunds.request(credential, asked(record, 1))).state is RefundState.WAITING
+    assert (await refunds.request(MANAGER, asked(record, 400))).state is RefundState.DONE
 
 
 async def test_an_api_credential_has_no_limit_until_it_is_given_one(scene: Scene, refunds: Refunds) -> None:

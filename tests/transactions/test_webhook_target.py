@@ -1,5 +1,9 @@
 """What a merchant may name as a target, and what a name may turn out to be."""
 
+import asyncio
+import socket
+import threading
+
 import pytest
 
 from switch.domain.refusals import Invalid
@@ -9,6 +13,7 @@ from switch.merchants.webhook_target import (
     TargetRules,
     check_address,
     checked_url,
+    system_lookup,
 )
 
 RULES = TargetRules()
@@ -112,3 +117,22 @@ async def test_loopback_is_let_through_for_tests_and_nothing_else_with_it() -> N
         checked_url("http://10.0.0.1:8080/x", rules)
     with pytest.raises(AddressRefused):
         check_address("::ffff:127.0.0.1", RULES)
+
+
+async def test_names_that_hang_keep_no_thread_that_others_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database's own names are looked up in the loop's usual threads."""
+    answered = threading.Event()
+
+    def hangs(*_: object, **__: object) -> list[object]:
+        answered.wait(20)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hangs)
+    lookups = [asyncio.create_task(system_lookup(f"slow{each}.example", 443)) for each in range(40)]
+    await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(5):
+            assert await asyncio.get_running_loop().run_in_executor(None, lambda: "free") == "free"
+    finally:
+        answered.set()
+        assert await asyncio.gather(*lookups) == [[]] * 40

@@ -5,7 +5,7 @@ import pytest
 from people_scene import Person, Scene, outcomes, refused
 
 from payswitch.v1 import user_pb2 as pb
-from switch.domain.refusals import NotProved
+from switch.domain.refusals import NotPossible, NotProved
 from switch.users.session_book import Client
 
 NEW = "an entirely new one"
@@ -127,6 +127,34 @@ async def test_an_account_that_is_deleted_is_gone(scene: Scene) -> None:
         pb.VerifyRequest(registration_id=again.registration_id, code=await scene.code(person.login))
     )
     assert made.user_id != str(user_id)
+
+
+class Belonging:
+    def __init__(self) -> None:
+        self.given_up: list[tuple[str, UUID]] = []
+        self.refuses = False
+
+    async def give_up(self, who: str, user_id: UUID) -> None:
+        if self.refuses:
+            raise NotPossible("only owner of merchant M1")
+        self.given_up.append((who, user_id))
+
+
+async def test_what_others_keep_of_a_user_goes_first_or_nothing_does(scene: Scene) -> None:
+    person, first, second = await scene.person(), Belonging(), Belonging()
+    first.refuses = True
+    scene.belongings[:] = [first, second]
+    try:
+        with refused("FAILED_PRECONDITION", "only owner of merchant M1"):
+            await person.call("DeleteAccount", pb.DeleteAccountRequest())
+        assert second.given_up == []
+        await person.call("GetProfile", pb.GetProfileRequest())
+        first.refuses = False
+        await person.call("DeleteAccount", pb.DeleteAccountRequest())
+        user_id = UUID(person.tokens.user_id)
+        assert first.given_up == second.given_up == [(f"user/{user_id}", user_id)]
+    finally:
+        scene.belongings.clear()
 
 
 async def test_the_audit_trail_tells_no_secret(scene: Scene) -> None:

@@ -117,3 +117,21 @@ async def test_devices_are_few(scene: Scene) -> None:
         await person.bind_device()
     await person.call("RevokeDevice", pb.RevokeDeviceRequest(device_id=devices[0].id))
     await person.bind_device()
+
+
+async def test_a_device_is_not_hidden_by_those_that_were_revoked(scene: Scene) -> None:
+    """Whoever had the account for a while leaves no device behind that its owner neither sees nor revokes."""
+    person = await scene.person()
+    oldest = await person.bind_device()
+    await scene.database.execute(
+        "INSERT INTO user_devices (user_id, device_id, name, public_key, attestation, created_time_ms, revoked_time_ms)"
+        " SELECT $1, gen_random_uuid(), 'old', '', '', $2::bigint + n, 1 FROM generate_series(1, 120) AS n",
+        UUID(person.tokens.user_id),
+        scene.clock.time_ms(),
+    )
+    listed = (await person.call("ListDevices", pb.ListDevicesRequest())).devices
+    assert [each.id for each in listed if each.active] == [oldest.id]
+    await person.call("RevokeDevice", pb.RevokeDeviceRequest(device_id=oldest.id))
+    [device] = await scene.world.stores.devices.devices([(UUID(person.tokens.user_id), UUID(oldest.id))])
+    assert device is not None
+    assert not device.active

@@ -12,9 +12,10 @@ from wallet_scene import Wallet, fresh_wallet_pan
 
 from switch.domain.authorization import CardCredential
 from switch.domain.card import Card, CardState
+from switch.domain.payment_token import TokenState
 from switch.domain.refusals import Invalid, Missing, NotPossible, NotProved, TooMany
 from switch.domain.sensitive import Pan
-from switch.domain.states import Operation, State
+from switch.domain.states import Decision, Operation, State
 from switch.payments.errors import Unavailable
 from switch.payments.follow_on import FollowOns
 from switch.payments.local import LocalPayments
@@ -208,6 +209,24 @@ async def test_a_road_that_cannot_say_leaves_no_card_and_no_amount(shop: Any) ->
     assert [each.state for each in shop.town.journal.rows.values()] == [State.VOIDED]
 
 
+async def test_a_verification_that_never_arrived_is_declined_when_it_does(shop: Any) -> None:
+    """The sweep is done with it at once: those that are stuck for a day would keep the rest from being given back."""
+    authorize, asked = shop.payments.authorize, []
+
+    async def delayed(request: Any, budget_s: float) -> Any:
+        asked.append((request, budget_s))
+        raise Unavailable("cannot be reached")
+
+    shop.payments.authorize = delayed
+    with pytest.raises(Unavailable):
+        await added(shop)
+    shop.wallet.clock.now_ms += 61_000
+    assert [await shop.cards.sweep(), await shop.cards.sweep()] == [1, 0]
+    record = await authorize(*asked[0])
+    assert (record.decision, record.response_code) == (Decision.DECLINED, "22")
+    assert [each.state for each in shop.town.journal.rows.values()] == [State.REVERSED]
+
+
 @pytest.mark.parametrize(
     ("pan", "expiry", "field"),
     [
@@ -302,3 +321,14 @@ async def test_an_erasure_that_failed_is_made_up_for(shop: Any) -> None:
     shop.wallet.clock.now_ms += 61_000
     assert await shop.cards.sweep() == 1
     assert await token_states(shop) == [3]
+
+
+async def test_who_closes_his_account_leaves_no_card(shop: Any) -> None:
+    await active(shop)
+    await added(shop, pan=fresh_wallet_pan())
+    other = await active(shop, shop.other, fresh_wallet_pan())
+    await shop.cards.give_up(ANN, shop.user)
+    await shop.cards.give_up(ANN, shop.user)
+    assert await shop.cards.cards(shop.user) == []
+    assert await token_states(shop) == [TokenState.DELETED]
+    assert [each.id for each in await shop.cards.cards(shop.other)] == [other.id]

@@ -190,11 +190,11 @@ async def test_many_enrolments_of_one_device_at_once_leave_one(wallet: Wallet) -
 async def test_an_enrolment_is_of_its_device_its_user_and_this_hsm(wallet: Wallet) -> None:
     user_id, device_id, key = await bind(wallet)
     _, other_device, other_key = await bind(wallet)
-    pem = wallet.hsm.public_key("wallet/envelope")
+    pem = wallet.hsm.store.public_key("wallet/envelope")
     _, good = begin_enrolment(pem, user_id, device_id, key)
     _, by_other = begin_enrolment(pem, user_id, device_id, other_key)
     _, second = begin_enrolment(pem, user_id, device_id, key)
-    _, elsewhere = begin_enrolment(wallet.hsm.public_key("handover/envelope"), user_id, device_id, key)
+    _, elsewhere = begin_enrolment(wallet.hsm.store.public_key("handover/envelope"), user_id, device_id, key)
     enrol_ = wallet.enrolments.enrol
 
     with pytest.raises(NotProved):
@@ -208,3 +208,14 @@ async def test_an_enrolment_is_of_its_device_its_user_and_this_hsm(wallet: Walle
     with pytest.raises(Invalid):
         await enrol_("user/x", user_id, device_id, good.envelope + b"0", good.signature)
     await enrol_("user/x", user_id, device_id, good.envelope, good.signature)
+
+
+async def test_who_closes_his_account_leaves_no_device_that_makes_codes(wallet: Wallet, payer: Payer) -> None:
+    other = await make_payer(wallet)
+    await wallet.enrolments.give_up(f"user/{payer.user_id}", payer.user_id)
+    codes = [asked(each.shows.code(wallet.clock.now_ms)) for each in (payer, other)]
+    gone, stays = await wallet.codes.open(codes)
+    assert isinstance(gone, NotOpened)
+    assert isinstance(stays, CardCredential)
+    acts = await wallet.pool.fetch("SELECT act FROM audit_trail WHERE who = $1", f"user/{payer.user_id}")
+    assert "WalletService.WithdrawPaymentCodes" in [each["act"] for each in acts]

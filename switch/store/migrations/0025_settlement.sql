@@ -32,6 +32,7 @@ CREATE TABLE settlement_batches (
 
 CREATE INDEX settlement_batches_time ON settlement_batches (created_time_ms, id);
 
+-- sealed_number: the account number under the HSM key merchants/seal, bound to merchant and batch.
 CREATE TABLE settlement_payouts (
     merchant_id    text     NOT NULL,
     batch_id       uuid     NOT NULL,
@@ -41,7 +42,8 @@ CREATE TABLE settlement_payouts (
     reserve_minor  bigint   NOT NULL,
     payout_minor   bigint   NOT NULL,
     account_name   text     NOT NULL,
-    account_number text     NOT NULL,
+    sealed_number  bytea    NOT NULL,
+    masked_number  text     NOT NULL,
     bank_code      text     NOT NULL,
     end_to_end_id  text     NOT NULL,
     created_time_ms bigint  NOT NULL,
