@@ -104,7 +104,7 @@ ifneq ($(PYTEST),)
 	$(PY) -m pytest -ra $(PYTEST)
 else
 	@failed=; \
-	for part in '-n 2 --dist loadfile --ignore $(WHOLE)' $(WHOLE); do \
+	for part in '-n 2 --dist loadfile --no-loadscope-reorder --ignore $(WHOLE)' $(WHOLE); do \
 		echo "$(PY) -m pytest -ra $$part"; $(PY) -m pytest -ra $$part || failed="$$failed [$$part]"; \
 	done; \
 	[ -z "$$failed" ] || { echo "payswitch: tests failed in$$failed"; exit 1; }

@@ -38,6 +38,11 @@ settings.register_profile("same", parent=settings.get_profile("search"), derando
 settings.load_profile("same")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are numbered: some are drawn or hold the time, and each process must call a case by the same name."""
+    return argname if isinstance(val, bytes) else None
+
+
 def _fresh_directory() -> Iterator[Path]:
     """Not under pytest's own: as root the server runs as another user, and each pytest that starts shuts that one."""
     with tempfile.TemporaryDirectory(prefix="payswitch-tests-", ignore_cleanup_errors=True) as path:
