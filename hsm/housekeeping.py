@@ -69,7 +69,7 @@ class Housekeeping:
         return [_or_error(self._hsm.key_check_value, label) for (label,) in items]
 
     async def _public_key(self, items: Sequence[tuple[str]]) -> list[Any]:
-        return [_or_error(self._hsm.public_key, label) for (label,) in items]
+        return [_or_error(self._hsm.store.public_key, label) for (label,) in items]
 
     async def _import_working_key(self, items: Sequence[tuple[str, str, str, bytes]]) -> list[Any]:
         results: list[Any] = []
