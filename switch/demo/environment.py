@@ -142,7 +142,9 @@ class Environment:
         return {name: child.pid for name, child in children.items() if child is not None}
 
     def _child(self, name: str, *arguments: str) -> Child:
-        environment = {config.CONFIG_VARIABLE: str(self.config_path), "GRPC_VERBOSITY": "NONE", **self.overrides}
+        # The file names the folder, too; a variable of the caller's own would come before it.
+        own = {config.CONFIG_VARIABLE: str(self.config_path), "PAYSWITCH_STATE_DIR": str(self.state_dir)}
+        environment = {**own, "GRPC_VERBOSITY": "NONE", **self.overrides}
         return Child("switch.cli", *arguments, log=self.state_dir / "log" / f"{name}.log", environment=environment)
 
     # --- what runs ----------------------------------------------------------------------------------------------------
