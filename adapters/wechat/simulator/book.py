@@ -81,7 +81,8 @@ class Book:
 
         Raises Refusal if it can no longer be paid, or the payer cannot; then it stays as it is.
         """
-        order = next((each for each in self._orders.values() if prepay_id and each.prepay_id.endswith(prepay_id)), None)
+        opened = (each for each in self._orders.values() if prepay_id in (each.prepay_id, each.prepay_id[-9:]))
+        order = next(opened, None) if prepay_id else None
         if order is None:
             return None
         if order.state != "NOTPAY":
