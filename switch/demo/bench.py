@@ -14,7 +14,12 @@ from switch.ops import logs
 from switch.pki import Authority
 
 # Ten thousand cards are used in turn, so a minute of load is hundreds of payments by each of them.
-_OVERRIDES = {"PAYSWITCH_RISK__VELOCITY_LIMIT_PER_MINUTE": "0", "PAYSWITCH_OPERATIONS__LOG_LEVEL": "warning"}
+# The road alone: what follows its journal runs in processes of its own where there is load (docs/platform.md).
+_OVERRIDES = {
+    "PAYSWITCH_RISK__VELOCITY_LIMIT_PER_MINUTE": "0",
+    "PAYSWITCH_OPERATIONS__LOG_LEVEL": "warning",
+    "PAYSWITCH_SERVICES": '["authorization","operations"]',
+}
 
 
 _SILENT = "--silent"

@@ -25,6 +25,8 @@ from switch.payments.terminal_certificates import request_text
 
 BY_CODE, BY_QR, BY_TAP, BY_BLUETOOTH, BY_ALIPAY, BY_WECHAT = 12_345, 25_600, 6_450, 1_830, 9_999, 3_210
 _TRIES = 8
+# The road learns about once a second which merchants are active, and this one has just been approved.
+_NOT_ACTIVE, _STANDING_S = "03", 1.0
 _SCANNED_AS = {"alipay": "qr_code", "wechat": "code_url"}
 
 
@@ -138,7 +140,9 @@ async def _sold(story: Story, name: str, make: Callable[[], pb.AuthorizeRequest]
             _keep(story, name, sale)
             return sale
         story.asked.append("unanswered" if _decision(answer) == "unknown" else "declined")
-        if _decision(answer) == "declined" and answer.stage != "send":
+        if answer.response_code == _NOT_ACTIVE:
+            await asyncio.sleep(_STANDING_S)
+        elif _decision(answer) == "declined" and answer.stage != "send":
             break
     raise StoryWrong(f"the payment {name} was answered {answer}")
 
