@@ -21,7 +21,6 @@ from hsm.direct import DirectHsm
 from hsm.keys import KeyUsage
 from hsm.token import create_token
 from switch.client.payment_codes import CodeDevice, finish_enrolment
-from switch.codes_wiring import WalletVault
 from switch.domain.authorization import AuthorizationRequest, CardCredential, CodeCredential, Merchant
 from switch.domain.dynamic_code import SEQUENCES, STEP_MS
 from switch.domain.money import Money
@@ -38,6 +37,7 @@ from switch.store.sessions import Pool
 from switch.store.vault import PostgresTokenStore
 from switch.users.payment_codes import PaymentCodes, bound_to
 from switch.vault.vault import Vault
+from switch.wiring.codes import WalletVault
 
 BATCH = 128
 _SHOP = Merchant("shop")

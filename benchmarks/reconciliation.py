@@ -23,7 +23,6 @@ from switch.domain.bill import Bill, BillKind, BillLine
 from switch.domain.money import Money
 from switch.domain.packed_lines import PackedLines
 from switch.domain.reconciliation import Run
-from switch.foundation_wiring import SystemClock
 from switch.settlement.bill_file import day_of
 from switch.settlement.reconcile import Reconciliations, Rules
 from switch.store.embedded import EmbeddedPostgres
@@ -31,6 +30,7 @@ from switch.store.migrate import migrate
 from switch.store.pool import create_pool
 from switch.store.reconciliation import PostgresReconciliation
 from switch.store.sessions import Connection
+from switch.wiring.foundation import SystemClock
 
 CHANNEL = "pay"
 DAY = date(2026, 1, 2)

@@ -13,19 +13,19 @@ from payswitch.v1 import authorization_pb2, issuer_pb2, operations_pb2
 from switch import pki
 from switch.api.identity import Doorkeeper
 from switch.api.operations_service import OperationsServicer
-from switch.authorization_wiring import Engine, announce, drain_road, open_engine, open_notifications, open_terminals
 from switch.config import Settings, split_address
-from switch.foundation_wiring import Foundation, open_foundation, servers
-from switch.listeners_wiring import listen_to_operators, listen_to_participants, listen_to_people
 from switch.ops import logs
 from switch.ops.checks import Check, NotReady, Readiness
 from switch.ops.health import CHANNEL_PREFIX, HealthStatus
 from switch.ops.lifecycle import Lifecycle
 from switch.own_keys import needed_by
-from switch.platform_wiring import Served
 from switch.ports import Channel
-from switch.services_wiring import open_gate, open_services
 from switch.store.migrate import migrate as migrate_database
+from switch.wiring.authorization import Engine, announce, drain_road, open_engine, open_notifications, open_terminals
+from switch.wiring.foundation import Foundation, open_foundation, servers
+from switch.wiring.listeners import listen_to_operators, listen_to_participants, listen_to_people
+from switch.wiring.platform import Served
+from switch.wiring.services import open_gate, open_services
 
 log = structlog.get_logger()
 

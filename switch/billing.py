@@ -19,24 +19,24 @@ from rich.table import Table
 from adapters.issuer.hub import IssuerHub
 from hsm.errors import HsmError
 from switch.billing_through import bill_through
-from switch.channel_wiring import build_channels
 from switch.client.connection import ClientCredentials
 from switch.config import ConfigurationError, Settings, load
 from switch.domain.bill import Bill
 from switch.domain.money import Money
 from switch.domain.refusals import Refusal
-from switch.foundation_wiring import SystemClock
-from switch.hsm_wiring import open_hsm
 from switch.ops import logs
 from switch.ops.lifecycle import Lifecycle
 from switch.pki import Authority, PkiError
 from switch.ports import BilledChannel, BillNotReady, BillRefused
-from switch.reconciliation_wiring import reconcile_once
 from switch.settlement.bill_file import FindingFile, day_of, read_bill, write_bill
 from switch.settlement.compare import BREAKS, Comparison, Finding, Verdict
 from switch.store.day_movements import day_movements
 from switch.store.embedded import EmbeddedPostgres, EmbeddedServerError
 from switch.store.sessions import Connection
+from switch.wiring.channel import build_channels
+from switch.wiring.foundation import SystemClock
+from switch.wiring.hsm import open_hsm
+from switch.wiring.reconciliation import reconcile_once
 
 EXIT_AGREES, EXIT_BREAKS, EXIT_USAGE, EXIT_NO_BILL = range(4)
 

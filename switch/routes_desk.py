@@ -20,10 +20,10 @@ from switch.routing.examples import routes_of
 from switch.routing.plan import Example, Plan
 from switch.routing.table import RoutingTable
 from switch.routing.watch import bin_table_of, read_bin_table
-from switch.routing_wiring import opened_plans, settings_table
 from switch.store.embedded import EmbeddedServerError
 from switch.store.migrate import MigrationError
 from switch.store.routing_plans import AnotherWasFaster, PostgresRoutingPlans
+from switch.wiring.routing import opened_plans, settings_table
 
 Result = TypeVar("Result")
 Judge = Callable[[Plan, int, Mapping[str, BinTable], Collection[str]], RoutingTable]

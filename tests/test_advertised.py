@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from switch.authorization_wiring import advertised
 from switch.config import load
+from switch.wiring.authorization import advertised
 
 
 @pytest.mark.parametrize(

@@ -38,23 +38,10 @@ RANK = {package: rank for rank, packages in enumerate(ARROWS) for package in pac
 
 # `app`, what it is configured and started by, and the commands beside it. They may import anything but a simulator.
 WIRING = (
-    *("switch.app", "switch.cli", "switch.config", "switch.settings_listing", "switch.settings_sections"),
-    *("switch.bill_cli", "switch.billing", "switch.billing_through"),
-    *("switch.routes_cli", "switch.routes_desk", "switch.routing_wiring", "switch.channel_wiring"),
-    *(
-        "switch.hsm_cli",
-        "switch.hsm_wiring",
-        "switch.keys_cli",
-        "switch.own_keys",
-        "switch.key_ceremony",
-        "switch.hidden_input",
-    ),
-    *("switch.terminals_cli", "switch.terminals_wiring"),
-    *("switch.foundation_wiring", "switch.authorization_wiring", "switch.listeners_wiring", "switch.services_wiring"),
-    *("switch.platform_wiring", "switch.orders_wiring", "switch.users_wiring", "switch.merchants_wiring"),
-    *("switch.settlement_wiring", "switch.codes_wiring", "switch.feed_wiring", "switch.analytics_wiring"),
-    *("switch.reconciliation_wiring", "switch.disputes_wiring"),
-    "switch.transactions_wiring",
+    *("switch.app", "switch.wiring", "switch.cli", "switch.config", "switch.settings_listing"),
+    *("switch.settings_sections", "switch.bill_cli", "switch.billing", "switch.billing_through"),
+    *("switch.routes_cli", "switch.routes_desk", "switch.terminals_cli", "switch.hsm_cli", "switch.keys_cli"),
+    *("switch.own_keys", "switch.key_ceremony", "switch.hidden_input"),
 )
 # They use the switch from outside, and may import anything.
 OUTSIDE = ("benchmarks", "switch.demo")

@@ -18,8 +18,8 @@ from switch.api.merchant_service import MerchantServicer
 from switch.domain.access import Caller, Role
 from switch.domain.registration import check_character
 from switch.merchants.settings import MerchantSettings
-from switch.merchants_wiring import merchant_servicer
 from switch.store.merchants import SEAL_KEY, PostgresMerchants
+from switch.wiring.merchants import merchant_servicer
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 ANN = Caller("reviewer/ann", frozenset({Role.REVIEWER}))

@@ -31,7 +31,7 @@ from switch.users.seals import Seals
 from switch.users.settings import Argon2, UserSettings
 from switch.users.users import Users, build_users
 from switch.users.world import World
-from switch.users_wiring import stores_on
+from switch.wiring.users import stores_on
 
 ORIGIN = "https://pay.example"
 PASSWORD = "correct horse battery"

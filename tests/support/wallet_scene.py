@@ -17,7 +17,6 @@ from hsm.direct import DirectHsm
 from hsm.keys import KeyUsage
 from hsm.token import create_token
 from switch.client.payment_codes import CodeDevice, begin_enrolment, finish_enrolment
-from switch.codes_wiring import WalletVault
 from switch.domain.authorization import AuthorizationRequest, CodeCredential, Merchant
 from switch.domain.money import Money
 from switch.domain.payment_codes import OWN_SCHEME
@@ -32,6 +31,7 @@ from switch.users.code_enrolment import CodeEnrolments
 from switch.users.code_settings import CodeSettings
 from switch.users.payment_codes import PaymentCodes
 from switch.vault.vault import Vault
+from switch.wiring.codes import WalletVault
 
 SEAL_KEY, ENVELOPE_KEY = "wallet/seal", "wallet/envelope"
 _numbers = itertools.count(1)

@@ -16,8 +16,8 @@ from switch.api.guarded import add_guarded
 from switch.config import Settings
 from switch.domain.access import Caller, Role
 from switch.ops.lifecycle import Lifecycle
-from switch.platform_wiring import Platform
-from switch.transactions_wiring import open_transactions, open_webhooks
+from switch.wiring.platform import Platform
+from switch.wiring.transactions import open_transactions, open_webhooks
 
 OWNER = person(Role.MERCHANT_OWNER)
 

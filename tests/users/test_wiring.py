@@ -13,11 +13,11 @@ from switch.api.guarded import access_of, add_guarded
 from switch.config import load
 from switch.domain.access import Role
 from switch.ops.lifecycle import Lifecycle
-from switch.platform_wiring import Platform
 from switch.ports import platform as ports
 from switch.store.users_devices import PostgresDevices
 from switch.store.users_sessions import PostgresUserSessions
-from switch.users_wiring import open_users, settings_of
+from switch.wiring.platform import Platform
+from switch.wiring.users import open_users, settings_of
 
 SERVICE = pb.DESCRIPTOR.services_by_name["UserService"]
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from adapters.alipay.simulator import AlipaySimulator
-from switch.channel_wiring import alipay_settings
 from switch.config import load
+from switch.wiring.channel import alipay_settings
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from hsm.direct import DirectHsm
 from hsm.errors import HsmUnavailable
 from hsm.processes import HsmProcesses
 from switch.config import load
-from switch.hsm_wiring import open_hsm
 from switch.ops.checks import NotReady
 from switch.ops.lifecycle import Lifecycle
+from switch.wiring.hsm import open_hsm
 
 PROGRAM = (
     "import sys\nfrom hsm.keys import KeyStore, KeyUsage\nfrom hsm.token import create_token, open_token\n"

@@ -9,9 +9,9 @@ from pydantic import SecretStr
 
 from switch.config import Settings
 from switch.ops.lifecycle import Lifecycle
-from switch.platform_wiring import Platform
-from switch.settlement_wiring import dsn_of, open_settlement_with
 from switch.store.embedded import EmbeddedPostgres
+from switch.wiring.platform import Platform
+from switch.wiring.settlement import dsn_of, open_settlement_with
 
 
 async def test_it_follows_until_it_is_closed(database: asyncpg.Pool, postgres_dsn: str) -> None:

@@ -7,9 +7,9 @@ import asyncpg
 from payswitch.v1 import analytics_pb2
 from switch.api.analytics_service import AnalyticsServicer
 from switch.merchants.analytics.analytics import Analytics
-from switch.platform_wiring import Platform, Served
 from switch.store.analytics import PostgresAnalytics
 from switch.store.analytics_rollups import analytics_consumer, rebuild
+from switch.wiring.platform import Platform, Served
 
 
 def open_analytics(platform: Platform) -> Sequence[Served]:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from switch.channel_wiring import wechat_settings
 from switch.config import ConfigurationError, Settings, load
+from switch.wiring.channel import wechat_settings
 
 
 @pytest.fixture

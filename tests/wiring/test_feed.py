@@ -9,13 +9,13 @@ import asyncpg
 from trade_told import FIRST_DAY, made_up, put
 
 from payswitch.v1 import analytics_pb2
-from switch.analytics_wiring import open_analytics, rebuild_analytics
 from switch.api.analytics_service import AnalyticsServicer
 from switch.domain.access import Caller
-from switch.feed_wiring import observe, open_feed
 from switch.ops.lifecycle import EXIT_CLEAN, Lifecycle
 from switch.ops.metrics import FEED_EVENTS, FEED_LAG
-from switch.platform_wiring import Platform
+from switch.wiring.analytics import open_analytics, rebuild_analytics
+from switch.wiring.feed import observe, open_feed
+from switch.wiring.platform import Platform
 
 
 def platform_on(database: asyncpg.Pool, lifecycle: Lifecycle) -> Platform:

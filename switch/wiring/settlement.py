@@ -6,7 +6,6 @@ from payswitch.v1 import settlement_pb2
 from switch.api.settlement_service import SettlementServicer
 from switch.config import Settings
 from switch.domain.settlement import Debtor
-from switch.platform_wiring import Platform, Served
 from switch.settlement.batches import SettlementRules, Settlements
 from switch.settlement.close import DayClose
 from switch.settlement.store import Feed
@@ -18,6 +17,7 @@ from switch.store.ledger_check import LedgerChecker
 from switch.store.ledger_days import PostgresDays
 from switch.store.ledger_follower import LedgerFollower
 from switch.store.settlement import PostgresBatches
+from switch.wiring.platform import Platform, Served
 
 _STATEMENTS_AT_ONCE = 4
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from switch.ops.metrics import FEED_EVENTS, FEED_LAG
-from switch.platform_wiring import Platform, Served
 from switch.store.feed import JournalFeed
+from switch.wiring.platform import Platform, Served
 
 
 def open_feed(platform: Platform) -> Sequence[Served]:

@@ -21,7 +21,6 @@ from switch.merchants.webhook_delivery import WebhookWorker, WorkerLimits
 from switch.merchants.webhook_sender import WebhookSender
 from switch.merchants.webhook_target import TargetRules
 from switch.merchants.webhooks import Webhooks
-from switch.platform_wiring import Platform, Served
 from switch.ports import StoreUnavailable
 from switch.store.disputes import PostgresDisputes
 from switch.store.feed_consumer import FeedConsumer
@@ -31,6 +30,7 @@ from switch.store.sessions import Connection
 from switch.store.transactions import PostgresTransactions, append_audit, project
 from switch.store.webhook_queue import Circuit, WebhookQueue
 from switch.store.webhooks import PostgresWebhooks, queue_events
+from switch.wiring.platform import Platform, Served
 
 log = structlog.get_logger()
 

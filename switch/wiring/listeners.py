@@ -12,16 +12,16 @@ from switch.api import wire
 from switch.api.gate import Gate
 from switch.api.guarded import add_guarded
 from switch.api.operations_service import OperationsServicer
-from switch.authorization_wiring import Engine
-from switch.channel_wiring import read_file
 from switch.config import Settings, split_address
-from switch.foundation_wiring import closing
 from switch.ops.checks import Readiness
 from switch.ops.health import HealthStatus
 from switch.ops.http import operations_app, start_http
 from switch.ops.lifecycle import Lifecycle
 from switch.ops.loop_lag import LoopLag
-from switch.platform_wiring import Served
+from switch.wiring.authorization import Engine
+from switch.wiring.channel import read_file
+from switch.wiring.foundation import closing
+from switch.wiring.platform import Served
 
 # A frame of 512 requests with chip data fits; a larger message is refused before it is parsed.
 _LARGEST_MESSAGE_BYTES = 2 * 1024 * 1024

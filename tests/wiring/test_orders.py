@@ -12,8 +12,8 @@ from town import town
 from switch.config import load
 from switch.domain.order import OrderState, PaymentState
 from switch.ops.lifecycle import Lifecycle
-from switch.orders_wiring import CONSUMER, code_maker, open_orders
-from switch.platform_wiring import Platform
+from switch.wiring.orders import CONSUMER, code_maker, open_orders
+from switch.wiring.platform import Platform
 
 __all__ = ["scene", "town"]
 

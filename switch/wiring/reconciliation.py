@@ -10,9 +10,7 @@ from switch.api.reconciliation_service import ReconciliationServicer
 from switch.config import Settings
 from switch.domain.bill import Bill
 from switch.domain.reconciliation import Run
-from switch.foundation_wiring import SystemClock
 from switch.ops.metrics import BILLS_SUPERSEDED
-from switch.platform_wiring import Platform, Served
 from switch.ports import BilledChannel
 from switch.settlement.breaks import Breaks
 from switch.settlement.daily import DailyReconciliation
@@ -22,6 +20,8 @@ from switch.store.embedded import EmbeddedPostgres
 from switch.store.pool import create_pool
 from switch.store.reconciliation import PostgresReconciliation
 from switch.store.sessions import Connection
+from switch.wiring.foundation import SystemClock
+from switch.wiring.platform import Platform, Served
 
 
 def open_reconciliation(platform: Platform) -> Sequence[Served]:

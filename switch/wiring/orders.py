@@ -18,12 +18,12 @@ from switch.orders.desk import OrderDesk
 from switch.orders.pursue import Pursuit
 from switch.orders.settings import OrderSettings
 from switch.orders.shop import ShopCodes
-from switch.platform_wiring import Platform, Served
 from switch.ports.platform import Cards
 from switch.store.feed_consumer import FeedConsumer
 from switch.store.order_work import PostgresOrderWork, apply_events
 from switch.store.orders import PostgresOrders
 from switch.store.shop_codes import PostgresShopCodes
+from switch.wiring.platform import Platform, Served
 
 log = structlog.get_logger()
 

@@ -12,13 +12,13 @@ from settlement_books import TABLES
 
 from switch.api.guarded import access_of
 from switch.config import Settings
-from switch.disputes_wiring import open_disputes
 from switch.domain.bill import Bill
-from switch.foundation_wiring import SystemClock
 from switch.ops.lifecycle import EXIT_CLEAN, Lifecycle
-from switch.platform_wiring import Platform, Served
 from switch.ports import BillNotReady
-from switch.reconciliation_wiring import open_reconciliation
+from switch.wiring.disputes import open_disputes
+from switch.wiring.foundation import SystemClock
+from switch.wiring.platform import Platform, Served
+from switch.wiring.reconciliation import open_reconciliation
 
 
 @dataclass

@@ -9,11 +9,11 @@ from payswitch.v1 import merchant_pb2
 from switch.api.gate import Gate
 from switch.api.guarded import add_guarded
 from switch.config import load
-from switch.merchants_wiring import merchant_settings, merchant_standing, open_merchants
 from switch.ops.lifecycle import Lifecycle
 from switch.pki import participant_of
-from switch.platform_wiring import Platform
 from switch.store.merchants import PostgresMerchants
+from switch.wiring.merchants import merchant_settings, merchant_standing, open_merchants
+from switch.wiring.platform import Platform
 
 
 async def test_every_method_is_served(database: asyncpg.Pool) -> None:

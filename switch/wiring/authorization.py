@@ -19,13 +19,8 @@ from switch.api.issuer_processes import ProcessesWatch, process_name
 from switch.api.issuer_service import IssuerServicer, LinkFault
 from switch.api.notices import Notices
 from switch.api.notifications import DoorSettings, NotificationDoor
-from switch.channel_wiring import build_channels, stand_in_limits
-from switch.codes_wiring import road_openers
 from switch.config import Settings, split_address
 from switch.domain.states import Operation
-from switch.foundation_wiring import Foundation, cancelled, closing
-from switch.hsm_wiring import HsmAccess
-from switch.merchants_wiring import merchant_standing
 from switch.ops import metrics
 from switch.ops.road import RPC, RoadCounts
 from switch.payments.follow_on import FollowOns
@@ -37,12 +32,17 @@ from switch.payments.world import RoadSettings, World
 from switch.ports import Notice, NotifyingChannel, StoreUnavailable
 from switch.risk.assess import Limits
 from switch.routing.watch import PlanWatch
-from switch.routing_wiring import begin_routing
 from switch.store.journal import PostgresJournal
 from switch.store.leases import PostgresLeases
 from switch.store.stand_in import PostgresStandIn
 from switch.store.users_devices import PostgresDevices
-from switch.terminals_wiring import open_terminal_door
+from switch.wiring.channel import build_channels, stand_in_limits
+from switch.wiring.codes import road_openers
+from switch.wiring.foundation import Foundation, cancelled, closing
+from switch.wiring.hsm import HsmAccess
+from switch.wiring.merchants import merchant_standing
+from switch.wiring.routing import begin_routing
+from switch.wiring.terminals import open_terminal_door
 
 log = structlog.get_logger()
 

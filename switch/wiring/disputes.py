@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from payswitch.v1 import dispute_pb2 as pb
 from switch.api.dispute_service import DisputeServicer
-from switch.platform_wiring import Platform, Served
 from switch.settlement.disputes import DisputeDeadlines, Disputes, Rules
 from switch.store.disputes import PostgresDisputes
+from switch.wiring.platform import Platform, Served
 
 
 def open_disputes(platform: Platform) -> Sequence[Served]:

@@ -3,8 +3,8 @@ import pytest
 
 from switch.config import load
 from switch.ops.lifecycle import Lifecycle
-from switch.routing_wiring import begin_routing
 from switch.store.routing_plans import PostgresRoutingPlans
+from switch.wiring.routing import begin_routing
 
 
 async def begun(database: asyncpg.Pool, content: str) -> str:

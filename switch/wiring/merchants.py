@@ -17,12 +17,12 @@ from switch.merchants.places import Places
 from switch.merchants.settings import HOUR_MS, MerchantSettings
 from switch.merchants.watch import StandingWatch
 from switch.ops.lifecycle import Lifecycle
-from switch.platform_wiring import Platform, Served
 from switch.ports import Clock, Hsm
 from switch.risk.assess import Refusal
 from switch.store.merchant_administration import PostgresMerchantAdministration
 from switch.store.merchants import SEAL_KEY, PostgresMerchants, sealed_with
 from switch.store.sessions import Pool
+from switch.wiring.platform import Platform, Served
 
 
 def open_merchants(platform: Platform) -> Sequence[Served]:

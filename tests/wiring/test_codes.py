@@ -22,7 +22,6 @@ from wallet_scene import (
 
 from payswitch.v1 import handover_pb2, wallet_pb2
 from switch.api.errors import InvalidField
-from switch.codes_wiring import open_handovers, open_wallet, road_openers
 from switch.config import load
 from switch.domain.access import Caller, Role
 from switch.domain.authorization import CardCredential
@@ -32,7 +31,8 @@ from switch.entry.handover.certificate import verify_certificate
 from switch.entry.handover.session import point_of
 from switch.ops.lifecycle import Lifecycle
 from switch.payments.terminal_certificates import LIFETIME_MS, request_text
-from switch.platform_wiring import Platform
+from switch.wiring.codes import open_handovers, open_wallet, road_openers
+from switch.wiring.platform import Platform
 
 __all__ = ["payer", "wallet", "wallet_clock", "wallet_hsm", "wallet_token_directory"]
 

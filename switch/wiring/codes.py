@@ -16,7 +16,6 @@ from switch.domain.sensitive import Pan
 from switch.entry.bluetooth import HANDOVER_SCHEME
 from switch.payments.handovers import Handovers
 from switch.payments.terminal_certificates import TerminalCertificates
-from switch.platform_wiring import Platform, Served
 from switch.ports import Clock, Hsm, Opener, StoreUnavailable
 from switch.ports.platform import Devices
 from switch.store.cards import PostgresCards
@@ -29,6 +28,7 @@ from switch.users.code_enrolment import CodeEnrolments
 from switch.users.payment_codes import PaymentCodes
 from switch.vault.roles import Caller, Role
 from switch.vault.vault import Vault
+from switch.wiring.platform import Platform, Served
 
 log = structlog.get_logger()
 REQUESTER: Final = "wallet"

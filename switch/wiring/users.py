@@ -10,7 +10,6 @@ import structlog
 from payswitch.v1 import user_pb2
 from switch.api.user_service import UserServicer
 from switch.domain.tally import BackOff, Pace
-from switch.platform_wiring import Platform, Served
 from switch.ports import Clock, StoreUnavailable
 from switch.ports.platform import Belongings
 from switch.settings_sections import Users as Section
@@ -28,6 +27,7 @@ from switch.users.settings import Argon2, UserSettings
 from switch.users.store import Stores
 from switch.users.users import build_users
 from switch.users.world import World
+from switch.wiring.platform import Platform, Served
 
 log = structlog.get_logger()
 

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from switch.config import Settings
-from switch.hsm_wiring import HsmAccess, open_hsm
 from switch.ops.lifecycle import Lifecycle
 from switch.store.counters import RedisCounters
 from switch.store.embedded import EmbeddedPostgres, EmbeddedRedis
@@ -14,6 +13,7 @@ from switch.store.migrate import migrate as migrate_database
 from switch.store.partitions import ensure_partitions, keep_partitions
 from switch.store.pool import create_pool
 from switch.store.sessions import Pool
+from switch.wiring.hsm import HsmAccess, open_hsm
 
 
 class SystemClock:

@@ -5,32 +5,32 @@ from pathlib import Path
 from typing import Final
 
 from switch import pki
-from switch.analytics_wiring import open_analytics
 from switch.api.gate import Gate
 from switch.api.remote_payments import RemotePayments
-from switch.authorization_wiring import Engine
-from switch.channel_wiring import read_file
 from switch.client.connection import ClientCredentials, open_channel
-from switch.codes_wiring import cards_of, enrolments_of, open_handovers, open_wallet
 from switch.config import Settings
-from switch.disputes_wiring import open_disputes
-from switch.feed_wiring import open_feed
-from switch.foundation_wiring import Foundation
 from switch.merchants.leaving import Leaving
-from switch.merchants_wiring import open_merchants
-from switch.orders_wiring import open_orders
 from switch.payments.local import LocalPayments
-from switch.platform_wiring import Platform, Served
 from switch.ports.platform import Payments
-from switch.reconciliation_wiring import open_reconciliation
-from switch.settlement_wiring import open_settlement
 from switch.store.merchant_administration import PostgresMerchantAdministration
 from switch.store.merchants import PostgresMerchants
 from switch.store.orders import PostgresOrders
 from switch.store.users_devices import PostgresDevices
 from switch.store.users_sessions import PostgresUserSessions
-from switch.transactions_wiring import open_transactions, open_webhooks
-from switch.users_wiring import open_users
+from switch.wiring.analytics import open_analytics
+from switch.wiring.authorization import Engine
+from switch.wiring.channel import read_file
+from switch.wiring.codes import cards_of, enrolments_of, open_handovers, open_wallet
+from switch.wiring.disputes import open_disputes
+from switch.wiring.feed import open_feed
+from switch.wiring.foundation import Foundation
+from switch.wiring.merchants import open_merchants
+from switch.wiring.orders import open_orders
+from switch.wiring.platform import Platform, Served
+from switch.wiring.reconciliation import open_reconciliation
+from switch.wiring.settlement import open_settlement
+from switch.wiring.transactions import open_transactions, open_webhooks
+from switch.wiring.users import open_users
 
 Open = Callable[[Platform], Sequence[Served]]
 
