@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from switch.domain.money import Money
+from switch.domain.payer import UNKNOWN_PAYER, Payer
 from switch.domain.sensitive import Pan, PaymentCode, Sensitive
 from switch.domain.states import Decision, EntryMode, Operation, State
 
@@ -83,6 +84,7 @@ class AuthorizationRequest:
     entry: EntryMode
     credential: Credential
     pin: PinBlock | None = None
+    payer: Payer = UNKNOWN_PAYER
 
 
 @dataclass(slots=True)

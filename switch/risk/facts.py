@@ -1,0 +1,230 @@
+"""The published list of facts: what a rule may read, and what a judgement stores.
+
+A fact needs nothing, or one of the *known* facts: it is there only where that one is true. A rule that reads a fact is
+judged only where what the fact needs is known, so that nothing unknown is ever compared; what is to fire on absence
+reads the known fact itself: `!device_known && amount_minor > 50000`.
+
+The order is stored with every judgement: facts are only ever added, at the end.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import combinations
+from typing import Final
+
+from switch.domain.risk import Subject
+
+
+class FactType(StrEnum):
+    """As CEL names them."""
+
+    INT = "int"
+    BOOL = "bool"
+    TEXT = "string"
+    TEXTS = "list(string)"
+
+
+COUNTERS: Final = "counters"
+MODEL: Final = "model"
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """needs: names of the known facts that must be true, "" for none. source: COUNTERS, MODEL, or "" for what the
+    payment itself says and what this process holds in memory.
+    """
+
+    name: str
+    type: FactType
+    meaning: str
+    needs: tuple[str, ...] = ()
+    source: str = ""
+
+
+# name of a window -> its length in seconds
+WINDOWS: Final = {"1m": 60, "10m": 600, "1h": 3600, "1d": 86_400, "30d": 2_592_000}
+
+# What is counted of a subject beside its payments, once it is known: name -> windows.
+LATER_COUNTS: Final = {
+    "declines": ("1h", "1d"),
+    "pin_failures": ("1h", "1d"),
+    "refunds": ("1d", "30d"),
+    "refund_sum": ("1d", "30d"),
+}
+LATER_OF: Final = {
+    "declines": tuple(Subject),
+    "pin_failures": (Subject.CARD, Subject.TERMINAL, Subject.MERCHANT),
+    "refunds": (Subject.CARD, Subject.USER, Subject.MERCHANT, Subject.TERMINAL),
+    "refund_sum": (Subject.CARD, Subject.USER, Subject.MERCHANT, Subject.TERMINAL),
+}
+
+# How many different ones of the second a subject had payments with.
+DISTINCT: Final = (
+    (Subject.CARD, Subject.MERCHANT), (Subject.CARD, Subject.DEVICE), (Subject.USER, Subject.CARD),
+    (Subject.USER, Subject.DEVICE), (Subject.DEVICE, Subject.CARD), (Subject.DEVICE, Subject.USER),
+    (Subject.IP, Subject.CARD), (Subject.IP, Subject.USER), (Subject.MERCHANT, Subject.CARD),
+    (Subject.TERMINAL, Subject.CARD),
+)  # fmt: skip
+DISTINCT_WINDOWS: Final = ("1h", "1d", "30d")
+
+# Marks: minutes since something last happened to an account; NEVER where that is not known.
+NEVER: Final = 1_000_000_000
+MARKS: Final = ("registered", "signed_in", "password_changed", "factor_changed", "device_added", "card_added")
+ACCOUNT_COUNTS: Final = {"login_failures": ("1h", "1d"), "wrong_codes": ("1h", "1d")}
+ACCOUNT_COUNTS_OF: Final = {
+    "login_failures": (Subject.USER, Subject.IP),
+    "wrong_codes": (Subject.USER, Subject.DEVICE, Subject.IP),
+}
+
+PAIRS: Final = tuple(combinations(Subject, 2))
+
+
+def pair_name(one: Subject, other: Subject) -> str:
+    """
+    >>> pair_name(Subject.CARD, Subject.MERCHANT)
+    'card_merchant'
+    """
+    return f"{one}_{other}"
+
+
+def _known(subject: Subject) -> str:
+    return f"{subject}_known"
+
+
+def _payment() -> list[Fact]:
+    texts = {
+        "currency": "ISO 4217 alphabetic",
+        "entry": "nfc, payer_code, payer_qr, merchant_qr, bluetooth, keyed, chip or stripe",
+        "operation": "sale, pre-authorization or order",
+        "merchant_category": "ISO 18245, four digits",
+        "merchant_country": "ISO 3166-1 alpha-2",
+        "acquirer": "participant id",
+        "card_range": "first six digits of a card or token, else empty",
+        "code_scheme": "alipay, wechat, unionpay or empty: of a payment code",
+    }
+    ints = {
+        "amount_minor": "minor units of the currency",
+        "hour": "0 to 23, of the business time zone",
+        "weekday": "1 Monday to 7 Sunday, of the business time zone",
+    }
+    bools = {
+        "pin_given": "a PIN block came with it",
+        "chip_known": "it carries chip data",
+        "place_known": "it says where it is made",
+        "posture_known": "the device says something of itself",
+    }
+    return [
+        *(Fact(name, FactType.INT, meaning) for name, meaning in ints.items()),
+        *(Fact(name, FactType.TEXT, meaning) for name, meaning in texts.items()),
+        *(Fact(name, FactType.BOOL, meaning) for name, meaning in bools.items()),
+    ]
+
+
+def _chip() -> list[Fact]:
+    """EMV Book 3, annex C5 (terminal verification results, tag 95) and tag 9F34."""
+    bools = {
+        "chip_data_authentication_failed": "TVR byte 1, bits 7, 4 and 3: SDA, DDA or CDA failed",
+        "chip_cardholder_not_verified": "TVR byte 3, bit 8: cardholder verification was not successful",
+        "chip_pin_tries_exceeded": "TVR byte 3, bit 6",
+        "chip_expired": "TVR byte 2, bit 7: expired application",
+        "chip_new_card": "TVR byte 2, bit 4: new card",
+        "chip_device_verified": "9F34 says that the payer's own device verified him (CDCVM)",
+    }
+    facts = [Fact(name, FactType.BOOL, meaning, ("chip_known",)) for name, meaning in bools.items()]
+    facts.append(Fact("chip_counter", FactType.INT, "application transaction counter, tag 9F36", ("chip_known",)))
+    return facts
+
+
+def _posture() -> list[Fact]:
+    names = ("attested", "emulator", "rooted", "debugged", "tampered")
+    return [Fact(f"device_{name}", FactType.BOOL, "as the device says", ("posture_known",)) for name in names]
+
+
+def _subjects() -> list[Fact]:
+    facts = []
+    for subject in Subject:
+        facts.append(Fact(_known(subject), FactType.BOOL, f"the payment names its {subject}"))
+        facts.append(
+            Fact(f"{subject}_lists", FactType.TEXTS, f"names of the lists that its {subject} is on", (_known(subject),))
+        )
+    return facts
+
+
+def _velocity(name: str, needs: tuple[str, ...]) -> list[Fact]:
+    facts = []
+    for window in WINDOWS:
+        facts.append(
+            Fact(f"{name}_count_{window}", FactType.INT, "payments asked for, this one included", needs, COUNTERS)
+        )
+        facts.append(
+            Fact(f"{name}_sum_{window}", FactType.INT, "their amounts, minor units of the reference currency; others"
+                 " count as 0", needs, COUNTERS)
+        )  # fmt: skip
+    facts.append(Fact(f"{name}_age_minutes", FactType.INT, "since the first payment; 0: this is it", needs, COUNTERS))
+    facts.append(
+        Fact(f"{name}_idle_minutes", FactType.INT, f"since the payment before; {NEVER}: there is none", needs, COUNTERS)
+    )
+    return facts
+
+
+def _counted(names: dict[str, tuple[str, ...]], of: dict[str, tuple[Subject, ...]], meaning: str) -> list[Fact]:
+    return [
+        Fact(f"{subject}_{name}_{window}", FactType.INT, meaning, (_known(subject),), COUNTERS)
+        for name, windows in names.items()
+        for subject in of[name]
+        for window in windows
+    ]
+
+
+def _distinct() -> list[Fact]:
+    return [
+        Fact(f"{subject}_{other}s_{window}", FactType.INT, f"different {other}s, this one's included; at most 1000",
+             (_known(subject),), COUNTERS)
+        for subject, other in DISTINCT
+        for window in DISTINCT_WINDOWS
+    ]  # fmt: skip
+
+
+def _marks() -> list[Fact]:
+    return [
+        Fact(
+            f"user_{mark}_minutes", FactType.INT, f"since it last was so; {NEVER}: not known", ("user_known",), COUNTERS
+        )
+        for mark in MARKS
+    ]
+
+
+def _travel() -> list[Fact]:
+    needs = ("card_known", "place_known")
+    return [
+        Fact(
+            "card_travel_km",
+            FactType.INT,
+            "from the place of the card's payment before; 0 without one",
+            needs,
+            COUNTERS,
+        ),
+        Fact("card_travel_kmh", FactType.INT, "the speed that this takes; 0 below 1 km", needs, COUNTERS),
+    ]
+
+
+def _all() -> tuple[Fact, ...]:
+    facts = [*_payment(), *_chip(), *_posture(), *_subjects()]
+    for subject in Subject:
+        facts += _velocity(subject, (_known(subject),))
+    for one, other in PAIRS:
+        facts += _velocity(pair_name(one, other), (_known(one), _known(other)))
+    facts += _counted(LATER_COUNTS, LATER_OF, "of payments of the last 30 days, once the switch knows of it")
+    facts += _counted(ACCOUNT_COUNTS, ACCOUNT_COUNTS_OF, "at the switch's own doors")
+    facts += [*_distinct(), *_marks(), *_travel()]
+    facts.append(Fact("model_known", FactType.BOOL, "a model is in force and scored it"))
+    facts.append(
+        Fact("model_score", FactType.INT, "chance of fraud in thousandths, by the model", ("model_known",), MODEL)
+    )
+    return tuple(facts)
+
+
+FACTS: Final = _all()
+BY_NAME: Final = {each.name: each for each in FACTS}
+NUMBER: Final = {each.name: number for number, each in enumerate(FACTS)}
+"""A fact's place in the list: what a stored judgement names it by."""
