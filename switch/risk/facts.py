@@ -7,6 +7,7 @@ reads the known fact itself: `!device_known && amount_minor > 50000`.
 The order is stored with every judgement: facts are only ever added, at the end.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
@@ -167,7 +168,7 @@ def _velocity(name: str, needs: tuple[str, ...]) -> list[Fact]:
     return facts
 
 
-def _counted(names: dict[str, tuple[str, ...]], of: dict[str, tuple[Subject, ...]], meaning: str) -> list[Fact]:
+def _counted(names: Mapping[str, tuple[str, ...]], of: Mapping[str, tuple[Subject, ...]], meaning: str) -> list[Fact]:
     return [
         Fact(f"{subject}_{name}_{window}", FactType.INT, meaning, (_known(subject),), COUNTERS)
         for name, windows in names.items()
