@@ -38,7 +38,9 @@ def train_on_populations(seeds: Sequence[int], payments: int, days: int, plan: P
     """The file of a model. Raises TrainingRefused; ValueError for a seed that evaluates."""
     if any(seed >= EVALUATION_SEEDS_FROM for seed in seeds):
         raise ValueError(f"seeds from {EVALUATION_SEEDS_FROM} on evaluate; a model learns from smaller ones")
-    trained_from = f"generated populations, seeds {', '.join(map(str, seeds))}, {payments} payments and {days} days each"
+    trained_from = (
+        f"generated populations, seeds {', '.join(map(str, seeds))}, {payments} payments and {days} days each"
+    )
     return train(_examples(seeds, payments, days), plan, trained_from)
 
 
