@@ -288,8 +288,6 @@ async def test_a_card_that_another_has_too_stays_his(shop: Any) -> None:
     await shop.cards.remove(ANN, shop.user, mine.id)
     paying = CardCredential(shop.pan, "4912", holder=Holder(shop.other))
     assert await shop.cards.credential(shop.other, theirs.id) == paying
-        shop.pan, "4912", holder=Holder(shop.other)
-    )
     await shop.cards.remove(BOB, shop.other, theirs.id)
     assert await token_states(shop) == [3]
 
