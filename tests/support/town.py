@@ -5,7 +5,7 @@ import copy
 import hashlib
 import hmac
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +23,7 @@ from switch.domain.authorization import (
     PinBlock,
 )
 from switch.domain.money import Money
+from switch.domain.risk import NOTHING_JUDGED, Judged
 from switch.domain.sensitive import Pan, PaymentCode
 from switch.domain.states import TRANSITIONS, EntryMode, Operation, State
 from switch.payments.ownership import Ownership
@@ -53,6 +54,7 @@ class MemoryJournal:
         self.rows: dict[tuple[str, UUID], Authorization] = {}
         self.follow_ons: dict[tuple[str, UUID], FollowOn] = {}
         self.follow_ups: list[FollowUp] = []
+        self.judged: dict[UUID, Judged] = {}
         self.events = events
         self.down = False
         self.down_for_outcomes = False
@@ -65,8 +67,11 @@ class MemoryJournal:
         if self.down:
             raise StoreUnavailable("down")
 
-    async def record_intents(self, intents: Sequence[Authorization]) -> list[Authorization | None]:
+    async def record_intents(
+        self, intents: Sequence[Authorization], judged: Mapping[UUID, Judged] = NOTHING_JUDGED
+    ) -> list[Authorization | None]:
         await self._work()
+        self.judged.update(judged)
         self.batches.append(len(intents))
         self.events.append("intent durable")
         stored: list[Authorization | None] = []
