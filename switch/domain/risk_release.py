@@ -28,8 +28,8 @@ class ReleaseState(IntEnum):
 class Release:
     """One version of a rule set (the document's text) or of a model (its file). Its content is never changed.
 
-    sha256: of the content, hexadecimal. replaces: what was live when it was approved, 0 for version 0. replay_id: what it
-    was approved on. …_by: `Caller.name`, "" for nobody yet. Times are Unix milliseconds.
+    sha256: of the content, hexadecimal. replaces: what was live when it was approved, 0 for version 0. replay_id: what
+    it was approved on. …_by: `Caller.name`, "" for nobody yet. Times are Unix milliseconds.
     """
 
     kind: ReleaseKind

@@ -49,8 +49,10 @@ class ReleaseDesk(Releases, Protocol):
     async def put_in_force(
         self, release: Release, instead_of: InForce, replay_id: UUID, entry: AuditEntry, now_ms: int
     ) -> Release:
-        """REPLAYED becomes LIVE and the live one of its kind RETIRED. Raises NotPossible: it is not REPLAYED (any more),
-        or another than `instead_of` is live."""
+        """REPLAYED becomes LIVE, the live one of its kind RETIRED.
+
+        Raises NotPossible: it is not REPLAYED (any more), or others than `instead_of` are live.
+        """
 
     async def roll_back(self, release: Release, entry: AuditEntry, now_ms: int) -> Release:
         """LIVE becomes ROLLED_BACK, and what it replaced LIVE again. Raises NotPossible: it is not live (any more)."""
@@ -97,7 +99,7 @@ class Judgements(Protocol):
     async def judgement(self, merchant_id: str, authorization_id: UUID) -> StoredJudgement | None: ...
 
     async def oldest_time_ms(self) -> int | None:
-        """Not later than the transmission of the first payment of which there is a judgement, within its UTC day; None without any."""
+        """The beginning of the first UTC day with a payment of which there is a judgement; None without any."""
 
 
 class Labels(Protocol):

@@ -45,8 +45,8 @@ class _Case:
 class Rejudging:
     """What the candidate says of each row, summed up in `report`.
 
-    model: its scores take the place of the stored ones; None: the stored ones are read. A payment that is newly declined
-    or let pass changes nothing that came after it: counters are as they were.
+    model: its scores take the place of the stored ones; None: the stored ones are read. A payment that is newly
+    declined or let pass changes nothing that came after it: counters are as they were.
     """
 
     def __init__(self, rules: RuleSet, model: Model | None = None) -> None:

@@ -70,9 +70,7 @@ class PostgresReleases:
         return b"".join([await self._chunk(kind, version, number) for number in range(chunks or 0)])
 
     async def _chunk(self, kind: ReleaseKind, version: int, number: int) -> bytes:
-        found: bytes = await self._sessions.run(
-            lambda connection: connection.fetchval(_CHUNK, kind, version, number)
-        )
+        found: bytes = await self._sessions.run(lambda connection: connection.fetchval(_CHUNK, kind, version, number))
         return found
 
     # --- writing ------------------------------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ class PostgresJudgementsRead:
 
     async def oldest_time_ms(self) -> int | None:
         async def work(connection: Connection) -> int | None:
-            found = await connection.fetchval(_OLDEST_WITHOUT_DAY)
+            found: int | None = await connection.fetchval(_OLDEST_WITHOUT_DAY)
             for (name,) in await connection.fetch(_DAYS):
                 # Some row is looked for, not the least id: that would read the whole day.
                 if await connection.fetchval(f"SELECT true FROM {name} LIMIT 1"):  # noqa: S608
