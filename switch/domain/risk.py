@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Final
+from uuid import UUID
 
 FactValue = int | bool | str | list[str]
 
@@ -78,7 +79,8 @@ class Judgement:
 
     response_code, reason: of a STEP_UP or DECLINE. score: the rules' sum, 0 to 1000. model_score: 0 to 1000, the
     chance of fraud in thousandths; None without a model. fired, shadow: ids of the rules that fired, live and shadow,
-    in the document's order. absent: what was missing of the counters and the model ("counters", "model").
+    in the document's order; "list:" and its name for a list that declined. absent: what was missing of the counters and
+    the model ("counters", "model"). failed: ids of rules whose evaluation failed, by a division or a number too large.
     rules_version: 0 for the built-in limits alone. facts: those known, by name; never a card number or an address.
     """
 
@@ -93,14 +95,25 @@ class Judgement:
     rules_version: int = 0
     model_version: int = 0
     facts: Mapping[str, FactValue] = field(default_factory=dict)
+    failed: Sequence[str] = ()
 
     @property
     def declines(self) -> bool:
         return self.outcome in _DECLINING
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A judgement as it is stored. packed_facts, packed_subjects: `switch.risk.packing`."""
+
+    judgement: Judgement
+    packed_facts: bytes
+    packed_subjects: bytes
+
+
 _DECLINING: Final = frozenset({Outcome.STEP_UP, Outcome.DECLINE})
 PASSED: Final = Judgement(Outcome.PASS)
+NOTHING_JUDGED: Final[Mapping[UUID, Judged]] = {}
 
 
 class ListKind(IntEnum):

@@ -93,7 +93,7 @@ def _chip() -> list[Fact]:
         "chip_pin_tries_exceeded": "TVR byte 3, bit 6",
         "chip_expired": "TVR byte 2, bit 7: expired application",
         "chip_new_card": "TVR byte 2, bit 4: new card",
-        "chip_device_verified": "9F34 says that the payer's own device verified him (CDCVM)",
+        "chip_pin_verified": "tag 9F34: the card verified a PIN offline, successfully (EMV Book 3, annex C3)",
     }
     facts = [Fact(name, FactType.BOOL, meaning, ("chip_known",)) for name, meaning in bools.items()]
     facts.append(Fact("chip_counter", FactType.INT, "application transaction counter, tag 9F36", ("chip_known",)))
