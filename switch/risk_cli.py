@@ -9,9 +9,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+
+if TYPE_CHECKING:
+    from switch.risk_evaluation import Evaluation
 
 EXIT_REFUSED: Final = 1
 EXIT_USAGE: Final = 2
@@ -119,7 +122,7 @@ def evaluate(
         typer.echo(f"{path} written", err=True)
 
 
-def _show(found: "risk_evaluation.Evaluation", took_s: float) -> None:
+def _show(found: "Evaluation", took_s: float) -> None:
     from rich.console import Console
 
     from switch import risk_evaluation
@@ -133,9 +136,9 @@ def _show(found: "risk_evaluation.Evaluation", took_s: float) -> None:
 
 
 def _rules(path: Path | None) -> str:
-    from importlib.resources import files
+    from switch.risk.starter import STARTER_FILE
 
-    return path.read_text() if path else (files("switch.risk") / "starter_rules.toml").read_text()
+    return (path or STARTER_FILE).read_text(encoding="utf-8")
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """Drift is found where the traffic moved, and not where it is the same."""
 
 import pytest
+import small_model
 from prometheus_client import CollectorRegistry
 
-import small_model
 from switch.risk.drift import MOVED_FROM, SAME_BELOW, STRIDE, Drift, stability_index
 from switch.risk.drift_metrics import DriftMetrics
 from switch.risk.model import load_model

@@ -1,8 +1,8 @@
 """A labelled history as lines: what is written is read, and what is wrong is refused with its line."""
 
 import pytest
-
 import small_model
+
 from switch.risk.labelled import LARGEST_LINE_BYTES, HistoryRefused, history_line, read_history
 
 

@@ -5,8 +5,8 @@ import sys
 
 import numpy as np
 import pytest
-
 import small_model
+
 from switch.risk.model import Rows, load_model
 from switch.risk.model_file import read
 from switch.risk.training import TrainingRefused, average_precision, calibrate, train

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
 import small_model
+
 from switch.risk import model_file
 from switch.risk.model_file import FORMAT_LINE, ModelRefused, read, write
 

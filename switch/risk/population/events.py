@@ -47,7 +47,7 @@ class Chip:
     new_card: bool = False
     cardholder_not_verified: bool = False
     pin_tries_exceeded: bool = False
-    device_verified: bool = False
+    pin_verified: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +162,6 @@ def _chip_facts(chip: Chip) -> dict[str, FactValue]:
         "chip_pin_tries_exceeded": chip.pin_tries_exceeded,
         "chip_expired": False,
         "chip_new_card": chip.new_card,
-        "chip_device_verified": chip.device_verified,
+        "chip_pin_verified": chip.pin_verified,
         "chip_counter": chip.counter,
     }
