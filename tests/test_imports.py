@@ -58,10 +58,15 @@ ROUTING = (
     *("_bins", "bins", "cases", "check", "choose", "contracts", "document"),
     *("examples", "hours", "plan", "success", "table"),
 )
+RISK = (
+    *("assess", "conditions", "document", "evaluation", "expression", "facts", "lists", "rules"),
+    *("check", "facts_page", "starter"),
+)
 PURE = (
-    *("switch.domain", "switch.entry", "switch.risk.assess", "switch.payments.decide", "switch.settlement.compare"),
+    *("switch.domain", "switch.entry", "switch.payments.decide", "switch.settlement.compare"),
     *("switch.settlement.line_index", "switch.settlement.classify", "switch.settlement.evidence"),
     *(f"switch.routing.{each}" for each in ROUTING),
+    *(f"switch.risk.{each}" for each in RISK),
     *("switch.terminals.answers", "switch.terminals.requests"),
 )
 WORLD = frozenset(
