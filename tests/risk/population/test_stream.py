@@ -25,7 +25,7 @@ from switch.risk.population.stream import CRIMES, EVALUATION_SEEDS_FROM, START_M
 from switch.risk.population.world import build
 
 SMALL = Population(3, 4_000, 12)
-EVALUATING = Population(EVALUATION_SEEDS_FROM + 3, 4_000, 12)
+EVALUATING = Population(EVALUATION_SEEDS_FROM + 3, 4_000, 24)
 
 
 def lived(population: Population, answered: Callable[[Payment], Answer] = lambda _: Answer.APPROVED) -> Iterator[Event]:
@@ -59,7 +59,7 @@ def test_events_come_in_the_order_of_time_within_their_days() -> None:
     times = [each.time_ms for each in lived(EVALUATING)]
     assert times == sorted(times)
     assert times[0] >= START_MS
-    assert times[-1] < START_MS + 12 * DAY_MS
+    assert times[-1] < START_MS + EVALUATING.days * DAY_MS
     assert (START_MS + BUSINESS_OFFSET_MS) % DAY_MS == 0
 
 
