@@ -26,8 +26,8 @@ UNIONPAY = {"User-Agent": "Mozilla/5.0 (Linux) com.unionpay.chsp UnionPay/1.0 Cl
 async def open_page(scene):
     pages, sessions = [], []
 
-    async def opened(per_minute=10_000, hosts=("qr.alipay.com",), forwarded=False):
-        limits = PageLimits(scene.clock, per_minute)
+    async def opened(per_minute=10_000, hosts=("qr.alipay.com",), forwarded=False, per_code=10_000):
+        limits = PageLimits(scene.clock, per_minute, per_code)
         page = OrderPage(scene.desk, scene.shop, limits, PageSettings(BASE, frozenset(hosts), forwarded))
         port = await page.start("127.0.0.1", 0)
         session = aiohttp.ClientSession(f"http://127.0.0.1:{port}")
@@ -159,7 +159,7 @@ async def test_one_address_is_bounded_and_others_are_not(scene, open_page):
 
 async def test_limits_fill_again(scene):
     clock = SimpleNamespace(now_s=0.0, monotonic_s=lambda: clock.now_s)
-    limits = PageLimits(clock, 60, per_second=5)
+    limits = PageLimits(clock, 60, 10, per_second=5)
     assert [limits.takes("203.0.113.1", 30) for _ in range(3)] == [True, True, False]
     clock.now_s = 30.0
     assert [limits.takes("203.0.113.1", 30) for _ in range(2)] == [True, False]
@@ -210,7 +210,7 @@ async def test_what_is_no_amount_makes_no_order(scene, fetch, code, body):
 
 
 async def test_making_orders_is_dearer_than_looking(scene, open_page, code):
-    fetch = await open_page(per_minute=25)
+    fetch = await open_page(per_minute=45)
     path = f"/s/{scene.merchant_id}.{code.id.hex}"
     statuses = [(await fetch(path, "POST", data={"amount": "1"})).status for _ in range(4)]
     assert statuses == [303, 303, 429, 429]

@@ -57,7 +57,9 @@ class Doors:
 async def served(scene):
     doors = Doors(scene.merchant_id)
     codes = CodeMaker(BASE, lambda merchant_id: unionpay_account(merchant_id, "01020344", "01020344"))
-    servicer = OrderServicer(scene.desk, scene.shop, scene.store, scene.people, codes, 100_000, watchers=2)
+    servicer = OrderServicer(
+        scene.desk, scene.shop, scene.store, scene.people, codes, watchers=2, admitted_again_s=30.0
+    )
     server = grpc.aio.server()
     add_guarded(SERVICE, servicer, Gate(lambda names: ("", ""), doors, doors), server)
     port = server.add_insecure_port("127.0.0.1:0")
