@@ -4,12 +4,16 @@ A card's is the keyed hash that the journal has (`Authorization.payer_key`); the
 them, since whoever may read these counters may read the journal.
 """
 
+from functools import lru_cache
 from hashlib import blake2s
+from typing import Final
 from uuid import UUID
 
 from switch.domain.payer import Payer
 
-OWN = "payswitch"
+_KEPT: Final = 65_536
+
+OWN: Final = "payswitch"
 """Whose user or device it is, if it is the switch's own: the first part of `Payer.user` and `Payer.device`."""
 
 
@@ -17,6 +21,7 @@ def card_key(payer_key: bytes) -> str:
     return payer_key.hex()
 
 
+@lru_cache(_KEPT)
 def merchant_key(merchant_id: str) -> str:
     """
     >>> merchant_key("M1")
@@ -25,6 +30,7 @@ def merchant_key(merchant_id: str) -> str:
     return _key(f"merchant {merchant_id}")
 
 
+@lru_cache(_KEPT)
 def terminal_key(merchant_id: str, terminal_id: str) -> str:
     return _key(f"terminal {merchant_id} {terminal_id}")
 
