@@ -75,13 +75,13 @@ class Pursuit:
             self._given_up = []
         claimed = await self._work.claim(self._settings.batch, self._settings.lease_s)
         results = await asyncio.gather(*(self._pursued(each) for each in claimed), return_exceptions=True)
-        failed = [
-            (each, error) for each, error in zip(claimed, results, strict=True) if isinstance(error, BaseException)
-        ]
-        if failed:
+        failures = [error for error in results if isinstance(error, BaseException)]
+        if failures:
             # Nobody works on them from here on: once the database is back they need not wait for their leases to end.
-            self._given_up = [each for each, _ in failed]
-            raise failed[0][1]
+            self._given_up = [
+                each for each, error in zip(claimed, results, strict=True) if isinstance(error, StoreUnavailable)
+            ]
+            raise failures[0]
         return len(claimed)
 
     async def _pursued(self, payment: OrderPayment) -> None:

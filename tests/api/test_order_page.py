@@ -1,5 +1,8 @@
 """The page behind an order's QR: each wallet its own way, nothing leaves but to where it may, and nobody floods it."""
 
+import asyncio
+import secrets
+from dataclasses import replace
 from types import SimpleNamespace
 
 import aiohttp
@@ -10,7 +13,9 @@ from order_scene import scene
 from switch.api.order_page import OrderPage, PageSettings
 from switch.api.page_limits import PageLimits
 from switch.domain.order import OrderFilter, OrderState
+from switch.domain.refusals import TooMany
 from switch.domain.states import Operation
+from switch.orders.desk import OrderDesk
 from switch.orders.shop import new_id
 from switch.ports import AwaitingPayer, StoreUnavailable
 
@@ -214,6 +219,50 @@ async def test_making_orders_is_dearer_than_looking(scene, open_page, code):
     path = f"/s/{scene.merchant_id}.{code.id.hex}"
     statuses = [(await fetch(path, "POST", data={"amount": "1"})).status for _ in range(4)]
     assert statuses == [303, 303, 429, 429]
+
+
+async def test_one_code_makes_so_many_orders_whoever_asks(scene, open_page, code):
+    fetch = await open_page(forwarded=True, per_code=3)
+    other = await scene.shop.create(scene.merchant_id, ("s1", "T2"), "Till 2", "CNY", "user/ann")
+
+    async def make(number, of):
+        path, proxy = f"/s/{scene.merchant_id}.{of.id.hex}", {"X-Forwarded-For": f"203.0.113.{number}"}
+        return (await fetch(path, "POST", data={"amount": "1"}, headers=proxy)).status
+
+    assert [await make(number, code) for number in range(5)] == [303, 303, 303, 429, 429]
+    assert await make(9, other) == 303
+
+
+async def test_so_many_orders_of_a_code_are_open_and_payers_of_the_app_are_not_in_the_way(scene, fetch, code):
+    """A stranger who fills the page's share keeps nobody from paying who shows his card."""
+    path = f"/s/{scene.merchant_id}.{code.id.hex}"
+    most = scene.settings.open_per_shop_code
+    made = [(await fetch(path, "POST", data={"amount": "1"})).status for _ in range(most + 2)]
+    assert made == [303] * most + [429] * 2
+    assert await scene.database.fetchval("SELECT count(*) FROM orders") == most
+    order, _ = await scene.desk.pay_shop_code(code, 100, scene.paying(), "user/x")
+    assert order.state is OrderState.PAID
+    scene.clock.ahead_ms = 301_000
+    assert (await fetch(path, "POST", data={"amount": "1"})).status == 303
+
+
+async def test_of_makers_at_once_no_more_than_may_be_open(scene, code):
+    desk = OrderDesk(
+        scene.store, scene.payments, scene.people, None, scene.clock, secrets.token_bytes,
+        replace(scene.settings, open_per_shop_code=3),
+    )  # fmt: skip
+    results = await asyncio.gather(
+        *(desk.of_shop_code(code, 100, str(number), "page") for number in range(8)), return_exceptions=True
+    )
+    assert sum(isinstance(each, TooMany) for each in results) == 5
+    assert (await desk.of_shop_code(code, 100, _key_of(results), "page")).state is OrderState.OPEN  # a repeat
+    with pytest.raises(TooMany):
+        await desk.of_shop_code(code, 100, "another", "page")
+
+
+def _key_of(results):
+    """The key of one that was made."""
+    return next(str(number) for number, each in enumerate(results) if not isinstance(each, TooMany))
 
 
 async def test_a_revoked_code_makes_nothing(scene, fetch, code):
