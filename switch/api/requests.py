@@ -56,13 +56,13 @@ def authorization_request(message: pb.AuthorizeRequest, caller: str, by_platform
     if operation is None:
         raise InvalidField("kind", "is not a known kind")
     merchant_ = _merchant(message)
-    entry, credential = _presented(message, merchant_, money_)
+    scanned_order = _scanned_order(message, merchant_, money_)
+    entry, credential = _presented(message, money_)
     if message.presented_as:
         if not by_platform or entry is not EntryMode.KEYED:
             raise InvalidField("presented_as", "is another process's of the switch, with keyed")
         entry = EntryMode(message.presented_as)
     pin = _pin(message, credential)
-    scanned_order = _scanned_order(message, merchant_, money_)
     if scanned_order is not None and operation is not Operation.SALE:
         raise InvalidField("kind", "an order is paid by a sale")
     if isinstance(credential, ChannelOrder):
@@ -150,7 +150,7 @@ def _merchant(message: pb.AuthorizeRequest) -> Merchant:
     return Merchant(message.merchant_id, name, city, country, category)
 
 
-def _presented(message: pb.AuthorizeRequest, merchant_: Merchant, money_: Money) -> tuple[EntryMode, Credential]:
+def _presented(message: pb.AuthorizeRequest, money_: Money) -> tuple[EntryMode, Credential]:
     match message.WhichOneof("presented"):
         case "nfc":
             return EntryMode.NFC, parse_tap(message.nfc.emv, money_)
