@@ -11,6 +11,7 @@ from switch.domain.risk import FactValue, Subject
 from switch.domain.states import EntryMode, Operation
 from switch.entry._tlv import parse_flat
 from switch.ports.risk import Sighting
+from switch.risk.monitor import Presented
 from switch.risk.subjects import address_key, card_key, device_key, merchant_key, own, terminal_key, user_key
 
 _BUSINESS_ZONE: Final = ZoneInfo("Asia/Shanghai")
@@ -23,14 +24,6 @@ _OFFLINE_PIN: Final = frozenset({0x01, 0x03, 0x04, 0x05})
 _SUCCESSFUL: Final = 0x02
 
 _POSTURES: Final = {each: f"device_{each.name.lower()}" for each in Posture if each.name}
-
-
-@dataclass(frozen=True, slots=True)
-class Presented:
-    """One payment before it is judged. facts: those of no source."""
-
-    facts: dict[str, FactValue]
-    sighting: Sighting
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,16 @@ def partition_name(day: datetime, table: str = "authorizations") -> str:
     return f"{table}_{day:%Y%m%d}"
 
 
+def start_ms_of(partition: str) -> int:
+    """When the day of a partition begins, Unix milliseconds.
+
+    >>> start_ms_of("authorizations_20260131")
+    1769817600000
+    """
+    day = datetime.strptime(partition.rpartition("_")[2], "%Y%m%d").replace(tzinfo=UTC)
+    return int(day.timestamp() * 1000)
+
+
 async def ensure_partitions(pool: Pool, now_ms: int, *, days_back: int = 1, days_ahead: int = 3) -> list[str]:
     """Make the missing UTC days around `now_ms`; returns their names. Raises StoreUnavailable.
 
