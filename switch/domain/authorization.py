@@ -9,12 +9,20 @@ from switch.domain.sensitive import Pan, PaymentCode, Sensitive
 from switch.domain.states import Decision, EntryMode, Operation, State
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whose a card is, where it came out of the switch's own wallet. device_id: which one made the payment code."""
+
+    user_id: UUID
+    device_id: UUID | None = None
+
+
 @dataclass(slots=True)
 class CardCredential:
     """A card or its token, however it arrived.
 
     expiry_yymm: four digits or "". sequence_number: DE23, three digits or "". track2: with `=` separator, or None.
-    emv: the BER-TLV bytes for DE55, or b"".
+    emv: the BER-TLV bytes for DE55, or b"". holder: only of a card of the switch's own wallet.
     """
 
     pan: Pan
@@ -22,6 +30,7 @@ class CardCredential:
     sequence_number: str = ""
     track2: Sensitive | None = None
     emv: bytes = field(default=b"", repr=False)
+    holder: Holder | None = None
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Final
+from uuid import UUID
 
 FactValue = int | bool | str | list[str]
 
@@ -101,8 +102,18 @@ class Judgement:
         return self.outcome in _DECLINING
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A judgement as it is stored. packed_facts, packed_subjects: `switch.risk.packing`."""
+
+    judgement: Judgement
+    packed_facts: bytes
+    packed_subjects: bytes
+
+
 _DECLINING: Final = frozenset({Outcome.STEP_UP, Outcome.DECLINE})
 PASSED: Final = Judgement(Outcome.PASS)
+NOTHING_JUDGED: Final[Mapping[UUID, Judged]] = {}
 
 
 class ListKind(IntEnum):
