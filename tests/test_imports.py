@@ -59,7 +59,7 @@ ROUTING = (
 )
 PURE = (
     *("switch.domain", "switch.entry", "switch.risk.assess", "switch.payments.decide", "switch.settlement.compare"),
-    *("switch.settlement.line_index", "switch.settlement.classify", "switch.settlement.evidence"),
+    *("switch.settlement.classify", "switch.settlement.evidence"),
     *(f"switch.routing.{each}" for each in ROUTING),
     *("switch.terminals.answers", "switch.terminals.requests"),
 )
