@@ -269,7 +269,8 @@ def test_a_bomb_is_given_up_where_it_grows_too_large(monkeypatch: pytest.MonkeyP
 
 
 async def test_a_large_bill_takes_little_memory(till: Any, simulator: Any, traded: Any) -> None:
-    """The first line twenty thousand times, under numbers of their own: what is kept of them is shorter than the text, and nothing else is large."""
+    """The first line twenty thousand times, under numbers of their own: what is kept of them is shorter than the text,
+    and nothing else is large."""
     [book] = simulator.world.books.values()
     header, first, *_, summary_header, _, _ = lines_of(
         trade_bill(book, today(simulator), "ALL", simulator.world.now_ms())
