@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
+from switch.audit_cli import audit_app
 from switch.bill_cli import bill_app
 from switch.hsm_cli import hsm_app
 from switch.keys_cli import app as keys_app
@@ -38,6 +39,7 @@ app.add_typer(keys_app, no_args_is_help=True)
 app.add_typer(bill_app, no_args_is_help=True)
 app.add_typer(routes_app, no_args_is_help=True)
 app.add_typer(terminals_app, no_args_is_help=True)
+app.add_typer(audit_app, no_args_is_help=True)
 
 
 class Role(StrEnum):

@@ -30,6 +30,7 @@ from switch.settings_listing import NESTED, settings_of, variable_of
 from switch.settings_sections import (
     Address,
     AlipaySettings,
+    Audit,
     Batching,
     Budgets,
     Disputes,
@@ -127,6 +128,7 @@ class Settings(BaseSettings):
         default=[], description="issuers in whose place the switch may approve; empty: none"
     )
     operations: Operations = Operations()
+    audit: Audit = Audit()
     tls: Tls = Tls()
     hsm: HsmSettings = HsmSettings()
     budgets: Budgets = Budgets()
@@ -168,6 +170,11 @@ class Settings(BaseSettings):
     @property
     def token_dir(self) -> Path:
         return Path(self.hsm.token_dir) if self.hsm.token_dir else self.state_dir / "tokens"
+
+    @property
+    def audit_checkpoint_path(self) -> Path:
+        given = self.audit.checkpoint_file
+        return Path(given) if given else self.state_dir / "audit" / "checkpoints.jsonl"
 
     @property
     def hsm_in_processes(self) -> bool:

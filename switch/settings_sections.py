@@ -83,6 +83,20 @@ class Operations(Section):
     )
 
 
+class Audit(Section):
+    """The chain of the audit trail (docs/audit.md), made by processes of the operations service."""
+
+    checkpoint_s: int = Field(
+        default=60,
+        ge=1,
+        le=86_400,
+        description="from one signed checkpoint to the next, at least; none where nothing was added",
+    )
+    checkpoint_file: str = Field(
+        default="", description="where checkpoints are exported; empty: <state_dir>/audit/checkpoints.jsonl"
+    )
+
+
 class Tls(Section):
     """Empty paths mean the development files below state_dir/pki, which `payswitch pki init` creates."""
 

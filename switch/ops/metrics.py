@@ -182,3 +182,7 @@ WEBHOOK_ATTEMPTS = Counter(
 WEBHOOK_ENDPOINTS_DISABLED = Counter(
     "payswitch_webhook_endpoints_disabled_total", "Endpoints that took nothing for a day and were switched off."
 )
+AUDIT_CHAINED = Counter("payswitch_audit_chained_total", "Audit entries that this process gave their place.")
+AUDIT_CHECKPOINTS = Counter(
+    "payswitch_audit_checkpoints_total", "Checkpoints of the audit chain that this process signed."
+)
