@@ -12,6 +12,7 @@ from switch.audit_cli import audit_app
 from switch.bill_cli import bill_app
 from switch.hsm_cli import hsm_app
 from switch.keys_cli import app as keys_app
+from switch.ledger_cli import ledger_app
 from switch.routes_cli import routes_app
 from switch.terminals_cli import terminals_app
 
@@ -40,6 +41,7 @@ app.add_typer(bill_app, no_args_is_help=True)
 app.add_typer(routes_app, no_args_is_help=True)
 app.add_typer(terminals_app, no_args_is_help=True)
 app.add_typer(audit_app, no_args_is_help=True)
+app.add_typer(ledger_app, no_args_is_help=True)
 
 
 class Role(StrEnum):

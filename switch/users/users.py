@@ -1,6 +1,6 @@
 """The user service, put together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from switch.ports import Counters
@@ -36,14 +36,14 @@ class Users:
 
 def build_users(
     world: World, passwords: Passwords, counters: Counters, messenger: Messenger | None = None,
-    belongings: Sequence[Belongings] = (),
+    belongings: Sequence[Belongings] = (), locked: Callable[[], None] = lambda: None,
 ) -> Users:  # fmt: skip
-    """messenger: in place of the outbox. belongings: what other services keep of a user."""
+    """messenger: in place of the outbox. belongings: what other services keep of a user. locked: told of each lock."""
     outbox = OutboxMessenger(world)
     teller = messenger or outbox
     alerts = Alerts(world, teller)
     limit = AddressLimit(counters, world.settings.per_address, world.clock.monotonic_s)
-    guarded = Guarded(Tries(world), alerts)
+    guarded = Guarded(Tries(world), alerts, locked)
     codes = Codes(world)
     book = SessionBook(world, alerts)
     totp, passkeys, recovery = Totp(world), Passkeys(world, alerts), Recovery(world, alerts)

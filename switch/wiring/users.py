@@ -10,6 +10,7 @@ import structlog
 from payswitch.v1 import user_pb2
 from switch.api.user_service import UserServicer
 from switch.domain.tally import BackOff, Pace
+from switch.ops.metrics import USER_LOCK_OUTS
 from switch.ports import Clock, StoreUnavailable
 from switch.ports.platform import Belongings
 from switch.settings_sections import Users as Section
@@ -53,7 +54,7 @@ def open_users(platform: Platform, belongings: Sequence[Belongings] = ()) -> Seq
         await counters.close()
 
     platform.lifecycle.on_close("users", close)
-    servicer = UserServicer(build_users(world, passwords, counters, belongings=belongings))
+    servicer = UserServicer(build_users(world, passwords, counters, belongings=belongings, locked=USER_LOCK_OUTS.inc))
     return [Served(user_pb2.DESCRIPTOR.services_by_name["UserService"], servicer)]
 
 
