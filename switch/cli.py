@@ -13,6 +13,7 @@ from switch.bill_cli import bill_app
 from switch.hsm_cli import hsm_app
 from switch.keys_cli import app as keys_app
 from switch.ledger_cli import ledger_app
+from switch.messages_cli import messages_app
 from switch.routes_cli import routes_app
 from switch.terminals_cli import terminals_app
 
@@ -42,6 +43,7 @@ app.add_typer(routes_app, no_args_is_help=True)
 app.add_typer(terminals_app, no_args_is_help=True)
 app.add_typer(audit_app, no_args_is_help=True)
 app.add_typer(ledger_app, no_args_is_help=True)
+app.add_typer(messages_app, no_args_is_help=True)
 
 
 class Role(StrEnum):
@@ -51,6 +53,7 @@ class Role(StrEnum):
     reviewer = "reviewer"
     finance = "finance"
     platform = "platform"
+    messenger = "messenger"
 
 
 Folder = Annotated[

@@ -37,6 +37,7 @@ from switch.settings_sections import (
     FollowUps,
     HsmSettings,
     Merchants,
+    Messages,
     Notifications,
     Operations,
     OptionalAddress,
@@ -146,6 +147,7 @@ class Settings(BaseSettings):
     wallet: Wallet = Wallet()
     platform: Platform = Platform()
     users: Users = Users()
+    messages: Messages = Messages()
     reconciliation: Reconciliation = Reconciliation()
     disputes: Disputes = Disputes()
     transactions: TransactionsSettings = TransactionsSettings()
@@ -175,6 +177,11 @@ class Settings(BaseSettings):
     def audit_checkpoint_path(self) -> Path:
         given = self.audit.checkpoint_file
         return Path(given) if given else self.state_dir / "audit" / "checkpoints.jsonl"
+
+    @property
+    def dead_messages_path(self) -> Path:
+        given = self.messages.dead_letters
+        return Path(given) if given else self.state_dir / "messages" / "dead.jsonl"
 
     @property
     def hsm_in_processes(self) -> bool:

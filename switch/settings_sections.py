@@ -489,6 +489,9 @@ class Users(Section):
     calls_per_address: int = Field(
         default=60, ge=1, le=1_000_000, description="log-ins and the like in a minute of one IP address, at most"
     )
+    rescue_wait_h: int = Field(
+        default=72, ge=24, le=720, description="hours from the approval of a rescue until it may be completed"
+    )
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -501,6 +504,48 @@ class Users(Section):
             raise ValueError("argon2_memory_kib must be at least 8 for each of argon2_lanes")
         if self.longest_lock_ms < self.first_lock_ms:
             raise ValueError("longest_lock_ms must not be shorter than first_lock_ms")
+        return self
+
+
+class Messages(Section):
+    """How `payswitch messages send` delivers users' messages (docs/messages.md)."""
+
+    switch: OptionalAddress = Field(
+        default="", description="host:port of a switch that serves users, with mutual TLS; empty: listen's"
+    )
+    certificate: str = Field(
+        default="", description="PEM chain of the messenger participant; empty: the development authority's"
+    )
+    private_key: str = Field(default="", description="PEM file of its private key")
+    at_once: int = Field(default=10, ge=1, le=100, description="messages taken together")
+    timeout_ms: int = Field(default=20_000, ge=100, le=50_000, description="one attempt, all of it")
+    dead_letters: str = Field(
+        default="", description="where messages that are given up are named; empty: <state_dir>/messages/dead.jsonl"
+    )
+    ca: str = Field(default="", description="PEM of the authorities of mail server and gateway; empty: the system's")
+    smtp: OptionalAddress = Field(default="", description="host:port of the mail server; empty: no e-mails")
+    smtp_security: Literal["starttls", "tls", "none"] = Field(
+        default="starttls", description="starttls, tls from the first byte, or none, to this machine alone"
+    )
+    smtp_user: str = Field(default="", description="of AUTH; empty: none")
+    smtp_password: SecretStr = Field(default=SecretStr(""), description="of AUTH")
+    mail_from: str = Field(
+        default="no-reply@localhost",
+        pattern=r"^[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]{1,190}$",
+        description="the sender's address",
+    )
+    sms_url: HttpUrl = Field(default="", description="hook of the gateway for short messages; empty: none are sent")
+    sms_secret: SecretStr = Field(default=SecretStr(""), description="whsec_… that signs what the hook gets")
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if bool(self.certificate) != bool(self.private_key):
+            raise ValueError("certificate and private_key must be given together")
+        host = self.smtp.rpartition(":")[0]
+        if self.smtp and self.smtp_security == "none" and host not in ("localhost", "127.0.0.1", "[::1]"):
+            raise ValueError("smtp_security: none is for a mail server on this machine")
+        if self.smtp_user and self.smtp_security == "none":
+            raise ValueError("smtp_user: a password goes over TLS alone")
         return self
 
 

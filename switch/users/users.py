@@ -14,6 +14,7 @@ from switch.users.passkeys import Passkeys
 from switch.users.passwords import Passwords
 from switch.users.recovery import Recovery
 from switch.users.registration import Codes, Registration
+from switch.users.rescue import RescueDesk
 from switch.users.second_factor import Guarded, SecondFactor, StepUp
 from switch.users.session_book import SessionBook
 from switch.users.sign_in import SignIn
@@ -32,6 +33,7 @@ class Users:
     factors: FactorDesk
     devices: DeviceDesk
     outbox: OutboxMessenger
+    rescue: RescueDesk
 
 
 def build_users(
@@ -59,4 +61,5 @@ def build_users(
         factors=FactorDesk(world, book, totp, passkeys, recovery, alerts),
         devices=DeviceDesk(world, book, passkeys, alerts),
         outbox=outbox,
+        rescue=RescueDesk(world, book, alerts, passwords),
     )

@@ -241,7 +241,7 @@ async def open_scene(
     belongings: list[Any] = []
     users = build_users(world, passwords, counters, belongings=belongings, locked=USER_LOCK_OUTS.inc)
     server = grpc.aio.server()
-    gate = Gate(lambda names: ("platform", "sender"), PostgresUserSessions(database, clock), NoMerchants())
+    gate = Gate(lambda names: ("messenger", "sender"), PostgresUserSessions(database, clock), NoMerchants())
     add_guarded(pb.DESCRIPTOR.services_by_name["UserService"], UserServicer(users), gate, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
