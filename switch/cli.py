@@ -14,6 +14,7 @@ from switch.hsm_cli import hsm_app
 from switch.keys_cli import app as keys_app
 from switch.ledger_cli import ledger_app
 from switch.messages_cli import messages_app
+from switch.retention_cli import retention_app
 from switch.routes_cli import routes_app
 from switch.terminals_cli import terminals_app
 
@@ -44,6 +45,7 @@ app.add_typer(terminals_app, no_args_is_help=True)
 app.add_typer(audit_app, no_args_is_help=True)
 app.add_typer(ledger_app, no_args_is_help=True)
 app.add_typer(messages_app, no_args_is_help=True)
+app.add_typer(retention_app, no_args_is_help=True)
 
 
 class Role(StrEnum):

@@ -47,6 +47,7 @@ from switch.settings_sections import (
     PostgresUrl,
     Reconciliation,
     RedisUrl,
+    Retention,
     Risk,
     RouteRule,
     Settlement,
@@ -149,6 +150,7 @@ class Settings(BaseSettings):
     users: Users = Users()
     messages: Messages = Messages()
     reconciliation: Reconciliation = Reconciliation()
+    retention: Retention = Retention()
     disputes: Disputes = Disputes()
     transactions: TransactionsSettings = TransactionsSettings()
     webhooks: WebhooksSettings = WebhooksSettings()

@@ -561,6 +561,33 @@ class Reconciliation(Section):
     )
 
 
+class Retention(Section):
+    """How long what is kept (docs/retention.md); 0: for ever. Done by processes of the operations service."""
+
+    journal_days: int = Field(
+        default=1830, ge=0, le=36_600,
+        description="days of payments in the journal, with their follow-ups and events; 0, or 400 and more",
+    )  # fmt: skip
+    transactions_days: int = Field(
+        default=1830, ge=0, le=36_600, description="days of payments in merchants' lists; 0, or 400 and more"
+    )
+    webhooks_days: int = Field(
+        default=90, ge=0, le=36_600, description="days of webhooks' deliveries and their log; 0, or 7 and more"
+    )
+    first_hour: int = Field(
+        default=3, ge=0, le=23, description="of the day, Shanghai, before which housekeeping does not begin"
+    )
+    batch: int = Field(default=5_000, ge=1, le=100_000, description="rows deleted in one transaction, at most")
+    pause_ms: int = Field(default=200, ge=0, le=60_000, description="between two of them")
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> Self:
+        for name, least in (("journal_days", 400), ("transactions_days", 400), ("webhooks_days", 7)):
+            if 0 < getattr(self, name) < least:
+                raise ValueError(f"{name} must be 0 or at least {least}")
+        return self
+
+
 class Disputes(Section):
     """Deadlines in days from the day on which a stage begins, and what a chargeback costs."""
 

@@ -69,7 +69,7 @@ def test_who_may_call_what() -> None:
         "ConfirmMessages",
     }
     assert {name: allowed for name, allowed in roles.items() if Role.REVIEWER in allowed} == {
-        **dict.fromkeys(("RequestRescue", "ApproveRescue", "CompleteRescue"), {Role.REVIEWER}),
+        **{name: {Role.REVIEWER} for name in ("RequestRescue", "ApproveRescue", "CompleteRescue")},
         "StopRescue": {Role.REVIEWER, Role.PAYER},
     }
     others = {name for name in roles if name not in anyone and "Messages" not in name and "Rescue" not in name}
