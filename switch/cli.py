@@ -55,6 +55,7 @@ class Role(StrEnum):
     reviewer = "reviewer"
     finance = "finance"
     platform = "platform"
+    risk = "risk"
     messenger = "messenger"
 
 

@@ -49,6 +49,7 @@ from switch.settings_sections import (
     RedisUrl,
     Retention,
     Risk,
+    RiskDesk,
     RouteRule,
     Settlement,
     StandInRule,
@@ -75,7 +76,7 @@ __all__ = [
 ]
 
 # One process serves all of them, or any of them: each has its tables and its ports.
-ServiceName = Literal["authorization", "order", "user", "merchant", "settlement", "operations"]
+ServiceName = Literal["authorization", "order", "user", "merchant", "settlement", "risk", "operations"]
 SERVICE_NAMES: Final[tuple[ServiceName, ...]] = get_args(ServiceName)
 
 ENV_PREFIX = "PAYSWITCH_"
@@ -137,6 +138,7 @@ class Settings(BaseSettings):
     batching: Batching = Batching()
     transmission: TransmissionWindow = TransmissionWindow()
     risk: Risk = Risk()
+    risk_desk: RiskDesk = RiskDesk()
     follow_ups: FollowUps = FollowUps()
     notifications: Notifications = Notifications()
     unionpay: UnionPaySettings = UnionPaySettings()

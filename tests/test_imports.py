@@ -1,6 +1,6 @@
 """The import rule of the house, held by reading the imports of every module of ours.
 
-    domain → ports → {entry, risk, routing, orders, users, store, vault, ops, pki, adapters.*} → payments
+    domain → ports → following → {entry, risk, routing, orders, users, store, vault, ops, pki, adapters.*} → payments
         → {merchants, settlement} → {api, terminals} → wiring
 
 A package imports only from packages to its left; packages between the same arrows do not import each other. Around it:
@@ -25,6 +25,7 @@ STUBS = "payswitch"
 ARROWS: tuple[frozenset[str], ...] = (
     frozenset({"switch.domain"}),
     frozenset({"switch.ports"}),
+    frozenset({"switch.following"}),
     frozenset(
         {"switch.entry", "switch.risk", "switch.orders", "switch.users", "switch.store", "switch.vault"}
         | {"switch.ops", "switch.pki", "switch.routing"}
@@ -59,10 +60,15 @@ ROUTING = (
     *("_bins", "bins", "cases", "check", "choose", "contracts", "document"),
     *("examples", "hours", "plan", "success", "table"),
 )
+RISK = (
+    *("assess", "conditions", "document", "evaluation", "expression", "facts", "lists", "rules"),
+    *("check", "facts_page", "starter"),
+)
 PURE = (
-    *("switch.domain", "switch.entry", "switch.risk.assess", "switch.payments.decide", "switch.settlement.compare"),
+    *("switch.domain", "switch.entry", "switch.payments.decide", "switch.settlement.compare"),
     *("switch.settlement.line_index", "switch.settlement.classify", "switch.settlement.evidence"),
     *(f"switch.routing.{each}" for each in ROUTING),
+    *(f"switch.risk.{each}" for each in RISK),
     *("switch.terminals.answers", "switch.terminals.requests"),
 )
 WORLD = frozenset(
