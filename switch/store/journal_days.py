@@ -8,6 +8,7 @@ import structlog
 
 from switch.domain.identity import lowest_id_at
 from switch.store.heavy import HeavyConnections
+from switch.store.partitions import partition_name
 from switch.store.sessions import Connection
 
 log = structlog.get_logger()
@@ -98,8 +99,11 @@ class JournalDays:
     async def drop(self, day: JournalDay) -> str:
         """Why it stays after all; "" when it is gone. Raises StoreUnavailable, also where the lock is not had at once.
 
-        Nobody writes to the day from here on: what holds it is looked for once more.
+        Nobody writes to the day from here on: what holds it is looked for once more. What risk control judged of its
+        payments goes with it.
         """
+
+        midnight = datetime.fromtimestamp(day.from_ms / 1000, UTC)
 
         async def work(connection: Connection) -> str:
             await connection.execute("SET LOCAL lock_timeout = 1000")
@@ -107,7 +111,8 @@ class JournalDays:
             held = await _held(connection, day)
             if held:
                 return held
-            await connection.execute(f"DROP TABLE {day.name}")
+            for name in (day.name, partition_name(midnight, "risk_judgements")):
+                await connection.execute(f"DROP TABLE IF EXISTS {name}")
             await connection.execute(_JOURNAL_FROM, lowest_id_at(day.until_ms))
             return ""
 
