@@ -14,8 +14,14 @@ from hsm.token import create_token
 
 
 @pytest.fixture(scope="session")
-def messenger_hsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DirectHsm]:
-    hsm = DirectHsm.open(create_token(tmp_path_factory.mktemp("messenger") / "token"))
+def messenger_token(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return create_token(tmp_path_factory.mktemp("messenger") / "token")
+
+
+@pytest.fixture(scope="module")
+def messenger_hsm(messenger_token: Path) -> Iterator[DirectHsm]:
+    """A process has one token open at a time: not for longer than a module."""
+    hsm = DirectHsm.open(messenger_token)
     hsm.store.ensure("users/hash", KeyUsage.HASHING)
     hsm.store.ensure("users/seal", KeyUsage.SEALING)
     yield hsm
