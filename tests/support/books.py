@@ -32,7 +32,7 @@ DAY, NEXT_DAY = "2026-03-02", "2026-03-03"
 NIL = UUID(int=0)
 SHOP = "104110053110001"
 
-_EMPTY = """
+EMPTY = """
 DELETE FROM ledger_entries; DELETE FROM ledger_closings; DELETE FROM ledger_days; DELETE FROM ledger_balances;
 DELETE FROM ledger_volumes; DELETE FROM ledger_unpriced; DELETE FROM ledger_unpriced_payments;
 DELETE FROM journal_events; DELETE FROM feed_cursors;
@@ -139,7 +139,7 @@ class Books:
         self._numbers = itertools.count(1)
 
     async def empty(self) -> None:
-        await self.pool.execute(_EMPTY)
+        await self.pool.execute(EMPTY)
 
     def event(self, kind: EventKind = EventKind.APPROVED, amount: int = 10_000, **fields: Any) -> JournalEvent:
         """Another payment of DAY at noon unless the fields say otherwise; `of`: the event of the payment it is of."""
