@@ -14,7 +14,7 @@ from switch.risk.population.events import Kind
 from switch.risk.population.stream import EVALUATION_SEEDS_FROM, Population
 from switch.risk.rehearsal import examples
 from switch.risk.rules import RuleSet
-from switch.risk.training import Plan, Table, gather, grow
+from switch.risk.training import Columns, Plan, gather, grow
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,7 +50,7 @@ def train_on_populations(seeds: Sequence[int], payments: int, days: int, plan: P
     return grow(tables, plan, trained_from)
 
 
-def _gathered(population: Population, plan: Plan) -> Table:
+def _gathered(population: Population, plan: Plan) -> Columns:
     return gather(examples(population), plan)
 
 

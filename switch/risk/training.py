@@ -71,7 +71,7 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Table:
+class Columns:
     """Examples as columns. matrix: float32, by all learnable facts."""
 
     features: list[str]
@@ -82,10 +82,10 @@ class Table:
     values_minor: "NDArray[np.int64]"
     weights: "Floats"
 
-    def part(self, rows: "NDArray[Any]", features: Sequence[str] | None = None) -> "Table":
+    def part(self, rows: "NDArray[Any]", features: Sequence[str] | None = None) -> "Columns":
         names = self.features if features is None else list(features)
         columns = [self.features.index(name) for name in names]
-        return Table(
+        return Columns(
             names,
             {name: words for name, words in self.vocabularies.items() if name in names},
             self.matrix[rows][:, columns],
@@ -110,7 +110,7 @@ def train(examples: Iterable[Example], plan: Plan = Plan(), trained_from: str = 
     return grow([gather(examples, plan)], plan, trained_from)
 
 
-def grow(tables: Sequence[Table], plan: Plan, trained_from: str = "") -> bytes:
+def grow(tables: Sequence[Columns], plan: Plan, trained_from: str = "") -> bytes:
     """The file of a model, from histories that were gathered apart. Raises TrainingRefused."""
     table = _joined(tables)
     order = np.argsort(table.times_ms, kind="stable")
@@ -133,7 +133,7 @@ def _check(learned: "NDArray[np.bool_]", held: "NDArray[np.bool_]") -> None:
             )
 
 
-def _joined(tables: Sequence[Table]) -> Table:
+def _joined(tables: Sequence[Columns]) -> Columns:
     """One table: each word has one place in it, whatever it had in its own."""
     first = tables[0]
     words = {
@@ -146,7 +146,7 @@ def _joined(tables: Sequence[Table]) -> Table:
             column = table.matrix[:, table.features.index(name)]
             met = ~np.isnan(column)
             column[met] = np.array(places, dtype=np.float32)[column[met].astype(np.int64)]
-    return Table(
+    return Columns(
         first.features,
         words,
         np.concatenate([each.matrix for each in tables]),
@@ -157,7 +157,7 @@ def _joined(tables: Sequence[Table]) -> Table:
     )
 
 
-def gather(examples: Iterable[Example], plan: Plan) -> Table:
+def gather(examples: Iterable[Example], plan: Plan) -> Columns:
     """Raises TrainingRefused without any."""
     names = [each.name for each in FACTS if learnable(each)]
     gathered = _Gathered({name: {} for name in names if BY_NAME[name].type is FactType.TEXT})
@@ -173,7 +173,7 @@ def gather(examples: Iterable[Example], plan: Plan) -> Table:
         raise TrainingRefused("nothing to learn from")
     times, frauds, values, weights = zip(*gathered.labels, strict=True)
     vocabularies = {name: list(words) for name, words in gathered.vocabularies.items()}
-    return Table(
+    return Columns(
         names, vocabularies, np.concatenate(gathered.chunks), np.array(times), np.array(frauds), np.array(values),
         np.array(weights),
     )  # fmt: skip
@@ -198,7 +198,7 @@ def _add(gathered: _Gathered, names: Sequence[str], chunk: Sequence[Example], ev
     gathered.labels += [(each.time_ms, each.fraud, each.value_minor, 1.0 if each.fraud else every) for each in chunk]
 
 
-def _grow(learned: Table, held: Table, plan: Plan, rounds: int) -> "Booster":
+def _grow(learned: Columns, held: Columns, plan: Plan, rounds: int) -> "Booster":
     import lightgbm
 
     categorical = [learned.features.index(name) for name in learned.vocabularies]
@@ -240,7 +240,7 @@ def _most_used(scout: "Booster", count: int) -> list[str]:
 # --- what the header says ---------------------------------------------------------------------------------------------
 
 
-def _header(booster: "Booster", learned: Table, held: Table, trained_from: str) -> Header:
+def _header(booster: "Booster", learned: Columns, held: Columns, trained_from: str) -> Header:
     margins = np.asarray(booster.predict(learned.matrix, raw_score=True), dtype=np.float64)
     held_margins = np.asarray(booster.predict(held.matrix, raw_score=True), dtype=np.float64)
     calibration = calibrate(held_margins, held.frauds, held.weights)
@@ -303,7 +303,7 @@ def average_precision(scores: "Floats", frauds: "NDArray[np.bool_]", weights: "F
     return float(np.sum(precision * hits) / np.sum(hits))
 
 
-def _points(scores: "NDArray[np.int64]", held: Table) -> list[Point]:
+def _points(scores: "NDArray[np.int64]", held: Columns) -> list[Point]:
     """For each share of legitimate payments: the lowest score that declines no more of them."""
     legitimate = np.where(held.frauds, 0, held.weights)
     at_least = np.cumsum(np.bincount(scores, legitimate, minlength=1002)[::-1])[::-1] / legitimate.sum()
