@@ -10,13 +10,14 @@ import structlog
 
 from switch.domain.business_day import day_at, month_before
 from switch.domain.contract import Contract
-from switch.domain.entering import Entered, PaymentBooks, contract_day, enter, enters, is_payment, postings_of
+from switch.domain.entering import Entered, PaymentBooks, contract_day, enter, is_payment, postings_of
 from switch.domain.journal_event import JournalEvent
 from switch.domain.ledger import FEES, MERCHANT, PostingKind
 from switch.ports import Clock
 from switch.ports.platform import Merchants
-from switch.store.feed_consumer import FeedConsumer
+from switch.store.feed_consumer import SMALL_BATCH, FeedConsumer, Span, events_from
 from switch.store.ledger import post
+from switch.store.right_of_way import RightOfWay, in_slices
 from switch.store.sessions import Connection, Pool
 
 log = structlog.get_logger()
@@ -47,7 +48,15 @@ ON CONFLICT (merchant_id, day, currency) DO UPDATE
 SET payments = ledger_unpriced.payments + excluded.payments,
     amount_minor = ledger_unpriced.amount_minor + excluded.amount_minor
 """
-# PAYMENT, REFUND and UNDOING are entered by this consumer alone.
+# What enters: `enters` in SQL, so that what does not is not read. 1 APPROVED (operation 2: it only holds), 4 CAPTURED,
+# 5 REFUNDED, 6 UNDONE.
+_MOVING = """
+SELECT * FROM journal_events
+WHERE position > $1 AND position <= $2 AND (kind IN (4, 5, 6) OR (kind = 1 AND operation <> 2 AND amount_minor > 0))
+ORDER BY position
+"""
+# PAYMENT, REFUND and UNDOING are entered by this consumer alone. The order, which OFFSET keeps, is the primary key's:
+# left to the statistics, the planner reads all that the merchant ever had by (merchant_id, day), for each payment.
 _BOOKS = f"""
 SELECT w.merchant_id, w.authorization_id, b.kind, b.gross_minor, b.fee_minor
 FROM unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[]) AS w (merchant_id, authorization_id, low, high)
@@ -56,9 +65,10 @@ CROSS JOIN LATERAL (
            COALESCE(sum(e.amount_minor) FILTER (WHERE e.account NOT IN ('{MERCHANT}', '{FEES}')), 0)::bigint
                AS gross_minor,
            COALESCE(sum(e.amount_minor) FILTER (WHERE e.account = '{FEES}'), 0)::bigint AS fee_minor
-    FROM ledger_entries AS e
-    WHERE e.merchant_id = w.merchant_id AND e.transaction_id BETWEEN w.low AND w.high AND e.leg >= 0
-          AND e.authorization_id = w.authorization_id
+    FROM (SELECT * FROM ledger_entries AS of_payment
+          WHERE of_payment.merchant_id = w.merchant_id AND of_payment.transaction_id BETWEEN w.low AND w.high
+          ORDER BY of_payment.transaction_id, of_payment.leg OFFSET 0) AS e
+    WHERE e.authorization_id = w.authorization_id
           AND e.kind IN ({PostingKind.PAYMENT:d}, {PostingKind.REFUND:d}, {PostingKind.UNDOING:d})
     GROUP BY e.kind
 ) AS b
@@ -76,8 +86,11 @@ class _ContractsWanted(Exception):
 
 
 class LedgerFollower(FeedConsumer):
-    def __init__(self, pool: Pool, merchants: Merchants, clock: Clock, batch: int = 2_000) -> None:
-        super().__init__(pool, CONSUMER, self._enter, batch)
+    def __init__(
+        self, pool: Pool, merchants: Merchants, clock: Clock, batch: int = SMALL_BATCH,
+        right_of_way: RightOfWay | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(pool, CONSUMER, self._enter, batch, right_of_way)
         self._merchants = merchants
         self._clock = clock
         self._contracts: dict[tuple[str, str], Contract | None] = {}
@@ -98,16 +111,16 @@ class LedgerFollower(FeedConsumer):
             found = await self._merchants.contracts(sorted(merchant_ids), day)
             self._contracts.update({(each, day): found.get(each) for each in merchant_ids})
 
-    async def _enter(self, connection: Connection, events: Sequence[JournalEvent]) -> None:
+    async def _enter(self, connection: Connection, span: Span) -> None:
         followed = await connection.fetchval(_CLAIM)
-        moving = [each for each in events if each.position > followed and enters(each)]
+        moving = await events_from(await connection.fetch(_MOVING, max(followed, span.after), span.until))
         contracts = self._contracts_of(moving)
         books = await _books_of(connection, moving)
         volumes = await _volumes_of(connection, moving, contracts)
         added: defaultdict[_VolumeKey, int] = defaultdict(int)
         entered: list[Entered] = []
         unpriced: list[JournalEvent] = []
-        for event in moving:
+        async for event in in_slices(moving):
             contract = contracts[event.merchant_id, contract_day(event)]
             one = enter(event, contract, books.get((event.merchant_id, event.authorization_id)), volumes)
             if one is not None:
@@ -121,7 +134,7 @@ class LedgerFollower(FeedConsumer):
                     volumes[key] += event.money.amount_minor
         await post(connection, [each.posting for each in entered])
         await _add(connection, added, unpriced)
-        await connection.execute(_ADVANCE, max(followed, events[-1].position))
+        await connection.execute(_ADVANCE, max(followed, span.until))
 
     def _contracts_of(self, moving: Sequence[JournalEvent]) -> dict[tuple[str, str], Contract | None]:
         now_s = self._clock.monotonic_s()

@@ -1,6 +1,6 @@
 """Webhook endpoints and the messages to them: made from the journal's events, looked up, replayed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -22,10 +22,26 @@ from switch.domain.webhook import (
     payload_of,
 )
 from switch.store import audit_trail
+from switch.store.feed_consumer import Span, events_from
+from switch.store.right_of_way import in_slices
 from switch.store.sessions import Connection, Pool, Sessions
 
 _DAY_MS = 86_400_000
+# Messages of one statement: what the driver encodes at once.
+_QUEUED_AT_ONCE = 200
 
+# (merchant_id, id, endpoint_id, event_type, payload)
+_Message = tuple[str, UUID, UUID, str, str]
+
+# Most merchants want none: their events are passed over where they are. A scalar subquery is a look-up, whatever the
+# statistics say.
+_WANTED = """
+SELECT * FROM journal_events AS e
+WHERE position > $1 AND position <= $2
+  AND (SELECT w.state FROM webhook_endpoints AS w WHERE w.merchant_id = e.merchant_id AND w.state IN (1, 2) LIMIT 1)
+      IS NOT NULL
+ORDER BY position
+"""
 _OF_MERCHANTS = "SELECT * FROM webhook_endpoints WHERE merchant_id = ANY ($1::text[]) AND state IN (1, 2)"
 _OF = "SELECT * FROM webhook_endpoints WHERE merchant_id = $1 AND state <> 4 ORDER BY created_time_ms, id"
 _FIND = "SELECT * FROM webhook_endpoints WHERE merchant_id = $1 AND id = $2 AND state <> 4"
@@ -85,25 +101,39 @@ WHERE merchant_id = $1 AND endpoint_id = $2 AND id >= $3 AND id < $4 AND state =
 """
 
 
-async def queue_events(connection: Connection, events: Sequence[JournalEvent]) -> None:
+async def queue_events(connection: Connection, span: Span) -> None:
     """A message for every endpoint that wants the event. Within the feed consumer's transaction: once each.
 
     A paused endpoint's messages wait for it, each its day; for a disabled one none are made.
     """
-    merchants = sorted({event.merchant_id for event in events})
+    events = await events_from(await connection.fetch(_WANTED, span.after, span.until))
+    if not events:
+        return
     wanting: dict[str, list[Endpoint]] = {}
-    for row in await connection.fetch(_OF_MERCHANTS, merchants):
+    for row in await connection.fetch(_OF_MERCHANTS, sorted({event.merchant_id for event in events})):
         wanting.setdefault(row["merchant_id"], []).append(endpoint_from(row))
-    made = [
-        (event.merchant_id, delivery_id(event, endpoint.id), endpoint.id, EVENT_TYPES[event.kind], payload_of(event))
-        for event in events
-        for endpoint in wanting.get(event.merchant_id, ())
-        if {EVENT_TYPES[event.kind], EVERY_TYPE} & set(endpoint.event_types)
+    now_ms = await connection.fetchval(_NOW)
+    made: list[_Message] = []
+    async for event in in_slices(events):
+        made += _messages(event, wanting.get(event.merchant_id, ()))
+        if len(made) >= _QUEUED_AT_ONCE:
+            await _queue(connection, made, now_ms)
+            made.clear()
+    await _queue(connection, made, now_ms)
+
+
+def _messages(event: JournalEvent, endpoints: Iterable[Endpoint]) -> list[_Message]:
+    wanted = {EVENT_TYPES[event.kind], EVERY_TYPE}
+    return [
+        (event.merchant_id, delivery_id(event, each.id), each.id, EVENT_TYPES[event.kind], payload_of(event))
+        for each in endpoints
+        if not wanted.isdisjoint(each.event_types)
     ]
+
+
+async def _queue(connection: Connection, made: Sequence[_Message], now_ms: int) -> None:
     if made:
-        now_ms = await connection.fetchval(_NOW)
-        columns = [list(column) for column in zip(*made, strict=True)]
-        await connection.execute(_QUEUE, *columns, _DAY_MS, now_ms)
+        await connection.execute(_QUEUE, *map(list, zip(*made, strict=True)), _DAY_MS, now_ms)
 
 
 class PostgresWebhooks:

@@ -21,8 +21,8 @@ def open_analytics(platform: Platform) -> Sequence[Served]:
     return (Served(service, AnalyticsServicer(analytics)),)
 
 
-async def rebuild_analytics(dsn: str, merchant_id: str) -> int:
-    """For a command: the merchant's roll-ups anew, from its events; returns how many those are."""
+async def rebuild_analytics(dsn: str, merchant_id: str | None = None) -> int:
+    """For a command: a merchant's roll-ups anew, or everybody's, from the events; returns how many those are."""
     connection = await asyncpg.connect(dsn, timeout=10, server_settings={"application_name": "payswitch-analytics"})
     try:
         return await rebuild(connection, merchant_id)
