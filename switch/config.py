@@ -33,6 +33,7 @@ from switch.settings_sections import (
     Batching,
     Budgets,
     Disputes,
+    Followers,
     FollowUps,
     HsmSettings,
     Merchants,
@@ -143,6 +144,7 @@ class Settings(BaseSettings):
     orders: Orders = Orders()
     wallet: Wallet = Wallet()
     platform: Platform = Platform()
+    followers: Followers = Followers()
     users: Users = Users()
     reconciliation: Reconciliation = Reconciliation()
     disputes: Disputes = Disputes()

@@ -1,7 +1,7 @@
 """What a service of the platform is built from, and what it gives to be served."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from google.protobuf.descriptor import ServiceDescriptor
 
@@ -9,6 +9,7 @@ from switch.config import Settings
 from switch.ops.lifecycle import Lifecycle
 from switch.ports import Channel, Clock, Hsm
 from switch.ports.platform import Merchants, Payments
+from switch.store.right_of_way import RightOfWay
 from switch.store.sessions import Pool
 
 
@@ -17,7 +18,8 @@ class Platform:
     """What a service is built from.
 
     payments: the road of this process, or that of another one. channels: empty where the road is another process's.
-    redis_url: for what may be lost.
+    redis_url: for what may be lost. right_of_way: the road's, where it is in this process: followers of the journal
+    wait for it. followers: their connections, where they have their own.
     """
 
     settings: Settings
@@ -29,6 +31,13 @@ class Platform:
     payments: Payments
     merchants: Merchants
     channels: Mapping[str, Channel]
+    right_of_way: RightOfWay = field(default_factory=RightOfWay)
+    followers: Pool | None = None
+
+    @property
+    def following(self) -> Pool:
+        """What followers of the journal read and write by."""
+        return self.followers or self.pool
 
 
 @dataclass(frozen=True, slots=True)

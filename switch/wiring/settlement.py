@@ -17,6 +17,7 @@ from switch.store.ledger_check import LedgerChecker
 from switch.store.ledger_days import PostgresDays
 from switch.store.ledger_follower import LedgerFollower
 from switch.store.settlement import PostgresBatches
+from switch.wiring.feed import open_consumer
 from switch.wiring.platform import Platform, Served
 
 _STATEMENTS_AT_ONCE = 4
@@ -27,9 +28,10 @@ def open_settlement(platform: Platform) -> Sequence[Served]:
 
 
 def open_settlement_with(platform: Platform, feed: Feed) -> Sequence[Served]:
-    follower = LedgerFollower(platform.pool, platform.merchants, platform.clock)
-    follower.start()
-    platform.lifecycle.on_close("ledger", follower.close)
+    follower = LedgerFollower(
+        platform.following, platform.merchants, platform.clock, right_of_way=platform.right_of_way
+    )
+    open_consumer(platform, follower)
     servicer = servicer_of(platform, feed, follower)
     return [Served(settlement_pb2.DESCRIPTOR.services_by_name["SettlementService"], servicer)]
 
