@@ -7,6 +7,7 @@ half of the events is worked, as they are in life. The followers go one after th
 
 import argparse
 import asyncio
+import gc
 import sys
 import tempfile
 import time
@@ -45,7 +46,9 @@ SELECT merchant_id, id, gen_random_uuid(), acquirer_id, 'card', '', '', 1, '', c
 FROM authorizations WHERE created_time_ms % 50 = 0
 """
 # What the followers write: its statistics come, in life, once there is something in it.
-_WRITTEN = "ANALYZE ledger_entries, ledger_volumes, merchant_transactions, analytics_days, analytics_payers, order_payments"
+_WRITTEN = (
+    "ANALYZE ledger_entries, ledger_volumes, merchant_transactions, analytics_days, analytics_payers, order_payments"
+)
 
 Step = Callable[[], Awaitable[int]]
 
@@ -81,7 +84,7 @@ class Held:
             self._run(handle)
             self.longest_s = max(self.longest_s, time.thread_time() - begun)
 
-        asyncio.Handle._run = timed  # type: ignore[method-assign]
+        asyncio.Handle._run = timed  # type: ignore[assignment, method-assign]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -159,6 +162,9 @@ async def run(payments: int) -> dict[str, Cost]:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    # As the switch does: what is there at the start is not looked through again.
+    gc.set_threshold(50_000, 20, 20)
+    gc.freeze()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.followers", description=__doc__)
     parser.add_argument("--payments", type=int, default=200_000)
     print(page(asyncio.run(run(parser.parse_args(arguments).payments))))

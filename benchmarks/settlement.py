@@ -6,7 +6,6 @@ an operator waits for; the ledger follows while the day runs.
 
 import argparse
 import asyncio
-import os
 import resource
 import sys
 import tempfile
@@ -17,8 +16,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import asyncpg
 
 from benchmarks.processor import family, family_s, postmaster_of
 from benchmarks.settlement_day import Merchants, fill

@@ -172,6 +172,8 @@ def _of(statement: str, events: str) -> str:
 
 
 _ADD_BATCH: Final = (_of(_ADD_DAYS, _OF_A_BATCH), _of(_ADD_PAYERS, _OF_A_BATCH))
+
+
 def analytics_consumer(pool: Pool, right_of_way: RightOfWay | None = None) -> FeedConsumer:
     return FeedConsumer(pool, CONSUMER, add, LARGE_BATCH, right_of_way)
 

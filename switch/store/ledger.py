@@ -11,7 +11,7 @@ from switch.domain.ledger import Posting
 from switch.store.sessions import Connection, Retry
 
 # Postings of one statement: the driver encodes them without giving the loop back.
-_AT_ONCE: Final = 150
+_AT_ONCE: Final = 100
 
 # Held until the caller commits: no day is sealed while somebody enters into it.
 _SEALED = "SELECT sealed_through FROM ledger_books WHERE one FOR SHARE"

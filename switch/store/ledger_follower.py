@@ -1,7 +1,7 @@
 """The ledger follows the journal: every event that moves money is entered exactly once, its fee with it."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import date
 from typing import Final
 from uuid import UUID
@@ -15,7 +15,7 @@ from switch.domain.journal_event import JournalEvent
 from switch.domain.ledger import FEES, MERCHANT, PostingKind
 from switch.ports import Clock
 from switch.ports.platform import Merchants
-from switch.store.feed_consumer import SMALL_BATCH, FeedConsumer, Span, events_from
+from switch.store.feed_consumer import FeedConsumer, Span, events_from
 from switch.store.ledger import post
 from switch.store.right_of_way import RightOfWay, in_slices
 from switch.store.sessions import Connection, Pool
@@ -23,6 +23,8 @@ from switch.store.sessions import Connection, Pool
 log = structlog.get_logger()
 
 CONSUMER: Final = "ledger"
+# Events of a step: what is done between two of its statements holds the loop two milliseconds at most.
+_BATCH: Final = 300
 # A contract that came today is known to the ledger within so long.
 _REMEMBERED_S: Final = 60.0
 
@@ -74,26 +76,28 @@ CROSS JOIN LATERAL (
 ) AS b
 """  # noqa: S608
 
+# (merchant_id, day), and (merchant_id, currency, month).
+_ContractKey = tuple[str, str]
 _VolumeKey = tuple[str, str, str]
 
 
 class _ContractsWanted(Exception):
     """The merchant service is asked outside the transaction; then the batch is worked again."""
 
-    def __init__(self, wanted: set[tuple[str, str]]) -> None:
+    def __init__(self, wanted: set[_ContractKey]) -> None:
         super().__init__()
         self.wanted = wanted
 
 
 class LedgerFollower(FeedConsumer):
     def __init__(
-        self, pool: Pool, merchants: Merchants, clock: Clock, batch: int = SMALL_BATCH,
+        self, pool: Pool, merchants: Merchants, clock: Clock, batch: int = _BATCH,
         right_of_way: RightOfWay | None = None,
     ) -> None:  # fmt: skip
         super().__init__(pool, CONSUMER, self._enter, batch, right_of_way)
         self._merchants = merchants
         self._clock = clock
-        self._contracts: dict[tuple[str, str], Contract | None] = {}
+        self._contracts: dict[_ContractKey, Contract | None] = {}
         self._forget_at_s = 0.0
 
     async def step(self) -> int:
@@ -103,7 +107,7 @@ class LedgerFollower(FeedConsumer):
             except _ContractsWanted as missing:
                 await self._learn(missing.wanted)
 
-    async def _learn(self, wanted: set[tuple[str, str]]) -> None:
+    async def _learn(self, wanted: set[_ContractKey]) -> None:
         by_day: defaultdict[str, list[str]] = defaultdict(list)
         for merchant_id, day in wanted:
             by_day[day].append(merchant_id)
@@ -114,34 +118,33 @@ class LedgerFollower(FeedConsumer):
     async def _enter(self, connection: Connection, span: Span) -> None:
         followed = await connection.fetchval(_CLAIM)
         moving = await events_from(await connection.fetch(_MOVING, max(followed, span.after), span.until))
-        contracts = self._contracts_of(moving)
+        told = [(each, (each.merchant_id, contract_day(each))) async for each in in_slices(moving)]
+        contracts = self._contracts_of({key for _, key in told})
         books = await _books_of(connection, moving)
-        volumes = await _volumes_of(connection, moving, contracts)
+        volumes = await _volumes_of(connection, told, contracts)
         added: defaultdict[_VolumeKey, int] = defaultdict(int)
         entered: list[Entered] = []
         unpriced: list[JournalEvent] = []
-        async for event in in_slices(moving):
-            contract = contracts[event.merchant_id, contract_day(event)]
-            one = enter(event, contract, books.get((event.merchant_id, event.authorization_id)), volumes)
+        async for event, key in in_slices(told):
+            one = enter(event, contracts[key], books.get((event.merchant_id, event.authorization_id)), volumes)
             if one is not None:
                 entered.append(one)
                 if one.unpriced:
                     unpriced.append(event)
             if is_payment(event):
-                key = (event.merchant_id, event.money.currency, day_at(event.time_ms)[:7])
-                added[key] += event.money.amount_minor
-                if key in volumes:
-                    volumes[key] += event.money.amount_minor
+                month = (event.merchant_id, event.money.currency, day_at(event.time_ms)[:7])
+                added[month] += event.money.amount_minor
+                if month in volumes:
+                    volumes[month] += event.money.amount_minor
         await post(connection, [each.posting for each in entered])
         await _add(connection, added, unpriced)
         await connection.execute(_ADVANCE, max(followed, span.until))
 
-    def _contracts_of(self, moving: Sequence[JournalEvent]) -> dict[tuple[str, str], Contract | None]:
+    def _contracts_of(self, wanted: set[_ContractKey]) -> dict[_ContractKey, Contract | None]:
         now_s = self._clock.monotonic_s()
         if now_s >= self._forget_at_s:
             self._contracts.clear()
             self._forget_at_s = now_s + _REMEMBERED_S
-        wanted = {(each.merchant_id, contract_day(each)) for each in moving}
         missing = wanted - self._contracts.keys()
         if missing:
             raise _ContractsWanted(missing)
@@ -167,14 +170,16 @@ async def _books_of(connection: Connection, moving: Iterable[JournalEvent]) -> d
 
 
 async def _volumes_of(
-    connection: Connection, moving: Iterable[JournalEvent], contracts: dict[tuple[str, str], Contract | None]
+    connection: Connection,
+    told: Iterable[tuple[JournalEvent, _ContractKey]],
+    contracts: dict[_ContractKey, Contract | None],
 ) -> dict[_VolumeKey, int]:
     """Of the month before, for contracts with tiers."""
-    tiered = {key: each for key, each in contracts.items() if each and any(rate.from_minor for rate in each.rates)}
+    tiered = {key for key, each in contracts.items() if each and any(rate.from_minor for rate in each.rates)}
     volumes: dict[_VolumeKey, int] = {
         (each.merchant_id, each.money.currency, month_before(day_at(each.time_ms))): 0
-        for each in moving
-        if is_payment(each) and (each.merchant_id, contract_day(each)) in tiered
+        for each, key in told
+        if key in tiered and is_payment(each)
     }
     if volumes:
         for row in await connection.fetch(_VOLUMES, *map(list, zip(*volumes, strict=True))):

@@ -1,6 +1,6 @@
 """Refunds that a merchant's people asked for, their limits, and what each has refunded by himself on a day."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from typing import Final

@@ -33,7 +33,7 @@ class RightOfWay:
     def __init__(
         self,
         busy: Callable[[], bool] = lambda: False,
-        patience: Patience = Patience(),  # noqa: B008, frozen
+        patience: Patience = Patience(),
         clock_s: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:

@@ -50,7 +50,9 @@ async def open_foundation(settings: Settings, lifecycle: Lifecycle) -> Foundatio
     lifecycle.on_close("partitions", lambda: cancelled(keeper))
     counters = RedisCounters(redis_url)
     lifecycle.on_close("counters", counters.close)
-    return Foundation(settings, lifecycle, clock, pool, followers, redis_url, counters, await open_hsm(settings, lifecycle))
+    return Foundation(
+        settings, lifecycle, clock, pool, followers, redis_url, counters, await open_hsm(settings, lifecycle)
+    )
 
 
 async def _followers(settings: Settings, postgres_url: str, pool: Pool, lifecycle: Lifecycle) -> Pool:

@@ -12,9 +12,9 @@ from switch.config import Settings
 from switch.merchants.leaving import Leaving
 from switch.payments.local import LocalPayments
 from switch.ports.platform import Payments
+from switch.settings_sections import Followers
 from switch.store.merchant_administration import PostgresMerchantAdministration
 from switch.store.merchants import PostgresMerchants
-from switch.settings_sections import Followers
 from switch.store.orders import PostgresOrders
 from switch.store.right_of_way import Patience, RightOfWay
 from switch.store.users_devices import PostgresDevices
