@@ -41,8 +41,8 @@ FROM generate_series(0, 99, 10) AS n
 """
 _ORDERS = """
 INSERT INTO order_payments
-SELECT merchant_id, id, gen_random_uuid(), acquirer_id, 'card', '', '', 1, '', created_time_ms, 3, '', '00', '', 0, 0, 0,
-       0, 0, 0, 0
+SELECT merchant_id, id, gen_random_uuid(), acquirer_id, 'card', '', '', 1, '', created_time_ms, 3, '', '00', '', 0, 0,
+       0, 0, 0, 0, 0
 FROM authorizations WHERE created_time_ms % 50 = 0
 """
 # What the followers write: its statistics come, in life, once there is something in it.

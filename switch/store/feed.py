@@ -141,8 +141,9 @@ class _Reading:
 
 
 class JournalFeed:
-    """right_of_way: when a step may be taken. settle_ms: how much the clocks of the processes, and their commits, may be behind the database's for an event to
-    come at once; later ones come with the second reading, a minute later, or when their day is completed.
+    """right_of_way: when a step may be taken; whoever calls `step` or `catch_up` does not wait. settle_ms: how much the
+    clocks of the processes, and their commits, may be behind the database's for an event to come at once; later ones
+    come with the second reading, a minute later, or when their day is completed.
     """
 
     def __init__(

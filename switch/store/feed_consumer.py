@@ -1,7 +1,7 @@
 """Working through the journal's events, each exactly once: what is done of them and how far it went is one commit."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -18,10 +18,12 @@ from switch.store.sessions import Connection, Pool, Sessions
 
 log = structlog.get_logger()
 
-# Events of which Python sees every one: asyncpg decodes a batch without giving the loop back.
+# Events of which Python sees some, or each is much to write.
 SMALL_BATCH: Final = 500
 # Events that PostgreSQL works alone.
 LARGE_BATCH: Final = 5_000
+# asyncpg decodes what it fetches without giving the loop back.
+_DECODED_AT_ONCE: Final = 250
 _IDLE_S: Final = 0.5
 _FAILED_PAUSE_S: Final = 5.0
 
@@ -142,9 +144,13 @@ class FeedConsumer:
             return _FAILED_PAUSE_S
 
 
-async def events_from(rows: Sequence[Record]) -> list[JournalEvent]:
-    """Rows of journal_events; the loop is given back in between."""
-    return [event_from(row) async for row in in_slices(rows)]
+async def events_of(connection: Connection, query: str, span: Span) -> list[JournalEvent]:
+    """What the query finds in journal_events between its $1 and $2. Within a transaction; the loop is given back."""
+    cursor = await connection.cursor(query, span.after, span.until)
+    events: list[JournalEvent] = []
+    while rows := await cursor.fetch(_DECODED_AT_ONCE):
+        events += [event_from(row) async for row in in_slices(rows)]
+    return events
 
 
 def event_from(row: Record) -> JournalEvent:

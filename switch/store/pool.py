@@ -29,8 +29,8 @@ async def create_pool(
     """Connect `size` times to a database that `migrate` has prepared, and prepare what the hot path will ask.
 
     A command that takes longer than `command_timeout_s` fails; the server gives it up a little later by itself.
-    durable_at_once: whether a commit waits for the disk. Who follows the journal need not: what he did and how far he came
-    are one commit, and lost together it is done again; whatever builds on it commits later in the same log.
+    durable_at_once: whether a commit waits for the disk. Who follows the journal need not: what he did and how far he
+    came are one commit, and lost together it is done again; whatever builds on it commits later in the same log.
     Raises asyncpg's and OS errors if the database cannot be reached now; later it may come and go.
     """
     settings = {

@@ -10,7 +10,7 @@ from switch.domain.journal_event import EventKind, JournalEvent
 from switch.domain.states import Operation, State
 from switch.domain.transaction import Page, TransactionFilter
 from switch.store import audit_trail
-from switch.store.feed_consumer import Span, events_from
+from switch.store.feed_consumer import Span, events_of
 from switch.store.rows import authorization_from, follow_on_from
 from switch.store.sessions import Connection, Pool, Sessions
 from switch.store.transaction_search import Search
@@ -123,8 +123,7 @@ _RAISES: Final = frozenset({EventKind.APPROVED, EventKind.INCREMENTED})
 async def project(connection: Connection, span: Span) -> None:
     """The rows of those events' payments, as the journal has them now. Within the feed consumer's transaction."""
     if await connection.fetchval(_PROJECT_TOLD, span.after, span.until):
-        gone = await connection.fetch(_GONE, span.after, span.until)
-        folded = [_folded(event) for event in await events_from(gone)]
+        folded = [_folded(event) for event in await events_of(connection, _GONE, span)]
         await connection.executemany(_FOLD, folded)
 
 

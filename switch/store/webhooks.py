@@ -22,7 +22,7 @@ from switch.domain.webhook import (
     payload_of,
 )
 from switch.store import audit_trail
-from switch.store.feed_consumer import Span, events_from
+from switch.store.feed_consumer import Span, events_of
 from switch.store.right_of_way import in_slices
 from switch.store.sessions import Connection, Pool, Sessions
 
@@ -106,7 +106,7 @@ async def queue_events(connection: Connection, span: Span) -> None:
 
     A paused endpoint's messages wait for it, each its day; for a disabled one none are made.
     """
-    events = await events_from(await connection.fetch(_WANTED, span.after, span.until))
+    events = await events_of(connection, _WANTED, span)
     if not events:
         return
     wanting: dict[str, list[Endpoint]] = {}

@@ -1,6 +1,7 @@
 """The road goes first. A clock of the test's moves only by what is slept: no machine is too slow or too fast for it."""
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from random import Random
 from uuid import uuid4
@@ -93,21 +94,21 @@ async def test_a_step_that_fails_leaves_its_turn(day: Day) -> None:
 
 @pytest.mark.parametrize("holds", [1, 4, 25])
 async def test_the_loop_is_given_back_after_what_a_slice_may_hold(holds: int) -> None:
-    """Each item takes a millisecond of the test's clock, a slice may hold `holds` of them."""
-    now_ms, given_back, over = 0, [0], asyncio.Event()
+    """Each item takes a second of the test's clock, a slice may hold `holds` of them."""
+    day, given_back, over = Day(), [0.0], asyncio.Event()
 
     async def everybody_else() -> None:
         while not over.is_set():
-            given_back.append(now_ms)
+            given_back.append(day.now_s)
             await asyncio.sleep(0)
 
     others = asyncio.create_task(everybody_else())
-    async for _ in in_slices(range(100), hold_s=holds, clock_s=lambda: now_ms):
-        now_ms += 1
-    given_back.append(now_ms)
+    async for _ in in_slices(range(100), hold_s=holds, clock_s=day.clock_s):
+        day.now_s += 1
+    given_back.append(day.now_s)
     over.set()
     await others
-    assert max(later - before for before, later in zip(given_back, given_back[1:], strict=False)) == holds
+    assert max(later - before for before, later in itertools.pairwise(given_back)) == holds
 
 
 def test_how_far_behind_it_is_by_what_it_saw(day: Day) -> None:
