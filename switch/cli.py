@@ -47,6 +47,7 @@ class Role(StrEnum):
     reviewer = "reviewer"
     finance = "finance"
     platform = "platform"
+    risk = "risk"
 
 
 Folder = Annotated[

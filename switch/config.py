@@ -47,6 +47,7 @@ from switch.settings_sections import (
     Reconciliation,
     RedisUrl,
     Risk,
+    RiskDesk,
     RouteRule,
     Settlement,
     StandInRule,
@@ -73,7 +74,7 @@ __all__ = [
 ]
 
 # One process serves all of them, or any of them: each has its tables and its ports.
-ServiceName = Literal["authorization", "order", "user", "merchant", "settlement", "operations"]
+ServiceName = Literal["authorization", "order", "user", "merchant", "settlement", "risk", "operations"]
 SERVICE_NAMES: Final[tuple[ServiceName, ...]] = get_args(ServiceName)
 
 ENV_PREFIX = "PAYSWITCH_"
@@ -134,6 +135,7 @@ class Settings(BaseSettings):
     batching: Batching = Batching()
     transmission: TransmissionWindow = TransmissionWindow()
     risk: Risk = Risk()
+    risk_desk: RiskDesk = RiskDesk()
     follow_ups: FollowUps = FollowUps()
     notifications: Notifications = Notifications()
     unionpay: UnionPaySettings = UnionPaySettings()

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-ROLES = ("acquirer", "issuer", "operator", "reviewer", "finance", "platform")
+ROLES = ("acquirer", "issuer", "operator", "reviewer", "finance", "platform", "risk")
 
 AUTHORITY_DAYS = 3 * 365
 CERTIFICATE_DAYS = 90

@@ -170,6 +170,18 @@ class Risk(Section):
     )
 
 
+class RiskDesk(Section):
+    """What a rule set or a model must have shown before it goes live (docs/risk_desk.md)."""
+
+    replay_days: int = Field(default=7, ge=1, le=366, description="days that its replay covers, or all there are")
+    replay_age_h: int = Field(default=24, ge=1, le=720, description="hours after which its replay is too old")
+    newly_declined_basis_points: int = Field(
+        default=50, ge=0, le=10_000,
+        description="of what was let pass, hundredths of a percent: whoever approves more confirms the figure",
+    )  # fmt: skip
+    replay_processes: int = Field(default=2, ge=1, le=64, description="processes that one replay takes beside the road")
+
+
 class FollowUps(Section):
     inquiry_interval_ms: int = Field(default=3000, ge=100, description="between two inquiries while a payer is typing")
     payer_timeout_ms: int = Field(

@@ -19,6 +19,7 @@ _OF_CERTIFICATES: Final = {
     "reviewer": Role.REVIEWER,
     "finance": Role.FINANCE,
     "platform": Role.PLATFORM,
+    "risk": Role.RISK,
 }
 _BEARER: Final = "bearer "
 

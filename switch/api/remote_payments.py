@@ -10,6 +10,7 @@ import grpc.aio
 from payswitch.v1 import authorization_pb2 as pb
 from payswitch.v1 import authorization_pb2_grpc as pb_grpc
 from payswitch.v1 import common_pb2
+from switch.api.payer_context import context_of
 from switch.domain.authorization import (
     Authorization,
     AuthorizationRequest,
@@ -20,6 +21,7 @@ from switch.domain.authorization import (
     FollowOnRequest,
 )
 from switch.domain.money import Money
+from switch.domain.payer import UNKNOWN_PAYER
 from switch.domain.states import Decision, EntryMode, Operation, State
 from switch.payments.errors import (
     ContentDiffers,
@@ -30,6 +32,7 @@ from switch.payments.errors import (
     TransmissionTimeRefused,
     Unavailable,
 )
+from switch.payments.presented_facts import payer_of_request
 
 T = TypeVar("T")
 
@@ -135,6 +138,9 @@ def _authorize_request(request: AuthorizationRequest) -> pb.AuthorizeRequest:
             message.payer_code.code = code.reveal()
         case ChannelOrder(scheme=scheme):
             message.order.scheme = scheme
+    payer = payer_of_request(request)
+    if payer != UNKNOWN_PAYER:
+        message.context.CopyFrom(context_of(payer))
     if request.pin is not None:
         message.pin.CopyFrom(common_pb2.PinBlock(block=request.pin.block, format=request.pin.format))
     return message

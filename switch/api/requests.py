@@ -6,6 +6,7 @@ import uuid
 from payswitch.v1 import authorization_pb2 as pb
 from payswitch.v1 import common_pb2
 from switch.api.errors import InvalidField, NotAllowed
+from switch.api.payer_context import payer_of
 from switch.domain.authorization import (
     AuthorizationRequest,
     CardCredential,
@@ -17,6 +18,7 @@ from switch.domain.authorization import (
     PinBlock,
 )
 from switch.domain.money import CURRENCIES, LARGEST_AMOUNT_MINOR, Money
+from switch.domain.payer import UNKNOWN_PAYER
 from switch.domain.states import EntryMode, Operation
 from switch.entry.bluetooth import HANDOVER_SCHEME, parse_handover
 from switch.entry.emv import parse_tap
@@ -63,9 +65,12 @@ def authorization_request(message: pb.AuthorizeRequest, caller: str, by_platform
         if operation is not Operation.SALE:
             raise InvalidField("kind", "an order is a sale")
         operation = Operation.ORDER
+    payer = UNKNOWN_PAYER
+    if message.HasField("context"):
+        payer = payer_of(message.context, "" if by_platform else f"{caller}:")
     return AuthorizationRequest(
-        caller, merchant_, message.terminal_id, key, time_ms, operation, money_, entry, credential, pin
-    )
+        caller, merchant_, message.terminal_id, key, time_ms, operation, money_, entry, credential, pin, payer,
+    )  # fmt: skip
 
 
 def acquirer_id(named: str, caller: str) -> None:

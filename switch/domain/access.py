@@ -19,6 +19,7 @@ class Role(IntEnum):
     REVIEWER = 5
     FINANCE = 6
     PLATFORM = 7
+    RISK = 8
     PAYER = 10
     MERCHANT_OWNER = 20
     MERCHANT_MANAGER = 21

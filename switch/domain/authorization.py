@@ -4,8 +4,17 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from switch.domain.money import Money
+from switch.domain.payer import UNKNOWN_PAYER, Payer
 from switch.domain.sensitive import Pan, PaymentCode, Sensitive
 from switch.domain.states import Decision, EntryMode, Operation, State
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whose a card is, where it came out of the switch's own wallet. device_id: which one made the payment code."""
+
+    user_id: UUID
+    device_id: UUID | None = None
 
 
 @dataclass(slots=True)
@@ -13,7 +22,7 @@ class CardCredential:
     """A card or its token, however it arrived.
 
     expiry_yymm: four digits or "". sequence_number: DE23, three digits or "". track2: with `=` separator, or None.
-    emv: the BER-TLV bytes for DE55, or b"".
+    emv: the BER-TLV bytes for DE55, or b"". holder: only of a card of the switch's own wallet.
     """
 
     pan: Pan
@@ -21,6 +30,7 @@ class CardCredential:
     sequence_number: str = ""
     track2: Sensitive | None = None
     emv: bytes = field(default=b"", repr=False)
+    holder: Holder | None = None
 
 
 @dataclass(slots=True)
@@ -83,6 +93,7 @@ class AuthorizationRequest:
     entry: EntryMode
     credential: Credential
     pin: PinBlock | None = None
+    payer: Payer = UNKNOWN_PAYER
 
 
 @dataclass(slots=True)

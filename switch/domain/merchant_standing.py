@@ -6,6 +6,14 @@ from switch.domain.merchant import MerchantState
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why no new payment is taken. response_code: DE39."""
+
+    response_code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Standings:
     """What is known of merchants and terminals that were onboarded. read_ms: the database's time of the reading."""
 

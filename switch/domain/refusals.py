@@ -38,3 +38,12 @@ class NotProved(Refusal):
 
 class TooMany(Refusal):
     """Too many attempts, or too much at once: later."""
+
+
+class NotInForce(Exception):
+    """What is live in the database cannot be put in force here. cause: one word, for metrics; the text: where and why,
+    one line for each fault."""
+
+    def __init__(self, cause: str, text: str) -> None:
+        super().__init__(text)
+        self.cause = cause

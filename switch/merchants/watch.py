@@ -6,10 +6,9 @@ from typing import Final
 import structlog
 
 from switch.domain.merchant import MerchantState
-from switch.domain.merchant_standing import Standings
+from switch.domain.merchant_standing import Refusal, Standings
 from switch.merchants.store import StandingStore
 from switch.ports import StoreUnavailable
-from switch.risk.assess import Refusal
 
 log = structlog.get_logger()
 

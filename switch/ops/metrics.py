@@ -75,7 +75,24 @@ DEAD_LETTERS = Counter("payswitch_dead_letters_total", "Follow-ups handed to a p
 STAGE_FAILURES = Counter(
     "payswitch_stage_failures_total", "Flushes that came to nothing: the database or the HSM was away.", ("stage",)
 )
-COUNTERS_FAILURES = Counter("payswitch_counters_failures_total", "Failures of Redis; risk continued by policy.")
+RISK_JUDGEMENTS = TallyFamily(
+    "payswitch_risk_judgements_total", "Payments judged, by outcome: pass, review, step_up, decline.", ("outcome",)
+)
+RISK_RULES_FIRED = TallyFamily(
+    "payswitch_risk_rules_fired_total",
+    "Payments that a rule, or a list (list:<name>), fired for; mode: live or shadow.",
+    ("rule", "mode"),
+)
+RISK_RULES_FAILED = TallyFamily(
+    "payswitch_risk_rules_failed_total",
+    "Payments that a rule could not be evaluated for; it did what it says.",
+    ("rule",),
+)
+RISK_ABSENT = TallyFamily(
+    "payswitch_risk_absent_total",
+    "Batches judged without what rules read: counters (Redis), model. Each rule says what it does then.",
+    ("source",),
+)
 TERMINAL_MESSAGES = Counter(
     "payswitch_terminal_messages_total", "Messages of terminals that were answered.", ("kind", "response_code")
 )

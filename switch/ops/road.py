@@ -5,7 +5,6 @@ from collections.abc import Callable
 from switch.domain.authorization import Authorization
 from switch.domain.states import Decision, Operation
 from switch.ops.metrics import (
-    COUNTERS_FAILURES,
     DEAD_LETTERS,
     FOLLOW_UPS,
     REFUSED_ADMISSIONS,
@@ -50,9 +49,6 @@ class RoadCounts:
 
     def failed(self, stage: str) -> None:
         STAGE_FAILURES.labels(stage).inc()
-
-    def counters_failed(self) -> None:
-        COUNTERS_FAILURES.inc()
 
     def followed_up(self, operation: Operation, channel: str, result: ChannelResult) -> None:
         FOLLOW_UPS.labels(operation.name.lower(), _outcome(result)).inc()

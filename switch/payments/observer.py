@@ -16,9 +16,6 @@ class Observer(Protocol):
     def failed(self, stage: str) -> None:
         """A flush came to nothing: what it shares (the database, the HSM) could not be used."""
 
-    def counters_failed(self) -> None:
-        """Risk judged a batch without its counters."""
-
     def channel(self, record: Authorization, result: ChannelResult, seconds: float) -> None:
         """The record's channel came to that result after so long."""
 

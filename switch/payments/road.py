@@ -23,11 +23,11 @@ from switch.payments.decide import CHANNEL_DOWN_CODE, conclude, decline, tries_e
 from switch.payments.errors import ContentDiffers, NotAnswered, Overloaded, TransmissionTimeRefused, Unavailable
 from switch.payments.intake import credential_bytes, expired, fingerprint, new_record
 from switch.payments.opening import Opening, is_closed
+from switch.payments.presented_facts import Moment, presented
 from switch.payments.stop import Failed, Stop, Work
 from switch.payments.transaction import Transaction
 from switch.payments.world import RoadSettings, World
-from switch.ports import ChannelRequest, ChannelResult, CountersUnavailable, Phase, Unknown
-from switch.risk.assess import judge
+from switch.ports import ChannelRequest, ChannelResult, Phase, Unknown
 from switch.routing.choose import NO_RULE, and_then, choose
 
 log = structlog.get_logger()
@@ -175,23 +175,20 @@ class Road:
     # --- assess: may this merchant, this payer, this way, this often --------------------------------------------------
 
     async def _assess(self, batch: list[Transaction]) -> None:
-        limits = self._world.limits
-        attempts: list[int] | list[None]
-        try:
-            keys = [(each.record.payer_key.hex(), each.record.id.hex) for each in batch]
-            attempts = await self._world.counters.count_many(keys, limits.window_s)
-        except CountersUnavailable:
-            attempts = [None] * len(batch)
-            self._world.observer.counters_failed()
-        standing = self._world.standing
-        for transaction, attempts_in_window in zip(batch, attempts, strict=True):
+        """What was declined before is counted and judged all the same: guesses are to be seen."""
+        world, currency = self._world, self._settings.reference_currency
+        moment = Moment.of(world.clock.time_ms())
+        asked = [presented(each.request, each.record, moment, currency) for each in batch]
+        for transaction, judged in zip(batch, await world.monitor.judge(asked), strict=True):
+            transaction.judged = judged
             if transaction.decided:
                 continue
-            record = transaction.record
-            refusal = standing(record.merchant_id, record.terminal_id)
-            refusal = refusal or judge(transaction.request, attempts_in_window, limits)
+            record, judgement = transaction.record, judged.judgement
+            refusal = world.standing(record.merchant_id, record.terminal_id)
             if refusal is not None:
                 decline(record, "assess", refusal.response_code, refusal.reason)
+            elif judgement.declines:
+                decline(record, "assess", judgement.response_code, judgement.reason)
 
     # --- route: which channels, in which order -----------------------------------------------------------------------
 
@@ -271,7 +268,8 @@ class Road:
         for transaction in first_attempts:
             transaction.record.owner = self._world.ownership.owner
         if first_attempts:
-            stored = await self._world.journal.record_intents([each.record for each in first_attempts])
+            judged = {each.record.id: each.judged for each in first_attempts if each.judged is not None}
+            stored = await self._world.journal.record_intents([each.record for each in first_attempts], judged)
             for transaction, existing in zip(first_attempts, stored, strict=True):
                 if existing is not None:
                     self._answer_repeat(transaction, existing)

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from switch.domain.authorization import Authorization, AuthorizationRequest
+from switch.domain.risk import Judged
 from switch.ports import ChannelRequest, ChannelResult
 
 
@@ -13,7 +14,7 @@ class Transaction:
 
     arrived_s, deadline_s: `loop.time()`; the caller wants its answer by the latter.
     answer: resolves to the durable record, or raises a `NotAnswered`.
-    candidates: channels still to ask, in order.
+    candidates: channels still to ask, in order. judged: by risk control, once it was asked.
     """
 
     request: AuthorizationRequest
@@ -25,6 +26,7 @@ class Transaction:
     message: ChannelRequest | None = None
     reply: "asyncio.Future[ChannelResult] | None" = None
     sent_s: float = 0.0
+    judged: Judged | None = None
 
     @property
     def decided(self) -> bool:

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from switch.domain.merchant_standing import Refusal
 from switch.payments.observer import Observer
 from switch.payments.ownership import Ownership
-from switch.ports import Channel, Clock, Counters, Hsm, Journal, Opener
-from switch.risk.assess import Limits, Refusal
+from switch.ports import Channel, Clock, Hsm, Journal, Opener
+from switch.risk.monitor import Monitor
 from switch.routing.choose import ChannelFacts, Picture
 from switch.routing.live import LiveRouting
 
@@ -18,6 +19,7 @@ class RoadSettings:
     answer_reserve_ms: kept back from the budget for recording the outcome and answering.
     earliest_ms, latest_ms: how far a transmission time may lie before and after now.
     pace_ms: from the start of one flush of a stop to the start of the next, at least.
+    reference_currency: whose amounts risk control adds up.
     """
 
     answer_budget_ms: int = 180
@@ -28,6 +30,7 @@ class RoadSettings:
     pace_ms: float = 4.0
     max_in_flight: int = 4_096
     inquiry_after_s: float = 3.0
+    reference_currency: str = "CNY"
 
 
 def everyone_may(merchant_id: str, terminal_id: str) -> Refusal | None:
@@ -45,12 +48,11 @@ class World:
     journal: Journal
     hsm: Hsm
     channels: Mapping[str, Channel]
-    counters: Counters
+    monitor: Monitor
     clock: Clock
     ownership: Ownership
     routing: LiveRouting
     observer: Observer
-    limits: Limits = field(default_factory=Limits)
     standing: Callable[[str, str], Refusal | None] = everyone_may
     openers: Mapping[str, Opener] = field(default_factory=dict)
 

@@ -1,11 +1,12 @@
 """The durable truth of payments, and the processes that write it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
 from switch.domain.authorization import Authorization, FollowOn
+from switch.domain.risk import NOTHING_JUDGED, Judged
 from switch.domain.states import Operation, State
 from switch.ports.channels import Hastened, Notice
 
@@ -35,8 +36,13 @@ class FollowUp:
 class Journal(Protocol):
     """The durable truth. Every method raises StoreUnavailable if it cannot be sure. Lists are one transaction."""
 
-    async def record_intents(self, intents: Sequence[Authorization]) -> list[Authorization | None]:
-        """Insert; per item None if recorded, else the record that was there already (a repeat). Durable on return."""
+    async def record_intents(
+        self, intents: Sequence[Authorization], judged: Mapping[UUID, Judged] = NOTHING_JUDGED
+    ) -> list[Authorization | None]:
+        """Insert; per item None if recorded, else the record that was there already (a repeat). Durable on return.
+
+        judged: by authorization id, what risk control judged of those that it was asked about; stored with them.
+        """
 
     async def record_attempts(self, authorizations: Sequence[Authorization]) -> list[bool]:
         """The next channel of a cascade: channel, attempt, trace, explanation of rows still SENT and owned by us."""

@@ -8,6 +8,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from switch.domain.refusals import NotInForce
 from switch.routing.plan import Plan
 
 # Reading one holds the interpreter: some 50 ms for the largest.
@@ -26,15 +27,14 @@ class Fault:
         return f"{self.place}: {self.reason}" if self.place else self.reason
 
 
-class PlanRefused(Exception):
+class PlanRefused(NotInForce):
     """A plan that does not go live. `cause` is one word for the metrics: syntax, shape, bins, rules, expectation."""
 
     def __init__(self, cause: str, faults: Sequence[Fault]) -> None:
         shown = [str(each) for each in faults[:_MOST_SHOWN]]
         if len(faults) > _MOST_SHOWN:
             shown.append(f"and {len(faults) - _MOST_SHOWN} more")
-        super().__init__("\n".join(shown))
-        self.cause = cause
+        super().__init__(cause, "\n".join(shown))
         self.faults = tuple(faults)
 
 

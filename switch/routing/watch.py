@@ -8,7 +8,8 @@ from functools import partial
 
 import structlog
 
-from switch.ports import RoutingPlans, StoreUnavailable
+from switch.following import VersionWatch
+from switch.ports import RoutingPlans
 from switch.routing.bins import BinTable, BinTableRefused
 from switch.routing.check import usable_table
 from switch.routing.document import Fault, PlanRefused, read_plan
@@ -39,67 +40,41 @@ class PlanWatch:
         self._live = live
         self._settings_table = settings_table
         self._channels = channels
-        self._interval_s = interval_s
         self._bins: dict[str, BinTable] = {}  # of the plan in force, by SHA-256
-        self._refused: tuple[int, str] | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._versions = VersionWatch("routing_plan", plans.live_version, self._put_in_force, PLAN_REFUSALS, interval_s)
 
     async def begin(self) -> None:
         """Put the live plan in force before anything is decided. Raises PlanRefused, StoreUnavailable."""
         for channel in self._channels:
             CHANNEL_FAILING.labels(channel).set_function(partial(self._is_failing, channel))
-        await self._put_in_force(await self._plans.live_version())
+        await self._versions.begin()
 
     def _is_failing(self, channel: str) -> float:
         return float(self._live.success.failing_percent(channel) is not None)
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._follow(), name="routing plans")
+        self._versions.start()
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._versions.close()
+
+    async def look(self) -> None:
+        """Once: if another version is live, put it in force. Never raises; what was refused is not tried again."""
+        await self._versions.look()
 
     def state(self) -> tuple[bool, str]:
         """(whether the live plan is in force, a line for an operator)."""
         table = self._live.table
         text = f"plan {table.version} ({table.plan.name}), rules: {len(table.plan.rules)}, PAN ranges: {table.ranges}"
-        if self._refused is None:
+        if self._versions.refused is None:
             return True, text
-        version, reason = self._refused
+        version, reason = self._versions.refused
         return False, f"plan {version} is live but not in force here: {reason}; in force: {text}"
-
-    async def _follow(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval_s)
-            await self.look()
-
-    async def look(self) -> None:
-        """Once: if another version is live, put it in force. Never raises; what was refused is not tried again."""
-        version = self._live.table.version
-        try:
-            version = await self._plans.live_version()
-            if version == self._live.table.version:
-                self._refused = None
-            elif self._refused is None or self._refused[0] != version:
-                await self._put_in_force(version)
-        except StoreUnavailable as error:
-            PLAN_REFUSALS.labels("store").inc()
-            log.warning("routing_plan_not_read", reason=str(error))
-        except PlanRefused as error:
-            self._refused = version, str(error).partition("\n")[0]
-            PLAN_REFUSALS.labels(error.cause).inc()
-            log.error("routing_plan_refused", version=version, cause=error.cause, reason=str(error))
-        except Exception as error:  # a fault of ours: what decides now goes on deciding
-            self._refused = version, type(error).__name__
-            PLAN_REFUSALS.labels("fault").inc()
-            log.exception("routing_plan_refused", version=version)
 
     async def _put_in_force(self, version: int) -> None:
         table, bins = await self._load(version)
         self._live.put_in_force(table)
-        self._bins, self._refused = bins, None
+        self._bins = bins
         PLAN_VERSION.set(version)
         PLAN_RANGES.set(table.ranges)
         log.info("routing_plan_in_force", version=version, name=table.plan.name, rules=len(table.plan.rules))

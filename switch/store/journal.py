@@ -1,17 +1,19 @@
 """The journal's hot path: intents, attempts and outcomes, one statement and one commit per batch."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, TypeVar
 from uuid import UUID
 
 from switch.domain.authorization import Authorization, FollowOn
+from switch.domain.risk import NOTHING_JUDGED, Judged
 from switch.domain.states import Operation
 from switch.ports import FollowUp, FollowUpResult, Hastened, Notice, StoreUnavailable
 from switch.store.follow_ons import FollowOns
 from switch.store.follow_ups import FollowUps
 from switch.store.hasten import Hastening
 from switch.store.in_doubt import InDoubt
+from switch.store.judgements import judgement_rows
 from switch.store.rows import Row, answer_row, attempt_row, authorization_from, authorization_row, follow_on_from
 from switch.store.sessions import Connection, Pool, Sessions
 
@@ -27,7 +29,13 @@ WITH recorded AS (
     WHERE intent.state <> 1
        OR intent.owner IN (SELECT owner FROM processes WHERE lease_until_ms > now_ms())
     ON CONFLICT DO NOTHING
-    RETURNING merchant_id, id)
+    RETURNING merchant_id, id),
+judged AS (
+    INSERT INTO risk_judgements (
+        merchant_id, id, outcome, response_code, score, model_score, rules_version, model_version, fired, shadow,
+        absent, facts, subjects, amount_minor, currency, time_ms)
+    SELECT j.* FROM unnest($2::risk_judgement_row[]) AS j
+    JOIN recorded AS r ON r.merchant_id = j.merchant_id AND r.id = j.id)
 SELECT count(*) AS count, array_agg(merchant_id) AS merchant_ids, array_agg(id) AS ids FROM recorded
 """
 
@@ -85,7 +93,7 @@ _NIL = UUID(int=0)
 
 # Statements with arguments that have no effect; a connection asks them once when it is made.
 WARM_UP: Sequence[tuple[str, tuple[Any, ...]]] = (
-    (_RECORD_INTENTS, ([],)),
+    (_RECORD_INTENTS, ([], [])),
     (_RECORD_OUTCOMES, ([], _NIL, _NIL)),
     (_RECORD_ATTEMPTS, ([], _NIL, _NIL)),
     (_FIND_MANY, ([], [])),
@@ -110,17 +118,21 @@ class PostgresJournal:
         self._hastening = Hastening(self._sessions)
         self._in_doubt = InDoubt(self._sessions, reversal_after_s)
 
-    async def record_intents(self, intents: Sequence[Authorization]) -> list[Authorization | None]:
+    async def record_intents(
+        self, intents: Sequence[Authorization], judged: Mapping[UUID, Judged] = NOTHING_JUDGED
+    ) -> list[Authorization | None]:
         """Per item None if it was recorded now, else what was there before (of two equal ids in one batch, the first
         is recorded and the second finds it). A batch with a SENT row whose owner's lease ran out raises
         StoreUnavailable.
         """
         if not intents:
             return []
-        rows = [authorization_row(each) for each in sorted(intents, key=_id_number)]
+        ordered = sorted(intents, key=_id_number)
+        rows = [authorization_row(each) for each in ordered]
+        judgements = judgement_rows({each.id: each for each in ordered}, judged)
 
         async def work(connection: Connection) -> list[Authorization | None]:
-            done = await connection.fetchrow(_RECORD_INTENTS, rows)
+            done = await connection.fetchrow(_RECORD_INTENTS, rows, judgements)
             assert done is not None  # an aggregate always has one row
             if done["count"] == len(rows):
                 return [None] * len(rows)

@@ -1,4 +1,5 @@
-"""The journal's days: a partition is a range of ids, made ahead of its day and dropped as a whole (DESIGN 4).
+"""The days of the journal and of risk control's judgements: a partition is a range of ids, made ahead of its day and
+dropped as a whole (DESIGN 4).
 
 Whoever keeps them keeps those of used codes and handovers, too, whichever services the process has.
 """
@@ -6,6 +7,7 @@ Whoever keeps them keeps those of used codes and handovers, too, whichever servi
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import asyncpg
 import structlog
@@ -23,16 +25,34 @@ _AGAIN_S = 30.0
 
 _EXISTING = """
 SELECT c.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
-WHERE i.inhparent = 'authorizations'::regclass
+WHERE i.inhparent IN ('authorizations'::regclass, 'risk_judgements'::regclass)
 """
 
+# By table, how its days are stored. Authorizations that were inserted together are answered together: each page keeps
+# room for a second, slightly longer version of all its rows, so that an outcome's UPDATE stays in the page (HOT). At 60
+# a third did not. Judgements never change.
+_STORED: Final = {
+    "authorizations": "fillfactor = 45, autovacuum_vacuum_insert_scale_factor = 0.05",
+    "risk_judgements": "autovacuum_vacuum_insert_scale_factor = 0.05",
+}
 
-def partition_name(day: datetime) -> str:
+
+def partition_name(day: datetime, table: str = "authorizations") -> str:
     """
     >>> partition_name(datetime(2026, 1, 31, tzinfo=UTC))
     'authorizations_20260131'
     """
-    return f"authorizations_{day:%Y%m%d}"
+    return f"{table}_{day:%Y%m%d}"
+
+
+def start_ms_of(partition: str) -> int:
+    """When the day of a partition begins, Unix milliseconds.
+
+    >>> start_ms_of("authorizations_20260131")
+    1769817600000
+    """
+    day = datetime.strptime(partition.rpartition("_")[2], "%Y%m%d").replace(tzinfo=UTC)
+    return int(day.timestamp() * 1000)
 
 
 async def ensure_partitions(pool: Pool, now_ms: int, *, days_back: int = 1, days_ahead: int = 3) -> list[str]:
@@ -45,10 +65,12 @@ async def ensure_partitions(pool: Pool, now_ms: int, *, days_back: int = 1, days
     days = [today + timedelta(days=offset) for offset in range(-days_back, days_ahead + 1)]
     sessions = Sessions(pool)
     existing = {row["relname"] for row in await sessions.run(lambda connection: connection.fetch(_EXISTING))}
-    return [name for day in days if (name := partition_name(day)) not in existing and await _make(sessions, day, name)]
+    missing = [(table, day) for table in _STORED for day in days if partition_name(day, table) not in existing]
+    return [partition_name(day, table) for table, day in missing if await _make(sessions, table, day)]
 
 
-async def _make(sessions: Sessions, day: datetime, name: str) -> bool:
+async def _make(sessions: Sessions, table: str, day: datetime) -> bool:
+    name = partition_name(day, table)
     first, end = (lowest_id_at(int(each.timestamp() * 1000)) for each in (day, day + timedelta(days=1)))
 
     async def work(connection: Connection) -> bool:
@@ -57,14 +79,11 @@ async def _make(sessions: Sessions, day: datetime, name: str) -> bool:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
         if name in {row["relname"] for row in await connection.fetch(_EXISTING)}:
             return False
-        # Rows that were inserted together are answered together: each page keeps room for a second, slightly longer
-        # version of all its rows, so that an outcome's UPDATE stays in the page (HOT). At 60 a third did not.
         await connection.execute(
-            f"CREATE TABLE {name} (LIKE authorizations INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"
-            f" WITH (fillfactor = 45, autovacuum_vacuum_insert_scale_factor = 0.05)"
+            f"CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS) WITH ({_STORED[table]})"
         )
         await connection.execute(
-            f"ALTER TABLE authorizations ATTACH PARTITION {name} FOR VALUES FROM ('{first}') TO ('{end}')"
+            f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{first}') TO ('{end}')"
         )
         return True
 

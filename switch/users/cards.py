@@ -20,6 +20,7 @@ from switch.domain.authorization import (
     AuthorizationRequest,
     CardCredential,
     FollowOnRequest,
+    Holder,
     Merchant,
 )
 from switch.domain.card import LIVE, Card, CardLimits, CardState, CardVerification, brand_of
@@ -200,7 +201,7 @@ class CardsOfUsers:
         if card is None or card.state is not CardState.ACTIVE:
             return None
         [pan] = await self._numbers.reveal([card.token], ACCESS_REASON)
-        return None if pan is None else CardCredential(pan, card.expiry_yymm)
+        return None if pan is None else CardCredential(pan, card.expiry_yymm, holder=Holder(user_id))
 
     # --- removing -----------------------------------------------------------------------------------------------------
 

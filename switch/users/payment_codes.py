@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from switch.domain.authorization import AuthorizationRequest, CardCredential, CodeCredential, Credential
+from switch.domain.authorization import AuthorizationRequest, CardCredential, CodeCredential, Credential, Holder
 from switch.domain.code_device import CodeClaim, CodeDevice
 from switch.domain.dynamic_code import NotACode, ReadCode, Verified, read_code, verify_code
 from switch.ports import Clock, Hsm, NotOpened
@@ -159,7 +159,9 @@ class PaymentCodes:
                 opened.append(code.refusal or _WRONG)
                 continue
             pan = next(pans)
-            opened.append(_NO_CARD if pan is None else CardCredential(pan, code.device.card_expiry_yymm))
+            holder = Holder(code.device.user_id, code.device.device_id)
+            card = None if pan is None else CardCredential(pan, code.device.card_expiry_yymm, holder=holder)
+            opened.append(card or _NO_CARD)
         return opened
 
 

@@ -6,6 +6,7 @@ from secrets import token_bytes
 from payswitch.v1 import merchant_pb2
 from switch.api.merchant_service import MerchantServicer
 from switch.config import Settings
+from switch.domain.merchant_standing import Refusal
 from switch.merchants.accounts import Accounts
 from switch.merchants.alerts import Alert, log_alert
 from switch.merchants.contracts import Contracts
@@ -18,7 +19,6 @@ from switch.merchants.settings import HOUR_MS, MerchantSettings
 from switch.merchants.watch import StandingWatch
 from switch.ops.lifecycle import Lifecycle
 from switch.ports import Clock, Hsm
-from switch.risk.assess import Refusal
 from switch.store.merchant_administration import PostgresMerchantAdministration
 from switch.store.merchants import SEAL_KEY, PostgresMerchants, sealed_with
 from switch.store.sessions import Pool

@@ -31,6 +31,7 @@ from switch.entry.handover.terminal import HandoverTerminal
 from switch.entry.payer_code import parse_payer_code
 from switch.payments.handovers import Handovers, certify
 from switch.payments.road import Road
+from switch.payments.world import RoadSettings
 from switch.ports import NotOpened
 from switch.store.handovers import PostgresHandovers
 
@@ -96,7 +97,7 @@ async def test_the_same_credential_by_tap_by_scan_and_by_handover(desk: Any) -> 
 @pytest.fixture
 async def road(town: Any, desk: Any) -> AsyncIterator[Road]:
     town.world.openers = {HANDOVER_SCHEME: desk.handovers, "payswitch": desk.wallet.codes}
-    road = Road(town.world, town.settings)
+    road = Road(town.world, RoadSettings(answer_budget_ms=20_000))
     yield road
     await road.close()
 
@@ -109,35 +110,35 @@ def told(record: Any) -> dict[str, Any]:
 
 
 async def test_the_same_authorization_by_tap_by_qr_and_by_handover(town: Any, desk: Any, road: Road) -> None:
-    tapped = await road.enter(asked(nfc=pb.NfcTap(emv=TAP)), 0.2)
-    clear = await road.enter(by_bluetooth(build_handover(HandoverKind.EMV, TAP)), 0.2)
-    sealed = await road.enter(by_bluetooth(handed_over(desk)), 0.2)
+    tapped = await road.enter(asked(nfc=pb.NfcTap(emv=TAP)), 20.0)
+    clear = await road.enter(by_bluetooth(build_handover(HandoverKind.EMV, TAP)), 20.0)
+    sealed = await road.enter(by_bluetooth(handed_over(desk)), 20.0)
     assert tapped.decision is Decision.APPROVED
     assert told(tapped) == told(clear) == told(sealed)
     assert (tapped.entry, sealed.entry) == (EntryMode.NFC, EntryMode.BLUETOOTH)
     assert [each.credential for each in town.first.sent] == [parse_tap(TAP, MONEY)] * 3
 
-    scanned = await road.enter(asked(payer_code=pb.PayerCode(code=WALLET_CODE)), 0.2)
+    scanned = await road.enter(asked(payer_code=pb.PayerCode(code=WALLET_CODE)), 20.0)
     record = handed_over(desk, HandoverKind.PAYER_CODE, WALLET_CODE.encode())
-    assert told(scanned) == told(await road.enter(by_bluetooth(record), 0.2))
+    assert told(scanned) == told(await road.enter(by_bluetooth(record), 20.0))
 
 
 async def test_a_dynamic_code_by_handover_pays_with_the_card(desk: Any, road: Road) -> None:
     payer: Payer = await make_payer(desk.wallet)
     code = payer.shows.code(desk.wallet.clock.now_ms)
     record = handed_over(desk, HandoverKind.PAYER_CODE, code.encode())
-    paid = await road.enter(by_bluetooth(record), 0.2)
+    paid = await road.enter(by_bluetooth(record), 20.0)
     assert (paid.decision, paid.masked_credential) == (Decision.APPROVED, str(payer.pan))
-    again = await road.enter(asked(payer_code=pb.PayerCode(code=code)), 0.2)
+    again = await road.enter(asked(payer_code=pb.PayerCode(code=code)), 20.0)
     assert (again.response_code, again.reason) == ("57", "the payment code was used before")
 
 
 async def test_a_replay_is_declined_and_a_repeat_is_the_same_payment(desk: Any, road: Road, town: Any) -> None:
     record = handed_over(desk)
     request = by_bluetooth(record)
-    first = await road.enter(request, 0.2)
-    assert await road.enter(request, 0.2) == first
-    replayed = await road.enter(by_bluetooth(record), 0.2)
+    first = await road.enter(request, 20.0)
+    assert await road.enter(request, 20.0) == first
+    replayed = await road.enter(by_bluetooth(record), 20.0)
     assert (replayed.decision, replayed.response_code, replayed.stage) == (Decision.DECLINED, "34", "open")
     assert replayed.reason == "the handover was used before"
     assert replayed.masked_credential == "sealed"
@@ -218,11 +219,11 @@ async def test_what_was_sealed_to_another_key_or_holds_nonsense(desk: Any) -> No
 
 async def test_a_pin_goes_with_a_card_and_not_with_a_code(desk: Any, road: Road, town: Any) -> None:
     pin = common_pb2.PinBlock(block=bytes(8), format=1)
-    paid = await road.enter(by_bluetooth(handed_over(desk), pin=pin), 0.2)
+    paid = await road.enter(by_bluetooth(handed_over(desk), pin=pin), 20.0)
     assert paid.decision is Decision.APPROVED
     assert town.first.sent[0].pin_block
     record = handed_over(desk, HandoverKind.PAYER_CODE, WALLET_CODE.encode())
-    refused = await road.enter(by_bluetooth(record, pin=pin), 0.2)
+    refused = await road.enter(by_bluetooth(record, pin=pin), 20.0)
     assert (refused.response_code, refused.reason) == ("30", "a payment code takes no PIN")
 
 

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from town import PAYMENTS_A_MINUTE
 
 from switch.domain.money import Money
 from switch.domain.states import Decision, EntryMode, State
@@ -183,8 +184,7 @@ async def test_a_tap_above_the_limit_needs_a_pin(town, request_of, pin_block):
 
 
 async def test_too_many_payments_by_one_payer_are_declined(town, request_of):
-    limit = town.world.limits.payer_attempts
-    records = [await town.road.enter(request_of(), 0.2) for _ in range(limit + 1)]
+    records = [await town.road.enter(request_of(), 0.2) for _ in range(PAYMENTS_A_MINUTE + 1)]
     assert [each.response_code for each in records[-2:]] == ["00", "65"]
 
 
@@ -194,7 +194,7 @@ async def test_a_card_of_nobody_is_15(town, request_of):
 
 
 async def test_redis_gone_means_policy_not_error(town, request_of):
-    town.counters.down = True
+    town.velocity.down = True
     assert (await town.road.enter(request_of(), 0.2)).decision is Decision.APPROVED
 
 

@@ -3,9 +3,9 @@
 from typing import Any
 
 from switch.domain.authorization import Merchant
+from switch.domain.merchant_standing import Refusal
 from switch.payments.road import Road
 from switch.payments.world import RoadSettings
-from switch.risk.assess import Refusal
 
 
 async def test_a_suspended_merchant_gets_what_it_had_and_nothing_new(town: Any, request_of: Any) -> None:

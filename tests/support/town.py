@@ -5,7 +5,7 @@ import copy
 import hashlib
 import hmac
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +23,7 @@ from switch.domain.authorization import (
     PinBlock,
 )
 from switch.domain.money import Money
+from switch.domain.risk import NOTHING_JUDGED, Action, Judged, Judgement, Rule, Subject
 from switch.domain.sensitive import Pan, PaymentCode
 from switch.domain.states import TRANSITIONS, EntryMode, Operation, State
 from switch.payments.ownership import Ownership
@@ -39,7 +40,9 @@ from switch.ports import (
     FollowUpResult,
     StoreUnavailable,
 )
-from switch.risk.assess import Limits
+from switch.ports.risk import Happening, Mark, Sighting
+from switch.risk.monitor import LiveRisk, PaymentMonitor
+from switch.risk.rules import RuleSet
 from switch.routing.live import LiveRouting, plan_of_settings
 from switch.routing.table import RoutingTable
 from switch.store.follow_on_rules import NO_ORIGINAL, OVERTOOK, InFlight, judge, raise_by
@@ -53,6 +56,7 @@ class MemoryJournal:
         self.rows: dict[tuple[str, UUID], Authorization] = {}
         self.follow_ons: dict[tuple[str, UUID], FollowOn] = {}
         self.follow_ups: list[FollowUp] = []
+        self.judged: dict[UUID, Judged] = {}
         self.events = events
         self.down = False
         self.down_for_outcomes = False
@@ -65,8 +69,11 @@ class MemoryJournal:
         if self.down:
             raise StoreUnavailable("down")
 
-    async def record_intents(self, intents: Sequence[Authorization]) -> list[Authorization | None]:
+    async def record_intents(
+        self, intents: Sequence[Authorization], judged: Mapping[UUID, Judged] = NOTHING_JUDGED
+    ) -> list[Authorization | None]:
         await self._work()
+        self.judged.update(judged)
         self.batches.append(len(intents))
         self.events.append("intent durable")
         stored: list[Authorization | None] = []
@@ -242,17 +249,49 @@ class MemoryHsm:
         return [f"{target}|".encode() + block for _, _, target, _, block, _ in items]
 
 
-class MemoryCounters:
+class MemoryVelocity:
+    """The payments of every subject, for ever: the windows of the real ones are tested with them."""
+
     def __init__(self) -> None:
         self.down = False
-        self.seen: dict[str, set[str]] = {}
+        self.seen: dict[tuple[Subject, str], set[str]] = {}
+        self.told: list[Happening] = []
 
-    async def count_many(self, keys: Sequence[tuple[str, str]], window_s: int) -> list[int]:
+    async def see(self, sightings: Sequence[Sighting]) -> list[dict[str, int]]:
         if self.down:
             raise CountersUnavailable("down")
-        for subject, event in keys:
-            self.seen.setdefault(subject, set()).add(event)
-        return [len(self.seen[subject]) for subject, _ in keys]
+        for each in sightings:
+            for subject in each.subjects.items():
+                self.seen.setdefault(subject, set()).add(each.event_id)
+        return [
+            {f"{subject}_count_1m": len(self.seen[subject, key]) for subject, key in each.subjects.items()}
+            for each in sightings
+        ]
+
+    async def tell(self, happenings: Sequence[Happening], marks: Sequence[Mark] = ()) -> None:
+        self.told += happenings
+
+
+PAYMENTS_A_MINUTE = 60
+TOWN_RULES = RuleSet(
+    [
+        Rule(
+            "too_often", 1, "tests", f"card_count_1m > {PAYMENTS_A_MINUTE}", Action.DECLINE,
+            {"en": "too many payments by this payer", "zh": "支付次数过多"}, response_code="65",
+        ),
+        Rule(
+            "no_pin", 1, "tests", 'entry in ["nfc", "bluetooth"] && card_known && !pin_given && currency == "CNY"',
+            Action.LIMIT, {"en": "above this amount a tap needs a PIN", "zh": "非接支付超过限额需输入密码"},
+            response_code="61", limit_minor=100_000,
+        ),
+    ]
+)  # fmt: skip
+
+
+class NothingCounted:
+    def judged(self, judgement: Judgement) -> None: ...
+
+    def absent(self, source: str) -> None: ...
 
 
 class ScriptedChannel:
@@ -327,9 +366,6 @@ class Observed:
     def failed(self, stage: str) -> None:
         self.refusals.append(f"failed {stage}")
 
-    def counters_failed(self) -> None:
-        self.refusals.append("counters")
-
     def followed_up(self, operation: Operation, channel: str, result: ChannelResult) -> None:
         self.follow_ups.append((operation, result))
 
@@ -364,15 +400,17 @@ async def town() -> Any:
         SimpleNamespace(name="codes", channels=["first"], pan_prefix=None, scheme="alipay"),
     ]
     routing = LiveRouting(RoutingTable(plan_of_settings(rules)), clock.monotonic_s)
+    velocity, live = MemoryVelocity(), LiveRisk(TOWN_RULES)
+    monitor = PaymentMonitor(live, velocity, MemoryVelocity(), clock, NothingCounted(), lambda: 1)
     world = World(
-        journal, MemoryHsm(), {"first": first, "second": second}, MemoryCounters(), clock, ownership,  # type: ignore[arg-type]
-        routing, Observed(), Limits(),
+        journal, MemoryHsm(), {"first": first, "second": second}, monitor, clock, ownership,  # type: ignore[arg-type]
+        routing, Observed(),
     )  # fmt: skip
     settings = RoadSettings()
     road = Road(world, settings)
     yield SimpleNamespace(
-        road=road, world=world, journal=journal, hsm=world.hsm, counters=world.counters, first=first, second=second,
-        events=events, leases=leases, ownership=ownership, observed=world.observer, settings=settings,
+        road=road, world=world, journal=journal, hsm=world.hsm, velocity=velocity, live=live, first=first,
+        second=second, events=events, leases=leases, ownership=ownership, observed=world.observer, settings=settings,
     )  # fmt: skip
     await road.close()
 

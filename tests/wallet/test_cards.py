@@ -10,7 +10,7 @@ import pytest
 from town import town
 from wallet_scene import Wallet, fresh_wallet_pan
 
-from switch.domain.authorization import CardCredential
+from switch.domain.authorization import CardCredential, Holder
 from switch.domain.card import Card, CardState
 from switch.domain.payment_token import TokenState
 from switch.domain.refusals import Invalid, Missing, NotPossible, NotProved, TooMany
@@ -75,7 +75,7 @@ async def test_a_card_is_added_proved_and_pays(shop: Any) -> None:
 
     proved = await shop.cards.prove(ANN, shop.user, card.id, row.money.amount_minor)
     assert (proved.state, proved.is_default) == (CardState.ACTIVE, True)
-    assert await shop.cards.credential(shop.user, card.id) == CardCredential(shop.pan, "4912")
+    assert await shop.cards.credential(shop.user, card.id) == CardCredential(shop.pan, "4912", holder=Holder(shop.user))
     [listed] = await shop.cards.cards(shop.user)
     assert listed.masked == f"622588******{shop.pan.reveal()[-4:]}"
     for told in (repr(card), repr(proved)):
@@ -286,7 +286,8 @@ async def test_a_removed_card_is_erased(shop: Any) -> None:
 async def test_a_card_that_another_has_too_stays_his(shop: Any) -> None:
     mine, theirs = await active(shop), await active(shop, shop.other)
     await shop.cards.remove(ANN, shop.user, mine.id)
-    assert await shop.cards.credential(shop.other, theirs.id) == CardCredential(shop.pan, "4912")
+    paying = CardCredential(shop.pan, "4912", holder=Holder(shop.other))
+    assert await shop.cards.credential(shop.other, theirs.id) == paying
     await shop.cards.remove(BOB, shop.other, theirs.id)
     assert await token_states(shop) == [3]
 
@@ -302,7 +303,7 @@ async def test_removed_by_one_while_added_by_another(shop: Any) -> None:
         )
         if isinstance(theirs, Card):
             proved = await shop.cards.prove(BOB, other, theirs.id, await amount_of(shop, theirs))
-            assert await shop.cards.credential(other, proved.id) == CardCredential(pan, "4912")
+            assert await shop.cards.credential(other, proved.id) == CardCredential(pan, "4912", holder=Holder(other))
         else:
             assert isinstance(theirs, NotPossible)
 

@@ -1,0 +1,145 @@
+"""The monitor of payments: a batch's facts in one round trip, then each payment is judged by what is known."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+from switch.domain.risk import FactValue, Judged, Judgement, Subject
+from switch.ports import Clock, CountersUnavailable
+from switch.ports.risk import Sighting, Velocity
+from switch.risk.facts import COUNTERS, FACTS, MODEL, FactType
+from switch.risk.lists import Lists
+from switch.risk.packing import pack_facts, pack_subjects
+from switch.risk.rules import RuleSet
+
+log = structlog.get_logger()
+
+MODEL_KNOWN: Final = "model_known"
+MODEL_SCORE: Final = "model_score"
+_UNCHANGED: Final = ("_minutes", "_travel_km", "_travel_kmh")
+# Counters that grow with the traffic: one process of three has seen a third of them.
+SHARED: Final = frozenset(
+    each.name
+    for each in FACTS
+    if each.source == COUNTERS and each.type is FactType.INT and not each.name.endswith(_UNCHANGED)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """One payment before it is judged. facts: those of no source."""
+
+    facts: dict[str, FactValue]
+    sighting: Sighting
+
+
+class Scorer(Protocol):
+    """A learned model in force (`switch.risk.model`)."""
+
+    @property
+    def version(self) -> int: ...
+
+    def score(self, rows: Sequence[Mapping[str, FactValue]]) -> list[int]:
+        """Thousandths, in order."""
+
+
+class Observer(Protocol):
+    def judged(self, judgement: Judgement) -> None: ...
+
+    def absent(self, source: str) -> None:
+        """A batch was judged without the counters, or without the model that is in force."""
+
+
+class LiveRisk:
+    """What judges now. Exchanged whole by whoever follows the desk: a payment is judged by one of each."""
+
+    def __init__(self, rules: RuleSet, scorer: Scorer | None = None, lists: Lists | None = None) -> None:
+        self.rules = rules
+        self.scorer = scorer
+        self.lists = lists if lists is not None else Lists()
+
+
+class Monitor(Protocol):
+    """What the road asks; it never raises."""
+
+    async def judge(self, batch: Sequence[Presented]) -> list[Judged]:
+        """In order."""
+
+
+class PaymentMonitor:
+    """Never raises: a payer gets no error because a monitor is sick. What its rules do then, they say themselves.
+
+    local: counts in this process while the shared counters are away, from the first payment on that misses them.
+    processes: how many share the traffic.
+    """
+
+    def __init__(
+        self,
+        live: LiveRisk,
+        velocity: Velocity,
+        local: Velocity,
+        clock: Clock,
+        observer: Observer,
+        processes: Callable[[], int],
+    ) -> None:
+        self._live = live
+        self._velocity = velocity
+        self._local = local
+        self._clock = clock
+        self._observer = observer
+        self._processes = processes
+
+    async def judge(self, batch: Sequence[Presented]) -> list[Judged]:
+        """In order."""
+        rules, scorer, lists = self._live.rules, self._live.scorer, self._live.lists
+        absent: list[str] = []
+        counted: Sequence[Mapping[str, int]] = [{}] * len(batch)
+        local = counted
+        try:
+            counted = await self._velocity.see([each.sighting for each in batch])
+        except CountersUnavailable:
+            absent.append(COUNTERS)
+            local = await self._counted_here(batch)
+        now_ms = self._clock.time_ms()
+        standings = [lists.standing(each.sighting.subjects, now_ms) for each in batch]
+        facts: list[dict[str, FactValue]] = [
+            {**each.facts, **standing.names, **counts, MODEL_KNOWN: False}
+            for each, standing, counts in zip(batch, standings, counted, strict=True)
+        ]
+        if scorer is not None and not self._score(scorer, facts):
+            absent.append(MODEL)
+        for source in absent:
+            self._observer.absent(source)
+        version = scorer.version if scorer is not None else 0
+        judgements = [
+            rules.judge(known, standing, absent, here, version)
+            for known, standing, here in zip(facts, standings, local, strict=True)
+        ]
+        for judgement in judgements:
+            self._observer.judged(judgement)
+        return [_stored(judgement, each.sighting.subjects) for judgement, each in zip(judgements, batch, strict=True)]
+
+    async def _counted_here(self, batch: Sequence[Presented]) -> list[dict[str, int]]:
+        """What the whole traffic would have, if the others saw as much as this process did."""
+        counted = await self._local.see([each.sighting for each in batch])
+        times = max(1, self._processes())
+        return [
+            {name: value * times if name in SHARED else value for name, value in counts.items()} for counts in counted
+        ]
+
+    def _score(self, scorer: Scorer, facts: Sequence[dict[str, FactValue]]) -> bool:
+        try:
+            scores = scorer.score(facts)
+        except Exception:
+            log.exception("model_failed", version=scorer.version)
+            return False
+        for known, score in zip(facts, scores, strict=True):
+            known[MODEL_KNOWN] = True
+            known[MODEL_SCORE] = score
+        return True
+
+
+def _stored(judgement: Judgement, subjects: Mapping[Subject, str]) -> Judged:
+    return Judged(judgement, pack_facts(judgement.facts), pack_subjects(subjects))

@@ -1,0 +1,108 @@
+"""A replay, wired: processes of its own judge, each reads its parts of the days from the database."""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Final
+
+from switch.domain.risk_replay import ReplayReport
+from switch.ports import StoreUnavailable
+from switch.ports.risk_desk import Candidate, ReplayFailed
+from switch.risk.document import RulesRefused
+from switch.risk.model import Model, load_model
+from switch.risk.model_file import ModelRefused
+from switch.risk.rejudge import Rejudging, Then
+from switch.risk.rules import RuleSet
+from switch.risk.watch import rules_of
+from switch.store.heavy import HeavyConnections
+from switch.store.judgement_pages import JudgementPart, judgements_in, parts_between
+
+# Beside the road, which comes first.
+_NICE: Final = 10
+
+
+class ProcessReplays:
+    """Meets `switch.ports.risk_desk.Rejudge`. processes: at once, for one replay."""
+
+    def __init__(self, dsn: str, processes: int = 2, part_pages: int | None = None) -> None:
+        self._dsn = dsn
+        self._processes = processes
+        self._part_pages = part_pages
+
+    async def __call__(
+        self, candidate: Candidate, from_time_ms: int, to_time_ms: int, heard: Callable[[int], Awaitable[None]]
+    ) -> ReplayReport:
+        await asyncio.to_thread(_checked, candidate)
+        pages = {} if self._part_pages is None else {"part_pages": self._part_pages}
+        parts = await parts_between(HeavyConnections(self._dsn), from_time_ms, to_time_ms, **pages)
+        whole = ReplayReport()
+        if not parts:
+            return whole
+        pool = ProcessPoolExecutor(
+            min(self._processes, len(parts)), multiprocessing.get_context("spawn"), _begin, (self._dsn, candidate)
+        )
+        try:
+            futures = [asyncio.wrap_future(_submitted(pool, part)) for part in parts]
+            for each in asyncio.as_completed(futures):
+                whole.merge(await each)
+                await heard(whole.judged.payments)
+        except BrokenProcessPool:
+            raise ReplayFailed("a process that judged ended early") from None
+        except StoreUnavailable as error:
+            raise ReplayFailed(f"the database is not available: {error}") from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        return whole
+
+
+def _checked(candidate: Candidate) -> tuple[RuleSet, Model | None]:
+    """Raises ReplayFailed."""
+    try:
+        rules = rules_of(candidate.rules.encode(), 0)
+        return rules, None if candidate.model is None else load_model(candidate.model)
+    except (RulesRefused, ModelRefused) as error:
+        raise ReplayFailed(str(error)) from None
+    except ImportError as error:
+        raise ReplayFailed(f"the extra `model` is not installed: {error}") from None
+
+
+def _submitted(pool: ProcessPoolExecutor, part: JudgementPart) -> "Future[ReplayReport]":
+    return pool.submit(_judge_part, part)
+
+
+# --- in a process of its own ------------------------------------------------------------------------------------------
+
+_given: tuple[str, RuleSet, Model | None] | None = None
+
+
+def _begin(dsn: str, candidate: Candidate) -> None:
+    global _given
+    os.nice(_NICE)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; whoever started us says when to end
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _given = (dsn, *_checked(candidate))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _judge_part(part: JudgementPart) -> ReplayReport:
+    if _given is None:
+        raise RuntimeError("the process was not begun")
+    return asyncio.run(_judged(part, *_given))
+
+
+async def _judged(part: JudgementPart, dsn: str, rules: RuleSet, model: Model | None) -> ReplayReport:
+    rejudging = Rejudging(rules, model)
+    async for rows in judgements_in(HeavyConnections(dsn), part):
+        rejudging.take([Then(*row) for row in rows])
+    return rejudging.report
