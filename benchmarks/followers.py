@@ -21,6 +21,7 @@ from benchmarks.feed import journal_of
 from benchmarks.processor import family_s, postmaster_of
 from benchmarks.settlement import AfterTheDay
 from benchmarks.settlement_day import Merchants
+from switch.routing.card_types import BinCardTypes
 from switch.store.analytics_rollups import analytics_consumer
 from switch.store.embedded import EmbeddedPostgres
 from switch.store.feed import JournalFeed
@@ -127,7 +128,7 @@ def _consumers(pool: Pool) -> dict[str, FeedConsumer]:
         "transactions": FeedConsumer(pool, "transactions", _transactions),
         "webhooks": FeedConsumer(pool, "webhooks", queue_events),
         "orders": FeedConsumer(pool, "orders", apply_events),
-        "ledger": LedgerFollower(pool, Merchants(), AfterTheDay()),
+        "ledger": LedgerFollower(pool, Merchants(), BinCardTypes(tuple), AfterTheDay()),
     }
 
 

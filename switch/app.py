@@ -67,7 +67,7 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     foundation = await open_foundation(settings, lifecycle)
     doorkeeper = Doorkeeper(pki.participant_of)
     engine = await open_engine(foundation, doorkeeper) if "authorization" in settings.services else None
-    served = open_services(foundation, engine)
+    served = await open_services(foundation, engine)
     gate = open_gate(foundation)
 
     readiness = _readiness(foundation, engine)

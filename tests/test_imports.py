@@ -64,7 +64,7 @@ RISK = (
 )
 PURE = (
     *("switch.domain", "switch.entry", "switch.payments.decide", "switch.settlement.compare"),
-    *("switch.settlement.line_index", "switch.settlement.classify", "switch.settlement.evidence"),
+    *("switch.settlement.classify", "switch.settlement.evidence"),
     *(f"switch.routing.{each}" for each in ROUTING),
     *(f"switch.risk.{each}" for each in RISK),
     *("switch.terminals.answers", "switch.terminals.requests"),

@@ -144,8 +144,9 @@ class _Facts:
         places = [at for at, each in enumerate(names) if wanted is None or each in wanted]
         self._kept = tuple(names[at] for at in places)
         self._pick: Callable[[list[int]], Sequence[int]] | None = None
-        if len(places) == 1:  # of one alone `itemgetter` makes no tuple
-            self._pick = lambda values: values[places[0] : places[0] + 1]
+        # The journey is last, and not there without a place: then the values are fewer than the names.
+        if len(places) == 1 or (len(places) < len(names) and any("_travel_" in each for each in self._kept)):
+            self._pick = lambda values: [values[at] for at in places if at < len(values)]
         elif len(places) < len(names):
             self._pick = itemgetter(*places) if places else None
 

@@ -15,6 +15,7 @@ from switch.store.sessions import Connection
 _MOST: Final = 100  # findings of one rule
 
 _OF_PAYMENTS = f"({PostingKind.PAYMENT:d}, {PostingKind.REFUND:d}, {PostingKind.UNDOING:d})"
+_FEES_OF = f"({PostingKind.PAYMENT:d}, {PostingKind.REFUND:d}, {PostingKind.UNDOING:d}, {PostingKind.PRICING:d})"
 _TOLD = f"""
 SELECT merchant_id, authorization_id, currency, 'channel:' || channel AS account,
        CASE kind WHEN {EventKind.REFUNDED:d} THEN {PostingKind.REFUND:d} WHEN {EventKind.UNDONE:d}
@@ -76,7 +77,7 @@ _WHOLE: Final = {
     "fee-within-its-payment": f"""
         SELECT concat_ws('/', merchant_id, authorization_id, currency),
                sum(-amount_minor) FILTER (WHERE account = '{FEES}') || ' kept'
-        FROM ledger_entries WHERE kind IN {_OF_PAYMENTS} AND account <> '{MERCHANT}'
+        FROM ledger_entries WHERE kind IN {_FEES_OF} AND account <> '{MERCHANT}'
         GROUP BY merchant_id, authorization_id, currency
         HAVING sum(-amount_minor) FILTER (WHERE account = '{FEES}') NOT BETWEEN 0 AND
                COALESCE(sum(amount_minor) FILTER (WHERE account <> '{FEES}' AND kind = {PostingKind.PAYMENT:d}), 0)

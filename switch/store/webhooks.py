@@ -1,6 +1,6 @@
-"""Webhook endpoints and the messages to them: made from the journal's events, looked up, replayed."""
+"""Webhook endpoints and the messages to them: made of what is told, looked up, replayed."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -8,18 +8,17 @@ from asyncpg import Record
 
 from switch.domain.audit import AuditEntry
 from switch.domain.identity import lowest_id_at
-from switch.domain.journal_event import JournalEvent
 from switch.domain.refusals import Missing, NotPossible
 from switch.domain.webhook import (
-    EVENT_TYPES,
     EVERY_TYPE,
     Attempt,
     Delivery,
     DeliveryState,
     Endpoint,
     EndpointState,
+    Message,
     delivery_id,
-    payload_of,
+    told_of_payment,
 )
 from switch.store import audit_trail
 from switch.store.feed_consumer import Span, events_of
@@ -29,9 +28,6 @@ from switch.store.sessions import Connection, Pool, Sessions
 _DAY_MS = 86_400_000
 # Messages of one statement: what the driver encodes at once.
 _QUEUED_AT_ONCE = 200
-
-# (merchant_id, id, endpoint_id, event_type, payload)
-_Message = tuple[str, UUID, UUID, str, str]
 
 # Most merchants want none: their events are passed over where they are. A scalar subquery is a look-up, whatever the
 # statistics say.
@@ -107,33 +103,37 @@ async def queue_events(connection: Connection, span: Span) -> None:
     A paused endpoint's messages wait for it, each its day; for a disabled one none are made.
     """
     events = await events_of(connection, _WANTED, span)
-    if not events:
-        return
+    if events:
+        wanting = await _wanting(connection, {event.merchant_id for event in events})
+        told = [told_of_payment(event) async for event in in_slices(events)]
+        await _queue(connection, told, wanting)
+
+
+async def queue(connection: Connection, told: Sequence[Message]) -> None:
+    """The same of what is no payment's event. Within the transaction of the change that is told: once each."""
+    await _queue(connection, told, await _wanting(connection, {each.merchant_id for each in told}))
+
+
+async def _wanting(connection: Connection, merchant_ids: Iterable[str]) -> dict[str, list[Endpoint]]:
+    """The endpoints that messages are made for, by merchant."""
     wanting: dict[str, list[Endpoint]] = {}
-    for row in await connection.fetch(_OF_MERCHANTS, sorted({event.merchant_id for event in events})):
+    for row in await connection.fetch(_OF_MERCHANTS, sorted(merchant_ids)):
         wanting.setdefault(row["merchant_id"], []).append(endpoint_from(row))
-    now_ms = await connection.fetchval(_NOW)
-    made: list[_Message] = []
-    async for event in in_slices(events):
-        made += _messages(event, wanting.get(event.merchant_id, ()))
-        if len(made) >= _QUEUED_AT_ONCE:
-            await _queue(connection, made, now_ms)
-            made.clear()
-    await _queue(connection, made, now_ms)
+    return wanting
 
 
-def _messages(event: JournalEvent, endpoints: Iterable[Endpoint]) -> list[_Message]:
-    wanted = {EVENT_TYPES[event.kind], EVERY_TYPE}
-    return [
-        (event.merchant_id, delivery_id(event, each.id), each.id, EVENT_TYPES[event.kind], payload_of(event))
-        for each in endpoints
-        if not wanted.isdisjoint(each.event_types)
+async def _queue(connection: Connection, told: Iterable[Message], wanting: Mapping[str, list[Endpoint]]) -> None:
+    made = [
+        (each.merchant_id, delivery_id(each, endpoint.id), endpoint.id, each.event_type, each.payload)
+        async for each in in_slices(told)
+        for endpoint in wanting.get(each.merchant_id, ())
+        if {each.event_type, EVERY_TYPE} & set(endpoint.event_types)
     ]
-
-
-async def _queue(connection: Connection, made: Sequence[_Message], now_ms: int) -> None:
     if made:
-        await connection.execute(_QUEUE, *map(list, zip(*made, strict=True)), _DAY_MS, now_ms)
+        now_ms = await connection.fetchval(_NOW)
+        for first in range(0, len(made), _QUEUED_AT_ONCE):
+            columns = map(list, zip(*made[first : first + _QUEUED_AT_ONCE], strict=True))
+            await connection.execute(_QUEUE, *columns, _DAY_MS, now_ms)
 
 
 class PostgresWebhooks:
