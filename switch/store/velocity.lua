@@ -151,13 +151,9 @@ local function still_held(list, held, size, now)
     return low
 end
 
-local function entry_move(list, held, size)
-    if held == 0 then return NO_MOVE end
-    return (floor(unpack_bytes('<I4', list, #list - held * ENTRY_BYTES + 9) / size) + 13) * size * 60
-end
-
+-- None of a list has to move before a cell has: each was last seen with a payment, of the same stretches.
 local function settle_list(list, record, at)
-    if list == '' then return list, NO_MOVE end
+    if list == '' then return list end
     local now, n = now_of[60], #list / ENTRY_BYTES
     local later = 0 -- entries of a clock that went back
     while later < n and unpack_bytes('<I4', list, #list - later * ENTRY_BYTES - 3) > now do later = later + 1 end
@@ -173,7 +169,7 @@ local function settle_list(list, record, at)
     local day = still_held(list, min(record[at + 1], month), 24, now_of[1440])
     local hour = still_held(list, min(record[at + 2], day), 1, now)
     record[at], record[at + 1], record[at + 2] = month, day, hour
-    return list, min(entry_move(list, month, 720), entry_move(list, day, 24), entry_move(list, hour, 1))
+    return list
 end
 
 -- A counterparty was seen: it goes to the end of its list.
@@ -309,16 +305,15 @@ end
 -- Everything of it to where it belongs now. arrives: a payment's amount, or nil.
 local function settle_record(r, arrives)
     local cells = read_cells(r.cells, r[8] + r[9] + r[10] + r[11] + r[12], 1)
-    local move, one, other, tail
+    local move, tail
     r.cells, move = settle(cells, PAYMENTS, r, CELLS, COUNTS, SUMS, arrives and 1, now_tick, 1, arrives)
-    r.one, one = settle_list(r.one, r, LISTS)
-    r.other, other = settle_list(r.other, r, LISTS + 3)
-    move = min(move, one, other)
+    r.one = settle_list(r.one, r, LISTS)
+    r.other = settle_list(r.other, r, LISTS + 3)
     if r[FLAGS] > 0 then
         r.tail, tail = settle_tail(r.tail, r)
         move = min(move, tail)
     end
-    r[MOVE], r.settled = move, true
+    r[MOVE] = move
 end
 
 -- A payment, where nothing has to move: into the newest cell, or into one more.

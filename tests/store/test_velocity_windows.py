@@ -1,6 +1,7 @@
 """The script's windows at times of the test's own: it reads them from a list where it would ask Redis for the time."""
 
 import asyncio
+import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -179,6 +180,47 @@ async def test_a_clock_that_goes_back_loses_nothing_and_keeps_nothing_for_ever(b
     facts = await bench.see("an hour later")
     assert (facts["merchant_count_1h"], facts["merchant_count_1d"], facts["merchant_cards_1h"]) == (1, 5, 1)
     assert (facts["merchant_declines_1h"], facts["merchant_declines_1d"]) == (0, 1)
+
+
+async def test_a_decline_leaves_its_window_though_no_payment_does(bench: Bench) -> None:
+    edge_ms = (bench.now_ms // 300_000 + 1) * 300_000
+    await bench.at(edge_ms)
+    await bench.velocity.tell([Happening("1", Later.DECLINES, TAP, edge_ms)])
+    for minutes in (6, 8):  # these leave a stretch later
+        await bench.at(edge_ms + minutes * MINUTE_MS)
+        await bench.see(f"after {minutes}")
+    await bench.at(edge_ms + 13 * 300_000 - 2)
+    assert (await bench.see("1"))["card_declines_1h"] == 1
+    await bench.at(bench.now_ms + 1)
+    assert (await bench.see("2"))["card_declines_1h"] == 1
+    await bench.at(bench.now_ms + 1)
+    assert (await bench.see("3"))["card_declines_1h"] == 0
+
+
+async def test_what_is_told_late_and_in_no_order_leaves_in_order(bench: Bench) -> None:
+    exact = ExactVelocity([])
+    ago_ms = [(number * 7919 % 23) * 3 * HOUR_MS for number in range(40)]
+    for number, each in enumerate(ago_ms):
+        for what in (Later.REFUNDS, Later.DECLINES):
+            happening = Happening(str(number), what, TAP, bench.now_ms - each, 10 + number)
+            await bench.velocity.tell([happening])
+            exact.tell(happening, bench.now_ms)
+    for number in range(120):
+        await bench.at(bench.now_ms + (20 * MINUTE_MS if number < 100 else 40 * HOUR_MS))
+        facts = await bench.see(str(number))
+        exact.see(Sighting(str(number), TAP, 1), bench.now_ms)
+        for name, (least, most) in exact.bounds(Sighting(str(number), TAP, 1), bench.now_ms).items():
+            assert least <= facts[name] <= most, name
+
+
+async def test_another_is_not_found_across_the_border_of_two(bench: Bench) -> None:
+    """Its name is the end of one entry of the list and the beginning of the next."""
+    first = "0123456789abcdef"
+    stretch = struct.pack("<I", bench.now_ms // 300_000).hex()
+    second = first[8:] + stretch
+    for number, start in enumerate((first, second, first, second), 1):
+        facts = await bench.see(str(number), 1, {Subject.MERCHANT: "fe" * 16, Subject.CARD: start * 2})
+        assert facts["merchant_cards_1h"] == min(number, 2)
 
 
 async def test_many_cells_and_many_others_slide(bench: Bench) -> None:
