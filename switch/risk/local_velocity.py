@@ -157,7 +157,7 @@ class _Facts:
         values = _payment_values(record, sighting.event_id, now_ms)
         if self._subject is not None:
             values += _subject_values(self._subject, record, now_ms)
-        if sighting.place is None or record.visits is None:
+        if sighting.place is None:
             facts.update(zip(self._kept, self._pick(values), strict=False))
         else:
             values += _journey(record.visits, sighting.place, sighting.event_id, now_ms)
@@ -226,6 +226,8 @@ def _subject_values(subject: Subject, record: _Record, now_ms: int) -> list[int]
 
 
 def _journey(visits: "tuple[_Visit | None, _Visit]", place: Place, event_id: str, now_ms: int) -> tuple[int, int]:
+    if visits is None:
+        return 0, 0
     before, last = visits
     if last.event_id != event_id:
         return travel(last.place, place, now_ms - last.time_ms)
