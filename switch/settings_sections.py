@@ -14,6 +14,8 @@ from pydantic import (
     model_validator,
 )
 
+from switch.domain.money import CURRENCIES
+
 
 def _host_and_port(text: str) -> str:
     host, separator, port = text.rpartition(":")
@@ -32,6 +34,12 @@ def _shaped(pattern: str, rule: str) -> AfterValidator:
         return text
 
     return AfterValidator(check)
+
+
+def _currency(text: str) -> str:
+    if text not in CURRENCIES:
+        raise ValueError("must be a supported ISO 4217 alphabetic code")
+    return text
 
 
 def _url_with(schemes: tuple[str, ...]) -> AfterValidator:
@@ -56,6 +64,7 @@ MerchantNumber = Annotated[str, _shaped(r"\d{8,10}", "must be 8 to 10 digits")]
 SerialNumber = Annotated[str, _shaped(r"[0-9A-Fa-f]{1,40}", "must be 1 to 40 hex digits")]
 PublicKeyId = Annotated[str, _shaped(r"PUB_KEY_ID_[0-9A-Za-z]+", "must begin with PUB_KEY_ID_")]
 PanPrefix = Annotated[str, _shaped(r"\d{0,11}", "must be at most 11 digits")]
+Currency = Annotated[str, AfterValidator(_currency)]
 PostgresUrl = Annotated[SecretStr, _url_with(("postgresql://", "postgres://"))]
 RedisUrl = Annotated[SecretStr, _url_with(("redis://", "rediss://", "unix://"))]
 
@@ -411,6 +420,9 @@ class Platform(Section):
         default="", description="PEM chain of this process's platform participant; empty: the development authority's"
     )
     private_key: str = Field(default="", description="PEM file of its private key")
+    admitted_again_s: float = Field(
+        default=30.0, gt=0, le=3600, description="while a stream lasts, how often its caller's right is looked at again"
+    )
 
 
 class Orders(Section):
@@ -429,8 +441,28 @@ class Orders(Section):
     redirect_hosts: list[str] = Field(
         default=["qr.alipay.com"], description="hosts of wallets' codes to which the page may send a payer"
     )
-    step_up_above_minor: int = Field(
-        default=100_000, ge=0, description="largest order paid without a second factor of late, minor units"
+    per_shop_code_per_minute: int = Field(
+        default=30, ge=1, le=10_000, description="orders that the page makes of one printed code, at most"
+    )
+    open_per_shop_code: int = Field(
+        default=100,
+        ge=1,
+        le=100_000,
+        description="orders of one printed code that a maker may have open; all who use the page are one",
+    )
+    step_up_above_minor: dict[Currency, Annotated[int, Field(ge=0)]] = Field(
+        default={"CNY": 100_000},
+        description="by currency, what a payer may pay for orders in 24 h without a second factor of late, minor "
+        "units; of another currency nothing",
+    )
+    unpaid_kept_days: int = Field(
+        default=30, ge=1, le=36_500, description="after so long a closed or expired order is dropped"
+    )
+    paid_kept_days: int = Field(
+        default=0,
+        ge=0,
+        le=36_500,
+        description="after so long a paid order is dropped, counted from its last refund; 0: never",
     )
     watchers: int = Field(
         default=1000,

@@ -205,6 +205,9 @@ class PostgresJournal:
     async def finish_follow_ups(self, results: Sequence[tuple[FollowUp, FollowUpResult]]) -> None:
         await self._follow_ups.finish(results)
 
+    async def release_follow_ups(self, follow_ups: Sequence[FollowUp]) -> None:
+        await self._follow_ups.release(follow_ups)
+
     async def open_follow_ups(self) -> dict[Operation, int]:
         """How much of each kind has not ended, for the operators' gauge."""
         rows = await self._sessions.run(lambda connection: connection.fetch(_OPEN_FOLLOW_UPS))

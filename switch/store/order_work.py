@@ -14,7 +14,7 @@ WITH due AS (
     WHERE state IN (1, 2, 5) AND due_time_ms <= now_ms() AND lease_until_ms <= now_ms()
     ORDER BY due_time_ms LIMIT $1
     FOR UPDATE SKIP LOCKED)
-UPDATE order_payments AS p SET lease_until_ms = now_ms() + $2, fence = p.fence + 1
+UPDATE order_payments AS p SET lease_until_ms = now_ms() + $2, due_time_ms = now_ms() + $2, fence = p.fence + 1
 FROM due WHERE p.merchant_id = due.merchant_id AND p.authorization_id = due.authorization_id
 RETURNING p.*
 """
@@ -24,16 +24,23 @@ UPDATE order_payments SET undo_number = $4, undo_time_ms = $5
 WHERE merchant_id = $1 AND authorization_id = $2 AND fence = $3 AND state = 5 RETURNING fence
 """
 
+# Hastened (0) since it was claimed: it may have been looked at too early, and is looked at again at once.
 _LATER = """
 UPDATE order_payments
-SET due_time_ms = now_ms() + $4, lease_until_ms = 0, attempts = attempts + 1, reason = $5, undo_number = $6,
-    undo_time_ms = $7
+SET due_time_ms = CASE due_time_ms WHEN 0 THEN 0 ELSE now_ms() + $4 END, lease_until_ms = 0,
+    attempts = attempts + 1, reason = $5, undo_number = $6, undo_time_ms = $7
 WHERE merchant_id = $1 AND authorization_id = $2 AND fence = $3
 """
 
 _UNDONE = """
 UPDATE order_payments SET state = 6, lease_until_ms = 0, fence = fence + 1
 WHERE merchant_id = $1 AND authorization_id = $2 AND state = 5
+"""
+
+_RELEASE = """
+UPDATE order_payments AS p SET due_time_ms = 0, lease_until_ms = 0
+FROM unnest($1::text[], $2::uuid[], $3::bigint[]) AS w (merchant_id, authorization_id, fence)
+WHERE p.merchant_id = w.merchant_id AND p.authorization_id = w.authorization_id AND p.fence = w.fence
 """
 
 _OF_EVENTS = """
@@ -43,8 +50,9 @@ JOIN order_payments AS p ON p.merchant_id = e.merchant_id AND p.authorization_id
 ORDER BY p.merchant_id, p.order_id
 """
 
+# Whoever has claimed it learns of it when he puts it off.
 _HASTEN = """
-UPDATE order_payments SET due_time_ms = now_ms(), refunded_minor = refunded_minor + $3
+UPDATE order_payments SET due_time_ms = 0, refunded_minor = refunded_minor + $3
 WHERE merchant_id = $1 AND authorization_id = $2
 """
 
@@ -97,6 +105,12 @@ class PostgresOrderWork:
                 payment.undo_time_ms,
             )
         )
+
+    async def release(self, payments: Sequence[OrderPayment]) -> None:
+        """Nobody is at them any more, though their claims last; those that are over stay as they are."""
+        rows = [(each.merchant_id, each.authorization_id, each.fence) for each in payments]
+        columns = map(list, zip(*rows, strict=True))
+        await self._sessions.run(lambda connection: connection.execute(_RELEASE, *columns))
 
     async def undone(self, payment: OrderPayment) -> None:
         """Whoever learnt it: that nothing is held any more stays true."""

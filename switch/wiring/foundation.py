@@ -42,7 +42,7 @@ async def open_foundation(settings: Settings, lifecycle: Lifecycle) -> Foundatio
     pool = await create_pool(postgres_url)
     lifecycle.on_close("postgres", pool.close)
     await ensure_partitions(pool, clock.time_ms())
-    keeper = asyncio.create_task(keep_partitions(pool, clock.time_ms), name="partitions")
+    keeper = asyncio.create_task(keep_partitions(pool), name="partitions")
     lifecycle.on_close("partitions", lambda: cancelled(keeper))
     counters = RedisCounters(redis_url)
     lifecycle.on_close("counters", counters.close)
