@@ -7,6 +7,7 @@ age, lists of counterparties. Then batches of 1, 8 and 64 in turn with PING and 
 
 import argparse
 import asyncio
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -119,7 +120,7 @@ async def measure(client: Any, what: str, items: int, work: Sequence[Callable[[]
     return Figure(what, process_s * scale, redis_s * scale, wall_s * scale)
 
 
-async def run(cards: int, merchants: int, payments: int, rounds: int, taps: int = 2000) -> Figures:
+async def run(cards: int, merchants: int, payments: int, rounds: int, taps: int) -> Figures:
     """taps: measured by each batch size in a round."""
     town = Town(cards, merchants)
     with tempfile.TemporaryDirectory(prefix="payswitch-velocity-") as directory:
@@ -188,15 +189,17 @@ def _print(figures: Figures) -> None:
     print(f"in this process's memory: {figures.local_per_s:,.0f} a second of CPU")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--cards", type=int, default=3_000)
     parser.add_argument("--merchants", type=int, default=200)
     parser.add_argument("--payments", type=int, default=40_000, help="of the 30 days before")
     parser.add_argument("--rounds", type=int, default=5, help="the best of them is shown")
-    given = parser.parse_args()
-    _print(asyncio.run(run(given.cards, given.merchants, given.payments, given.rounds)))
+    parser.add_argument("--taps", type=int, default=2_000, help="measured by each batch size in a round")
+    given = parser.parse_args(arguments)
+    _print(asyncio.run(run(given.cards, given.merchants, given.payments, given.rounds, given.taps)))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
