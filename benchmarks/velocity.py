@@ -149,7 +149,7 @@ async def _round(client: Any, counted: RedisVelocity, town: Town, taps: int) -> 
     ]
     for size in BATCHES:
         batches = [town.taps(size) for _ in range(max(taps // size // (4 if size == 1 else 1), 1))]
-        work = [lambda batch=batch: counted.see(batch) for batch in batches]  # type: ignore[misc]
+        work = [lambda batch=batch: counted.see(batch) for batch in batches]
         figures.append(await measure(client, f"taps in batches of {size}", size, work))
     return figures
 

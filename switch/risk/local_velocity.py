@@ -193,12 +193,9 @@ def _payment_values(record: _Record, event_id: str, now_ms: int) -> list[int]:
     last_ms, before_ms = record.last_ms, record.before_ms
     if record.event_id != event_id:  # a repeat, and there were others since
         last_ms, before_ms = now_ms, last_ms
-    return [
-        *_capped(payments.counts, MOST_COUNT),
-        *_capped(payments.sums, MOST_SUM),
-        (last_ms - record.first_ms) // _MINUTE_MS,
-        (last_ms - before_ms) // _MINUTE_MS if before_ms else NEVER,
-    ]
+    age = (last_ms - record.first_ms) // _MINUTE_MS
+    idle = (last_ms - before_ms) // _MINUTE_MS if before_ms else NEVER
+    return _capped(payments.counts, MOST_COUNT) + _capped(payments.sums, MOST_SUM) + [age, idle]
 
 
 def _capped(totals: list[int], most: int) -> list[int]:
@@ -207,25 +204,38 @@ def _capped(totals: list[int], most: int) -> list[int]:
 
 def _subject_values(subject: Subject, record: _Record, now_ms: int) -> list[int]:
     values: list[int] = []
-    distinct, later = record.distinct, record.later
-    for other in _COUNTERPARTIES[subject]:
-        values += distinct[other].counts(now_ms // _DISTINCT_MS) if distinct else (0, 0, 0)
-    for what in _LATER_OF[subject]:
-        series = later.get(what) if later else None
-        if series is None:
-            values += (0, 0, 0, 0) if what is Later.REFUNDS else (0, 0)
-            continue
-        series.slide(now_ms)
-        values += series.counts
-        if what is Later.REFUNDS:
-            values += _capped(series.sums, MOST_SUM)
+    distinct = record.distinct
+    if distinct is None:
+        values += _NO_DISTINCT[subject]
+    else:
+        for each in distinct.values():
+            values += each.counts(now_ms // _DISTINCT_MS)
+    if record.later is None:
+        values += _NO_LATER[subject]
+    else:
+        for what in _LATER_OF[subject]:
+            values += _later_values(what, record.later.get(what), now_ms)
     if subject is Subject.USER:
         marks_ms: Mapping[str, int] = record.marks_ms or {}
         values += [(now_ms - marks_ms[name]) // _MINUTE_MS if name in marks_ms else NEVER for name in MARKS]
     return values
 
 
-def _journey(visits: "tuple[_Visit | None, _Visit]", place: Place, event_id: str, now_ms: int) -> tuple[int, int]:
+def _later_values(what: Later, series: Windows | None, now_ms: int) -> Sequence[int]:
+    if series is None:
+        return (0, 0, 0, 0) if what is Later.REFUNDS else (0, 0)
+    series.slide(now_ms)
+    return series.counts + _capped(series.sums, MOST_SUM) if what is Later.REFUNDS else series.counts
+
+
+_NO_DISTINCT: Final = {subject: (0, 0, 0) * len(others) for subject, others in _COUNTERPARTIES.items()}
+_NO_LATER: Final = {
+    subject: tuple(value for what in series for value in _later_values(what, None, 0))
+    for subject, series in _LATER_OF.items()
+}
+
+
+def _journey(visits: tuple[_Visit | None, _Visit] | None, place: Place, event_id: str, now_ms: int) -> tuple[int, int]:
     if visits is None:
         return 0, 0
     before, last = visits

@@ -153,12 +153,12 @@ class Distinct:
 
     def counts(self, stretch: int) -> list[int]:
         """Per window."""
-        at, counts = self._at, []
-        for size in self._stretches:
-            start = bisect_left(at, (stretch // size - 12) * size) if at else 0
-            counts.append(len(at) - start)
-        if at and counts[-1] < len(at):
-            self._forget(len(at) - counts[-1])
+        at, held = self._at, len(self._at)
+        if not held or at[0] >= stretch - 12:
+            return [held] * len(self._stretches)
+        counts = [held - bisect_left(at, (stretch // size - 12) * size) for size in self._stretches]
+        if counts[-1] < held:
+            self._forget(held - counts[-1])
         return counts
 
     def _forget(self, count: int) -> None:
