@@ -27,6 +27,7 @@ from hsm.usages import KeyUsage
 from switch.domain.access import Caller, Role
 from switch.domain.business_day import begins_ms, later
 from switch.domain.settlement import Debtor
+from switch.routing.card_types import BinCardTypes
 from switch.settlement.batches import SettlementRules, Settlements
 from switch.settlement.close import DayClose
 from switch.store.embedded import EmbeddedPostgres
@@ -163,7 +164,7 @@ async def _run(dsn: str, postmaster: int, payments: int, merchants: int, hsm: Di
     figures.events = await fill(dsn, DAY, payments, merchants)
     pool = await create_pool(dsn, size=2, command_timeout_s=30.0)
     heavy, register, clock = HeavyConnections(dsn), Merchants(), AfterTheDay()
-    follower = LedgerFollower(pool, register, clock)
+    follower = LedgerFollower(pool, register, BinCardTypes(tuple), clock)
     with Stopwatch(figures, "follow", postmaster):
         await follower.catch_up()
     batches, days = PostgresBatches(pool, heavy, hsm), PostgresDays(pool, heavy)

@@ -203,3 +203,22 @@ WEBHOOK_ATTEMPTS = Counter(
 WEBHOOK_ENDPOINTS_DISABLED = Counter(
     "payswitch_webhook_endpoints_disabled_total", "Endpoints that took nothing for a day and were switched off."
 )
+AUDIT_CHAINED = Counter("payswitch_audit_chained_total", "Audit entries that this process gave their place.")
+AUDIT_CHECKPOINTS = Counter(
+    "payswitch_audit_checkpoints_total", "Checkpoints of the audit chain that this process signed."
+)
+_USER_RESULTS = "done, wrong, too_many (locked, or too fast), not_possible, not_permitted, malformed, failed"
+USER_LOG_INS = Counter(
+    "payswitch_user_log_ins_total",
+    "Steps of users' log-ins; way: password, second_factor, passkey, refresh; result: second_factor_needed, "
+    + _USER_RESULTS,
+    ("way", "result"),
+)
+USER_STEP_UPS = Counter(
+    "payswitch_user_step_ups_total",
+    "Users who proved themselves again; way: totp, recovery, passkey, password, none; result: " + _USER_RESULTS,
+    ("way", "result"),
+)
+USER_LOCK_OUTS = Counter(
+    "payswitch_user_lock_outs_total", "Logins that were locked for wrong proofs, whether anybody has them or not."
+)

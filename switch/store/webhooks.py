@@ -1,6 +1,6 @@
-"""Webhook endpoints and the messages to them: made from the journal's events, looked up, replayed."""
+"""Webhook endpoints and the messages to them: made of what is told, looked up, replayed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,15 +11,15 @@ from switch.domain.identity import lowest_id_at
 from switch.domain.journal_event import JournalEvent
 from switch.domain.refusals import Missing, NotPossible
 from switch.domain.webhook import (
-    EVENT_TYPES,
     EVERY_TYPE,
     Attempt,
     Delivery,
     DeliveryState,
     Endpoint,
     EndpointState,
+    Message,
     delivery_id,
-    payload_of,
+    told_of_payment,
 )
 from switch.store import audit_trail
 from switch.store.sessions import Connection, Pool, Sessions
@@ -90,15 +90,30 @@ async def queue_events(connection: Connection, events: Sequence[JournalEvent]) -
 
     A paused endpoint's messages wait for it, each its day; for a disabled one none are made.
     """
-    merchants = sorted({event.merchant_id for event in events})
+    wanting = await _wanting(connection, {event.merchant_id for event in events})
+    told = [told_of_payment(event) for event in events if event.merchant_id in wanting]
+    await _queue(connection, told, wanting)
+
+
+async def queue(connection: Connection, told: Sequence[Message]) -> None:
+    """The same of what is no payment's event. Within the transaction of the change that is told: once each."""
+    await _queue(connection, told, await _wanting(connection, {each.merchant_id for each in told}))
+
+
+async def _wanting(connection: Connection, merchant_ids: Iterable[str]) -> dict[str, list[Endpoint]]:
+    """The endpoints that messages are made for, by merchant."""
     wanting: dict[str, list[Endpoint]] = {}
-    for row in await connection.fetch(_OF_MERCHANTS, merchants):
+    for row in await connection.fetch(_OF_MERCHANTS, sorted(merchant_ids)):
         wanting.setdefault(row["merchant_id"], []).append(endpoint_from(row))
+    return wanting
+
+
+async def _queue(connection: Connection, told: Iterable[Message], wanting: Mapping[str, list[Endpoint]]) -> None:
     made = [
-        (event.merchant_id, delivery_id(event, endpoint.id), endpoint.id, EVENT_TYPES[event.kind], payload_of(event))
-        for event in events
-        for endpoint in wanting.get(event.merchant_id, ())
-        if {EVENT_TYPES[event.kind], EVERY_TYPE} & set(endpoint.event_types)
+        (each.merchant_id, delivery_id(each, endpoint.id), endpoint.id, each.event_type, each.payload)
+        for each in told
+        for endpoint in wanting.get(each.merchant_id, ())
+        if {each.event_type, EVERY_TYPE} & set(endpoint.event_types)
     ]
     if made:
         now_ms = await connection.fetchval(_NOW)

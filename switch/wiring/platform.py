@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from google.protobuf.descriptor import ServiceDescriptor
 
 from switch.config import Settings
 from switch.ops.lifecycle import Lifecycle
 from switch.ports import Channel, Clock, Hsm
-from switch.ports.platform import Merchants, Payments
+from switch.ports.platform import CardTypes, Merchants, Payments
+from switch.routing.card_types import BinCardTypes
 from switch.store.sessions import Pool
+
+_NO_TABLES: Final[CardTypes] = BinCardTypes(tuple)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +21,7 @@ class Platform:
     """What a service is built from.
 
     payments: the road of this process, or that of another one. channels: empty where the road is another process's.
-    redis_url: for what may be lost.
+    redis_url: for what may be lost. card_types: nothing is known of any card unless BIN tables are given.
     """
 
     settings: Settings
@@ -29,6 +33,7 @@ class Platform:
     payments: Payments
     merchants: Merchants
     channels: Mapping[str, Channel]
+    card_types: CardTypes = _NO_TABLES
 
 
 @dataclass(frozen=True, slots=True)

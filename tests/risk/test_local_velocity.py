@@ -107,6 +107,10 @@ async def test_the_port_s_own_calls(clock: Clock) -> None:
     ]
     velocity.want(frozenset({"card_merchants_1h"}))
     assert velocity.count(Sighting("3", TAP, 5)) == {"card_merchants_1h": 1}
+    velocity.want(frozenset({"card_count_1h", "card_travel_km"}))  # and no place to travel from
+    assert velocity.count(Sighting("3", TAP, 5)) == {"card_count_1h": 3}
+    velocity.want(frozenset({"card_travel_km"}))
+    assert velocity.count(Sighting("3", TAP, 5)) == {}
     velocity.want(frozenset({"card_travel_km", "card_sum_1m", "merchant_sum_1m"}))
     sums = {"card_sum_1m": 20, "merchant_sum_1m": 20}
     assert velocity.count(Sighting("3a", TAP, 5)) == sums
