@@ -93,6 +93,10 @@ RISK_ABSENT = TallyFamily(
     "Batches judged without what rules read: counters (Redis), model. Each rule says what it does then.",
     ("source",),
 )
+RISK_MALFORMED = Counter(
+    "payswitch_risk_malformed_total",
+    "Values of the counters in Redis that were none of ours, and were begun anew.",
+)
 TERMINAL_MESSAGES = Counter(
     "payswitch_terminal_messages_total", "Messages of terminals that were answered.", ("kind", "response_code")
 )
