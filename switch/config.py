@@ -34,6 +34,7 @@ from switch.settings_sections import (
     Batching,
     Budgets,
     Disputes,
+    Followers,
     FollowUps,
     HsmSettings,
     Merchants,
@@ -149,6 +150,7 @@ class Settings(BaseSettings):
     orders: Orders = Orders()
     wallet: Wallet = Wallet()
     platform: Platform = Platform()
+    followers: Followers = Followers()
     users: Users = Users()
     messages: Messages = Messages()
     reconciliation: Reconciliation = Reconciliation()
