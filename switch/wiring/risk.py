@@ -6,10 +6,13 @@ from importlib.resources import files
 from payswitch.v1 import risk_pb2 as pb
 from switch.api.risk_service import RiskServicer
 from switch.config import Settings
+from switch.domain.risk_release import ReleaseKind
 from switch.risk.desk import RiskDesk
 from switch.risk.explaining import Explaining
 from switch.risk.gate import GateRules
 from switch.risk.replaying import Replaying
+from switch.risk.watch import whole_content
+from switch.store.pool import create_pool
 from switch.store.risk_releases import PostgresReleases
 from switch.store.risk_replays import PostgresJudgementsRead, PostgresReplays
 from switch.wiring.platform import Platform, Served
@@ -28,6 +31,17 @@ def open_risk(platform: Platform) -> Sequence[Served]:
     desk = RiskDesk(releases, replays, judgements, replaying, clock, gate, starter)
     servicer = RiskServicer(desk, Explaining(releases, judgements, judgements, starter))
     return [Served(pb.DESCRIPTOR.services_by_name["RiskService"], servicer)]
+
+
+async def live_rules_text(dsn: str) -> str:
+    """For a command, which has no pool of its own. Raises NotInForce, StoreUnavailable."""
+    pool = await create_pool(dsn, size=1, name="payswitch risk")
+    try:
+        releases = PostgresReleases(pool)
+        version = (await releases.in_force()).rules
+        return starter_text() if version == 0 else (await whole_content(releases, ReleaseKind.RULES, version)).decode()
+    finally:
+        await pool.close()
 
 
 def gate_rules(settings: Settings) -> GateRules:

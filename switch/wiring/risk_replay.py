@@ -5,11 +5,13 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import asynccontextmanager
 from typing import Final
 
+from switch.config import Settings
 from switch.domain.risk_replay import ReplayReport
 from switch.ports import StoreUnavailable
 from switch.ports.risk_desk import Candidate, ReplayFailed
@@ -19,8 +21,10 @@ from switch.risk.model_file import ModelRefused
 from switch.risk.rejudge import Rejudging, Then
 from switch.risk.rules import RuleSet
 from switch.risk.watch import rules_of
+from switch.store.embedded import EmbeddedPostgres
 from switch.store.heavy import HeavyConnections
 from switch.store.judgement_pages import JudgementPart, judgements_in, parts_between
+from switch.store.migrate import migrate
 
 # Beside the road, which comes first.
 _NICE: Final = 10
@@ -58,6 +62,20 @@ class ProcessReplays:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
         return whole
+
+
+@asynccontextmanager
+async def opened_database(settings: Settings) -> AsyncIterator[str]:
+    """The DSN of the settings' database, started if it is embedded and does not run, its schema up to date."""
+    dsn = settings.postgres_url.get_secret_value()
+    embedded = None if dsn else EmbeddedPostgres(settings.state_dir / "postgres")
+    try:
+        dsn = await embedded.start() if embedded else dsn
+        await migrate(dsn)
+        yield dsn
+    finally:
+        if embedded:
+            await embedded.stop()
 
 
 def _checked(candidate: Candidate) -> tuple[RuleSet, Model | None]:

@@ -267,7 +267,7 @@ async def test_where_nothing_was_judged_that_is_confirmed(scene: DeskScene) -> N
     scene.replay.report = report_of(0, 0)
     release = await scene.added(above(100))
     await scene.replayed(release)
-    with pytest.raises(NotPossible, match="nothing that it could be replayed over.*newly_declined_basis_points 10000"):
+    with pytest.raises(NotPossible, match=r"nothing that it could be replayed over.*newly_declined_basis_points 10000"):
         await approved(scene, release)
     assert (await approved(scene, release, 10_000)).state is ReleaseState.LIVE
 
