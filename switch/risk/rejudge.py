@@ -10,7 +10,7 @@ from switch.risk.document import SUSPECTED_FRAUD
 from switch.risk.facts import BY_NAME, COUNTERS, MODEL
 from switch.risk.lists import NOT_LISTED, Listed, Standing
 from switch.risk.model import Model
-from switch.risk.packing import unpack_facts
+from switch.risk.packing import WantedFacts
 from switch.risk.rules import RuleSet
 
 _BY_LIST: Final = "list:"
@@ -54,8 +54,8 @@ class Rejudging:
         self._rules = rules
         self._model = model
         features = frozenset(model.header.features) if model is not None else frozenset[str]()
-        self._wanted = frozenset(rules.reads) | features | {"model_score"} | {f"{each}_lists" for each in Subject}
         read = frozenset(rules.reads) | features
+        self._facts = WantedFacts(read | {"model_score"} | {f"{each}_lists" for each in Subject})
         self._read = [each for each in BY_NAME.values() if each.name in read]
         self._known = tuple(sorted({need for each in self._read for need in each.needs}))
         self._expected: dict[tuple[object, ...], frozenset[str]] = {}
@@ -73,7 +73,7 @@ class Rejudging:
     # --- judging ------------------------------------------------------------------------------------------------------
 
     def _case(self, then: Then) -> _Case:
-        facts = unpack_facts(then.facts, self._wanted)
+        facts = self._facts.unpack(then.facts)
         local: dict[str, int] = {}
         if COUNTERS in then.absent:
             # What is stored of counters was this process's own, and only some rules read it.

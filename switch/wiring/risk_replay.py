@@ -55,6 +55,7 @@ class ProcessReplays:
             for each in asyncio.as_completed(futures):
                 whole.merge(await each)
                 await heard(whole.judged.payments)
+            await asyncio.to_thread(pool.shutdown)
         except BrokenProcessPool:
             raise ReplayFailed("a process that judged ended early") from None
         except StoreUnavailable as error:
