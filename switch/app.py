@@ -161,9 +161,16 @@ def _checks_of(engine: Engine) -> list[Check]:
 
         return probe
 
+    async def risk() -> str:
+        in_force, detail = engine.risk.state()
+        if not in_force:
+            raise NotReady(detail)
+        return detail
+
     channels = engine.world.channels.items()
     return [
         Check("routing", routing, required=False),
+        Check("risk", risk, required=False),
         *(Check(CHANNEL_PREFIX + name, channel_probe(each), required=False) for name, each in channels),
     ]
 

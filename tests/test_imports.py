@@ -66,7 +66,7 @@ ROUTING = (
     *("examples", "hours", "plan", "success", "table"),
 )
 RISK = (
-    *("assess", "conditions", "document", "evaluation", "expression", "facts", "lists", "rules"),
+    *("conditions", "document", "evaluation", "expression", "facts", "lists", "rules"),
     *("check", "facts_page", "starter"),
 )
 PURE = (
@@ -268,7 +268,7 @@ def test_every_package_has_its_place() -> None:
         ("switch.domain.money", "from switch import ports"),
         ("switch.domain.money", "from datetime import datetime\nx = datetime.now()"),
         ("switch.ports", "from switch.payments.road import Road"),
-        ("switch.store.journal", "from switch.risk import assess"),
+        ("switch.store.journal", "from switch.risk import rules"),
         ("switch.store.journal", "from switch import payments"),
         ("switch.entry.emv", "import structlog"),
         ("switch.ops.metrics", "from switch.store import journal"),
@@ -315,7 +315,7 @@ def test_a_violation_is_found(name: str, source: str) -> None:
     [
         ("switch.domain.authorization", "from switch.domain.money import Money\nimport hashlib"),
         ("switch.ports", "import asyncio\nfrom switch.domain.money import Money"),
-        ("switch.payments.road", "from switch.risk.assess import assess\nfrom switch import ports"),
+        ("switch.payments.road", "from switch.risk.rules import RuleSet\nfrom switch import ports"),
         ("switch.api.answers", "from payswitch.v1 import common_pb2\nfrom switch.payments import errors"),
         ("switch.client.acquirer", "from payswitch.v1 import common_pb2\nimport grpc"),
         ("switch.app", "import hsm.algorithms\nfrom adapters.unionpay.channel import UnionPayChannel"),

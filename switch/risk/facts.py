@@ -10,10 +10,20 @@ The order is stored with every judgement: facts are only ever added, at the end.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import combinations
 from typing import Final
 
 from switch.domain.risk import Subject
+from switch.domain.velocity import ACCOUNT_COUNTS as ACCOUNT_COUNTS
+from switch.domain.velocity import ACCOUNT_COUNTS_OF as ACCOUNT_COUNTS_OF
+from switch.domain.velocity import DISTINCT as DISTINCT
+from switch.domain.velocity import DISTINCT_WINDOWS as DISTINCT_WINDOWS
+from switch.domain.velocity import LATER_COUNTS as LATER_COUNTS
+from switch.domain.velocity import LATER_OF as LATER_OF
+from switch.domain.velocity import MARKS as MARKS
+from switch.domain.velocity import NEVER as NEVER
+from switch.domain.velocity import PAIRS as PAIRS
+from switch.domain.velocity import WINDOWS as WINDOWS
+from switch.domain.velocity import pair_name as pair_name
 
 
 class FactType(StrEnum):
@@ -40,52 +50,6 @@ class Fact:
     meaning: str
     needs: tuple[str, ...] = ()
     source: str = ""
-
-
-# name of a window -> its length in seconds
-WINDOWS: Final = {"1m": 60, "10m": 600, "1h": 3600, "1d": 86_400, "30d": 2_592_000}
-
-# What is counted of a subject beside its payments, once it is known: name -> windows.
-LATER_COUNTS: Final = {
-    "declines": ("1h", "1d"),
-    "pin_failures": ("1h", "1d"),
-    "refunds": ("1d", "30d"),
-    "refund_sum": ("1d", "30d"),
-}
-LATER_OF: Final = {
-    "declines": tuple(Subject),
-    "pin_failures": (Subject.CARD, Subject.TERMINAL, Subject.MERCHANT),
-    "refunds": (Subject.CARD, Subject.USER, Subject.MERCHANT, Subject.TERMINAL),
-    "refund_sum": (Subject.CARD, Subject.USER, Subject.MERCHANT, Subject.TERMINAL),
-}
-
-# How many different ones of the second a subject had payments with.
-DISTINCT: Final = (
-    (Subject.CARD, Subject.MERCHANT), (Subject.CARD, Subject.DEVICE), (Subject.USER, Subject.CARD),
-    (Subject.USER, Subject.DEVICE), (Subject.DEVICE, Subject.CARD), (Subject.DEVICE, Subject.USER),
-    (Subject.IP, Subject.CARD), (Subject.IP, Subject.USER), (Subject.MERCHANT, Subject.CARD),
-    (Subject.TERMINAL, Subject.CARD),
-)  # fmt: skip
-DISTINCT_WINDOWS: Final = ("1h", "1d", "30d")
-
-# Marks: minutes since something last happened to an account; NEVER where that is not known.
-NEVER: Final = 1_000_000_000
-MARKS: Final = ("registered", "signed_in", "password_changed", "factor_changed", "device_added", "card_added")
-ACCOUNT_COUNTS: Final = {"login_failures": ("1h", "1d"), "wrong_codes": ("1h", "1d")}
-ACCOUNT_COUNTS_OF: Final = {
-    "login_failures": (Subject.USER, Subject.IP),
-    "wrong_codes": (Subject.USER, Subject.DEVICE, Subject.IP),
-}
-
-PAIRS: Final = tuple(combinations(Subject, 2))
-
-
-def pair_name(one: Subject, other: Subject) -> str:
-    """
-    >>> pair_name(Subject.CARD, Subject.MERCHANT)
-    'card_merchant'
-    """
-    return f"{one}_{other}"
 
 
 def _known(subject: Subject) -> str:

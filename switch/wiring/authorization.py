@@ -30,7 +30,7 @@ from switch.payments.road import Road
 from switch.payments.stand_in import Advices
 from switch.payments.world import RoadSettings, World
 from switch.ports import Notice, NotifyingChannel, StoreUnavailable
-from switch.risk.assess import Limits
+from switch.risk.watch import RiskWatch
 from switch.routing.watch import PlanWatch
 from switch.store.journal import PostgresJournal
 from switch.store.leases import PostgresLeases
@@ -41,6 +41,7 @@ from switch.wiring.codes import road_openers
 from switch.wiring.foundation import Foundation, cancelled, closing
 from switch.wiring.hsm import HsmAccess
 from switch.wiring.merchants import merchant_standing
+from switch.wiring.monitor import open_monitor
 from switch.wiring.routing import begin_routing
 from switch.wiring.terminals import open_terminal_door
 
@@ -61,6 +62,7 @@ class Engine:
     leases: PostgresLeases
     notices: Notices
     plans: PlanWatch
+    risk: RiskWatch
     authorizations: AuthorizationServicer
     issuers: IssuerServicer
     finish_s: float
@@ -88,10 +90,10 @@ async def open_engine(foundation: Foundation, doorkeeper: Doorkeeper) -> Engine:
         lifecycle.on_close(f"channel {channel.name}", channel.close)
     routing, plans = await begin_routing(settings, foundation.pool, channels, lifecycle)
     hsm, pool = foundation.hsm.hsm, foundation.pool
+    monitor, risk = await open_monitor(foundation, leases)
     world = World(
-        journal, hsm, channels, foundation.counters, clock, ownership, routing, RoadCounts(routing.observe),
-        _limits(settings), await merchant_standing(settings, lifecycle, pool),
-        road_openers(pool, hsm, clock, PostgresDevices(pool)),
+        journal, hsm, channels, monitor, clock, ownership, routing, RoadCounts(routing.observe),
+        await merchant_standing(settings, lifecycle, pool), road_openers(pool, hsm, clock, PostgresDevices(pool)),
     )  # fmt: skip
     road_settings = _road_settings(settings)
     road = Road(world, road_settings)
@@ -115,7 +117,7 @@ async def open_engine(foundation: Foundation, doorkeeper: Doorkeeper) -> Engine:
         take_notice=IssuerNotices(partial(_read_notice, direct), notices.act).take,
     )
     return Engine(
-        foundation, world, road, follow_ons, journal, leases, notices, plans, authorizations, issuers,
+        foundation, world, road, follow_ons, journal, leases, notices, plans, risk, authorizations, issuers,
         budgets.answer_budget_ms / 1000 + finish_ms / 1000,
     )  # fmt: skip
 
@@ -183,15 +185,6 @@ def _open_stand_in(
 
 def _read_notice(direct: dict[str, IssuerChannel], issuer_id: str, notice: IssuerNotice) -> Notice:
     return direct[issuer_id].read_notice(notice)
-
-
-def _limits(settings: Settings) -> Limits:
-    risk = settings.risk
-    return Limits(
-        contactless_no_pin_limit_minor=risk.contactless_no_pin_limit_minor,
-        payer_attempts=risk.velocity_limit_per_minute or 1_000_000_000,
-        decline_without_counters=risk.counters_down_policy == "decline",
-    )
 
 
 def _road_settings(settings: Settings) -> RoadSettings:

@@ -1,0 +1,57 @@
+"""The wiring of the payments' monitor: its counters, what it judges by, and who follows that."""
+
+from collections.abc import Sequence
+
+from switch.api.issuer_frames import Process
+from switch.api.issuer_processes import ProcessesWatch
+from switch.config import Settings
+from switch.domain.risk import WithoutFacts
+from switch.ops.risk import RiskCounts
+from switch.risk.local_velocity import LocalVelocity
+from switch.risk.monitor import LiveRisk, PaymentMonitor
+from switch.risk.rules import RuleSet, compile_rules
+from switch.risk.starter import starter_rules
+from switch.risk.watch import RiskWatch
+from switch.store.leases import PostgresLeases
+from switch.store.risk_releases import PostgresReleases
+from switch.store.velocity import RedisVelocity
+from switch.wiring.foundation import Foundation
+
+
+class LivingProcesses:
+    """How many processes share the traffic, as of a moment ago."""
+
+    def __init__(self) -> None:
+        self._count = 1
+
+    def tell(self, processes: Sequence[Process]) -> None:
+        self._count = max(1, len(processes))
+
+    def count(self) -> int:
+        return self._count
+
+
+async def open_monitor(foundation: Foundation, leases: PostgresLeases) -> tuple[PaymentMonitor, RiskWatch]:
+    """Raises NotInForce where the live rule set cannot be put in force here, StoreUnavailable."""
+    settings, lifecycle, clock = foundation.settings, foundation.lifecycle, foundation.clock
+    starter = starter_set(settings)
+    live = LiveRisk(starter)
+    watch = RiskWatch(PostgresReleases(foundation.pool), live, starter)
+    await watch.begin()
+    watch.start()
+    lifecycle.on_close("risk rules", watch.close)
+    velocity = RedisVelocity(foundation.redis_url)
+    lifecycle.on_close("velocity", velocity.close)
+    living = LivingProcesses()
+    processes = ProcessesWatch(leases.living, living.tell, settings.lease_ms / 1000)
+    processes.start()
+    lifecycle.on_close("risk processes", processes.close)
+    local = LocalVelocity(clock.time_ms)
+    return PaymentMonitor(live, velocity, local, clock, RiskCounts(), living.count), watch
+
+
+def starter_set(settings: Settings) -> RuleSet:
+    """Version 0: the starter rules with the limits of the settings."""
+    risk = settings.risk
+    without = WithoutFacts.FIRE if risk.counters_down_policy == "decline" else WithoutFacts.LOCAL
+    return compile_rules(starter_rules(risk.contactless_no_pin_limit_minor, risk.velocity_limit_per_minute, without))
