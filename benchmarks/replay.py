@@ -23,9 +23,11 @@ from switch.domain.identity import lowest_id_at
 from switch.domain.risk import FactValue, Subject
 from switch.domain.risk_replay import ReplayReport
 from switch.ports.risk_desk import Candidate
+from switch.risk.document import read_rules
 from switch.risk.facts import FACTS, NEVER, FactType
 from switch.risk.packing import pack_facts
 from switch.store.embedded import EmbeddedPostgres
+from switch.store.judgement_pages import PART_PAGES
 from switch.store.migrate import migrate
 from switch.wiring.risk_replay import ProcessReplays
 
@@ -136,11 +138,11 @@ async def fill(dsn: str, count: int) -> int:
     return sum(len(facts) for _, facts, _ in rows) // len(rows)
 
 
-async def measured(dsn: str, count: int, processes: int, model: bytes | None, part_pages: int | None) -> Figures:
+async def measured(dsn: str, count: int, processes: int, model: bytes | None, part_pages: int = PART_PAGES) -> Figures:
     started = time.perf_counter()
     bytes_each = await fill(dsn, count)
     fill_s, started = time.perf_counter() - started, time.perf_counter()
-    replays, before_s = ProcessReplays(dsn, processes, part_pages), _children_s()
+    replays, before_s = ProcessReplays(dsn, read_rules(document()), processes, part_pages), _children_s()
     report = await replays(Candidate(document(), model), _FIRST_MS, _FIRST_MS + _DAY_MS, _unheard)
     replay_s, cpu_s = time.perf_counter() - started, _children_s() - before_s
     own, child = (resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -161,7 +163,7 @@ async def measure(count: int, processes: int, model: bytes | None, directory: Pa
     dsn = await server.start()
     try:
         await migrate(dsn)
-        return await measured(dsn, count, processes, model, None)
+        return await measured(dsn, count, processes, model)
     finally:
         await server.stop()
 

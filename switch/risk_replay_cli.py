@@ -138,11 +138,13 @@ def _replayed(
 async def _on_database(
     settings: "Settings", given: tuple[str | None, bytes | None], time: tuple[int, int], processes: int | None
 ) -> "ReplayReport":
+    from switch.wiring.monitor import starter_of
     from switch.wiring.risk_replay import ProcessReplays, opened_database
 
     async with opened_database(settings) as dsn:
         candidate = await _candidate(dsn, *given)
-        replays = ProcessReplays(dsn, processes or settings.risk_desk.replay_processes)
+        starter = starter_of(settings)
+        replays = ProcessReplays(dsn, starter, processes or settings.risk_desk.replay_processes)
         return await replays(candidate, *time, _heard)
 
 

@@ -87,6 +87,10 @@ async def test_a_rule_set_is_judged_with_stored_scores_a_model_with_the_live_rul
     assert (asked.rules, asked.model) == (above(100), b"trees")
     assert (replay.live_rules, replay.live_model) == (live.version, 0)
     assert (await scene.desk.find(MODEL, 1)).state is ReleaseState.REPLAYED
+    await scene.desk.roll_back(RULES, live.version, BOB)
+    await scene.replayed(replace(model, version=1))
+    asked, *_ = scene.replay.asked[-1]
+    assert (asked.rules, asked.model) == (None, b"trees")
 
 
 async def test_every_change_is_in_the_audit_trail(scene: DeskScene) -> None:

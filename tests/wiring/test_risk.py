@@ -18,6 +18,7 @@ from switch.domain.risk_label import PaymentLabel
 from switch.domain.risk_replay import Tally
 from switch.ops.lifecycle import EXIT_CLEAN, Lifecycle
 from switch.ports.risk_desk import Candidate, ReplayFailed
+from switch.risk.document import read_rules
 from switch.risk.packing import pack_facts
 from switch.risk.rejudge import Rejudging, Then
 from switch.risk.watch import rules_of
@@ -30,6 +31,7 @@ from switch.wiring.risk import open_risk
 from switch.wiring.risk_replay import ProcessReplays
 
 FROM_MS, TO_MS = NOW_MS - 2 * DAY_MS, NOW_MS - DAY_MS // 2
+STARTER = read_rules(document(rule("starter", "amount_minor > 8000"), name="starter"))
 CANDIDATE = document(rule("big", "amount_minor > 9000"), rule("late", "hour > 20", "review"))
 
 
@@ -101,13 +103,19 @@ async def test_processes_find_what_judging_one_by_one_finds(
     by_hand = Rejudging(rules_of(CANDIDATE.encode(), 0))
     by_hand.take([then(each, labels.get(each.id)) for each in inside])
     told: list[int] = []
-    replays = ProcessReplays(postgres_dsn, processes=2, part_pages=8)
+    replays = ProcessReplays(postgres_dsn, STARTER, processes=2, part_pages=8)
     report = await replays(Candidate(CANDIDATE), FROM_MS, TO_MS, heard_into(told))
     assert report == by_hand.report
     assert report.fraud.payments > report.legitimate.payments > 0
     assert told == sorted(told)
     assert told[-1] == len(inside)
     assert len(told) > 3
+
+
+async def test_without_rules_the_starter_rules_judge(pool: asyncpg.Pool, postgres_dsn: str, days: list[Judged]) -> None:
+    report = await ProcessReplays(postgres_dsn, STARTER)(Candidate(None), FROM_MS, TO_MS, heard_into([]))
+    inside = [each for each in days if FROM_MS <= each.time_ms < TO_MS]
+    assert report.rules["starter"].fired == sum(int(each.facts["amount_minor"]) > 8_000 for each in inside)  # type: ignore[arg-type]
 
 
 async def test_parts_leave_nothing_out_and_read_nothing_twice(
@@ -132,7 +140,7 @@ async def test_what_comes_while_it_is_read_is_in_the_last_part(
 
 
 async def test_nothing_judged_is_an_empty_report(pool: asyncpg.Pool, postgres_dsn: str) -> None:
-    report = await ProcessReplays(postgres_dsn)(Candidate(CANDIDATE), FROM_MS, TO_MS, heard_into([]))
+    report = await ProcessReplays(postgres_dsn, STARTER)(Candidate(CANDIDATE), FROM_MS, TO_MS, heard_into([]))
     assert report.judged == Tally()
 
 
@@ -144,13 +152,13 @@ async def test_a_candidate_that_is_none_fails(
     pool: asyncpg.Pool, postgres_dsn: str, candidate: Candidate, reason: str
 ) -> None:
     with pytest.raises(ReplayFailed, match=reason):
-        await ProcessReplays(postgres_dsn)(candidate, FROM_MS, TO_MS, heard_into([]))
+        await ProcessReplays(postgres_dsn, STARTER)(candidate, FROM_MS, TO_MS, heard_into([]))
 
 
 async def test_a_process_that_ends_early_fails_the_replay(
     pool: asyncpg.Pool, postgres_dsn: str, days: list[Judged]
 ) -> None:
-    replays = ProcessReplays(postgres_dsn, processes=1)
+    replays = ProcessReplays(postgres_dsn, STARTER, processes=1)
     replays._dsn = "postgresql://nobody@127.0.0.1:1/none"
     part = JudgementPart("risk_judgements_default", 0, 1, lowest_id_at(0), lowest_id_at(1))
 
