@@ -52,8 +52,8 @@ class ProcessReplays:
             _begin,
             (self._dsn, candidate, self._starter),
         )
+        futures = [asyncio.wrap_future(_submitted(pool, part)) for part in parts]
         try:
-            futures = [asyncio.wrap_future(_submitted(pool, part)) for part in parts]
             for each in asyncio.as_completed(futures):
                 whole.merge(await each)
                 await heard(whole.judged.payments)
@@ -63,6 +63,8 @@ class ProcessReplays:
         except StoreUnavailable as error:
             raise ReplayFailed(f"the database is not available: {error}") from None
         finally:
+            for future in futures:
+                future.cancel()
             pool.shutdown(wait=False, cancel_futures=True)
         return whole
 
