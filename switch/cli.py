@@ -11,6 +11,7 @@ import typer
 from switch.bill_cli import bill_app
 from switch.hsm_cli import hsm_app
 from switch.keys_cli import app as keys_app
+from switch.risk_cli import risk_app
 from switch.routes_cli import routes_app
 from switch.terminals_cli import terminals_app
 
@@ -37,6 +38,7 @@ app.add_typer(hsm_app, no_args_is_help=True)
 app.add_typer(keys_app, no_args_is_help=True)
 app.add_typer(bill_app, no_args_is_help=True)
 app.add_typer(routes_app, no_args_is_help=True)
+app.add_typer(risk_app, no_args_is_help=True)
 app.add_typer(terminals_app, no_args_is_help=True)
 
 

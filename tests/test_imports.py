@@ -50,6 +50,7 @@ WIRING = (
         "switch.keys_cli",
     ),
     *("switch.own_keys", "switch.key_ceremony", "switch.hidden_input"),
+    *("switch.risk_cli", "switch.risk_evaluation"),
 )
 # They use the switch from outside, and may import anything.
 OUTSIDE = ("benchmarks", "switch.demo")

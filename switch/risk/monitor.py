@@ -16,6 +16,8 @@ from switch.risk.rules import RuleSet
 
 log = structlog.get_logger()
 
+MODEL_KNOWN: Final = "model_known"
+MODEL_SCORE: Final = "model_score"
 _UNCHANGED: Final = ("_minutes", "_travel_km", "_travel_kmh")
 # Counters that grow with the traffic: one process of three has seen a third of them.
 SHARED: Final = frozenset(
@@ -103,7 +105,7 @@ class PaymentMonitor:
         now_ms = self._clock.time_ms()
         standings = [lists.standing(each.sighting.subjects, now_ms) for each in batch]
         facts: list[dict[str, FactValue]] = [
-            {**each.facts, **standing.names, **counts}
+            {**each.facts, **standing.names, **counts, MODEL_KNOWN: False}
             for each, standing, counts in zip(batch, standings, counted, strict=True)
         ]
         if scorer is not None and not self._score(scorer, facts):
@@ -134,8 +136,8 @@ class PaymentMonitor:
             log.exception("model_failed", version=scorer.version)
             return False
         for known, score in zip(facts, scores, strict=True):
-            known["model_known"] = True
-            known["model_score"] = score
+            known[MODEL_KNOWN] = True
+            known[MODEL_SCORE] = score
         return True
 
 
