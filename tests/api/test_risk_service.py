@@ -19,6 +19,7 @@ from desk_scene import (
     rule,
     store,
 )
+from small_model import content, facts_of
 
 from payswitch.v1 import access_pb2, common_pb2
 from payswitch.v1 import risk_pb2 as pb
@@ -190,6 +191,34 @@ async def test_why_a_payment_was_judged_as_it_was(door: Door) -> None:
     assert list(shown["card_lists"].values) == ["stolen"]
     assert set(shown) == set(facts)
     assert [(each.label, each.source) for each in found.labels] == [(pb.RISK_LABEL_FRAUD, "case")]
+
+
+async def test_a_model_goes_the_same_way_and_its_score_is_explained(door: Door) -> None:
+    added = (await door(pb.AddModelRequest(name="small", content=content()))).model
+    assert (added.version, added.size_bytes) == (1, len(content()))
+    shown = await door(pb.GetModelRequest(version=1), "operator/op")
+    assert shown.payments > shown.frauds > 0
+    assert "amount_minor" in shown.features
+    begun = (await door(pb.ReplayModelRequest(version=1))).replay
+    assert (begun.of_model, begun.rules_version, begun.model_version) == (True, 0, 1)
+    await door.scene.replaying.wait()
+    assert await door.refused(pb.ApproveModelRequest(version=1)) == (
+        "PERMISSION_DENIED", "who wrote it does not approve it",
+    )  # fmt: skip
+    live = (await door(pb.ApproveModelRequest(version=1), "risk/bob")).model
+    assert live.state == pb.RISK_RELEASE_STATE_LIVE
+    assert (await door(pb.ListModelsRequest())).live_version == 1
+    assert (await door(pb.ListRuleSetsRequest())).live_version == 0
+    [facts] = facts_of(1)
+    judged = Judged(facts_with(**facts), model_score=77, model_version=1)
+    await store(door.scene.pool, [judged])
+    found = await door(pb.GetJudgementRequest(merchant_id="m1", authorization_id=str(judged.id)))
+    weights = [abs(each.weight) for each in found.contributions]
+    assert 0 < len(weights) <= 8
+    assert weights == sorted(weights, reverse=True)
+    assert {each.fact for each in found.contributions} <= set(shown.features)
+    assert (await door(pb.RollBackModelRequest(version=1))).model.state == pb.RISK_RELEASE_STATE_ROLLED_BACK
+    assert (await door(pb.ListModelsRequest())).live_version == 0
 
 
 async def test_a_rule_set_that_cannot_be_read_any_more_explains_nothing_and_the_facts_stay(door: Door) -> None:

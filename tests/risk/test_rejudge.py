@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from desk_scene import document, facts_with, rule
+from small_model import content, facts_of
 
 from switch.domain.risk import FactValue, Label, Outcome
 from switch.domain.risk_replay import ReplayReport, Tally, as_fields, from_fields, merged
 from switch.risk.document import read_rules
+from switch.risk.model import load_model
 from switch.risk.packing import pack_facts
 from switch.risk.rejudge import Rejudging, Then
 from switch.risk.rules import compile_rules
@@ -232,3 +234,18 @@ def test_what_lists_declined_they_decline_again() -> None:
     assert [each.outcome for each in judged] == [Outcome.DECLINE, Outcome.STEP_UP, Outcome.PASS]
     assert judged[0].fired == ("list:bad",)
     assert judged[0].reason == "this account is blocked"
+
+
+def test_a_real_model_scores_in_batches_what_it_scores_one_by_one() -> None:
+    model = load_model(content())
+    dice = random.Random(9)
+    payments = [facts_with(**each) for each in facts_of(300)]
+    rules = compile_rules(
+        read_rules(document(rule("scored", "model_score > 300"), rule("seen", "model_known", "review")))
+    )
+    judged = Rejudging(rules, model).take([then(each, dice) for each in payments])
+    alone = [model.score([each])[0] for each in payments]
+    assert [each.model_score for each in judged] == alone
+    assert [each.declines for each in judged] == [score > 300 for score in alone]
+    assert 0 < sum(each.declines for each in judged) < 300
+    assert all("seen" in each.fired for each in judged)

@@ -1,5 +1,7 @@
 """Risk control's desk opened as a process opens it; a replay in processes of its own, over days in the database."""
 
+import asyncio
+import multiprocessing
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
@@ -8,6 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 from desk_scene import ANN, BOB, DAY_MS, NOW_MS, RULES, Judged, document, emptied, facts_with, rule, store
+from small_model import content
 
 from payswitch.v1 import risk_pb2 as pb
 from switch.api.guarded import access_of
@@ -19,6 +22,7 @@ from switch.domain.risk_replay import Tally
 from switch.ops.lifecycle import EXIT_CLEAN, Lifecycle
 from switch.ports.risk_desk import Candidate, ReplayFailed
 from switch.risk.document import read_rules
+from switch.risk.model import load_model
 from switch.risk.packing import pack_facts
 from switch.risk.rejudge import Rejudging, Then
 from switch.risk.watch import rules_of
@@ -94,18 +98,22 @@ def heard_into(told: list[int]) -> Callable[[int], Awaitable[None]]:
     return heard
 
 
+@pytest.mark.parametrize("with_model", [False, True])
 async def test_processes_find_what_judging_one_by_one_finds(
-    pool: asyncpg.Pool, postgres_dsn: str, days: list[Judged]
+    pool: asyncpg.Pool, postgres_dsn: str, days: list[Judged], with_model: bool
 ) -> None:
+    text = document(rule("scored", "model_score > 20")) if with_model else CANDIDATE
+    model = content() if with_model else None
     labels = await labels_by_id(pool)
     inside = [each for each in days if FROM_MS <= each.time_ms < TO_MS]
     assert 1_000 < len(inside) < 2_000
-    by_hand = Rejudging(rules_of(CANDIDATE.encode(), 0))
+    by_hand = Rejudging(rules_of(text.encode(), 0), load_model(model) if model else None)
     by_hand.take([then(each, labels.get(each.id)) for each in inside])
     told: list[int] = []
     replays = ProcessReplays(postgres_dsn, STARTER, processes=2, part_pages=8)
-    report = await replays(Candidate(CANDIDATE), FROM_MS, TO_MS, heard_into(told))
+    report = await replays(Candidate(text, model), FROM_MS, TO_MS, heard_into(told))
     assert report == by_hand.report
+    assert report.declined.payments > 0
     assert report.fraud.payments > report.legitimate.payments > 0
     assert told == sorted(told)
     assert told[-1] == len(inside)
@@ -169,6 +177,27 @@ async def test_a_process_that_ends_early_fails_the_replay(
         patch.setattr("switch.wiring.risk_replay.parts_between", parts)
         with pytest.raises(ReplayFailed, match="the database is not available"):
             await replays(Candidate(CANDIDATE), FROM_MS, TO_MS, heard_into([]))
+
+
+async def test_a_replay_that_is_given_up_leaves_no_process(
+    pool: asyncpg.Pool, postgres_dsn: str, days: list[Judged]
+) -> None:
+    begun = asyncio.Event()
+
+    async def heard(judged: int) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    replays = ProcessReplays(postgres_dsn, STARTER, part_pages=8)
+    task = asyncio.create_task(replays(Candidate(CANDIDATE), FROM_MS, TO_MS, heard))
+    await begun.wait()
+    children = multiprocessing.active_children()
+    assert children
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    for child in children:
+        await asyncio.to_thread(child.join, 60)
+    assert [child.exitcode for child in children] == [0] * len(children)
 
 
 async def test_it_is_served_and_ends(pool: asyncpg.Pool, postgres_dsn: str, days: list[Judged]) -> None:
