@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 from cel_expr_python import cel
@@ -83,6 +83,7 @@ class Condition:
         return tuple(dict.fromkeys(name for _, name in self.names))
 
 
+@lru_cache(maxsize=1024)  # a set is read, then compiled; and most of it is in the next one, too
 def check_condition(text: str, constant: bool = False) -> Condition:
     """constant: it may do without any fact ("true"). Raises ConditionRefused.
 

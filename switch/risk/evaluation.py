@@ -16,7 +16,7 @@ from cel_expr_python import cel
 
 from switch.domain.risk import FactValue
 from switch.risk.conditions import CEL_TYPES, Condition, facts_environment, source_of
-from switch.risk.facts import BY_NAME, FactType
+from switch.risk.facts import BY_NAME, NUMBER, FactType
 
 # CEL takes 100,000 code points in one expression.
 _LONGEST_EXPRESSION: Final = 80_000
@@ -52,7 +52,7 @@ class Alone:
     """One condition, by the names of the facts."""
 
     def __init__(self, guarded: Guarded) -> None:
-        self.reads = tuple(name for name in BY_NAME if name in guarded.reads)
+        self.reads = tuple(sorted(guarded.reads, key=NUMBER.__getitem__))
         self._expression = facts_environment().compile(guarded.source({name: name for name in self.reads}))
 
     def holds(self, facts: Mapping[str, FactValue]) -> bool | None:

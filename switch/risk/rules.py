@@ -96,7 +96,7 @@ class RuleSet:
             if rule.mode is not Mode.OFF
         )
         self._order = {each.rule.id: number for number, each in enumerate(self.compiled)}
-        self._batches = {absent: _Batch(self.compiled, _facts_of(absent)) for absent in _ABSENCES}
+        self._batches = _batches(self.compiled)
         self._lacking: dict[frozenset[str], _Batch] = {}
         self._alone = _Batch(self.compiled, BY_NAME)
 
@@ -254,6 +254,13 @@ def _quiet(
 
 def _guarded(rule: Rule, condition: Condition) -> Guarded:
     return Guarded(condition, rule.limit_minor if rule.action is Action.LIMIT else None)
+
+
+def _batches(rules: Sequence[CompiledRule]) -> dict[frozenset[str], _Batch]:
+    """For each absence; where no rule reads what is absent, it is the same."""
+    read = frozenset(source for each in rules for source in each.condition.sources)
+    made = {each: _Batch(rules, _facts_of(each)) for each in _ABSENCES if each <= read}
+    return {absent: made[absent & read] for absent in _ABSENCES}
 
 
 def _facts_of(sources: Collection[str]) -> frozenset[str]:

@@ -146,6 +146,14 @@ DOCUMENTS: dict[str, tuple[str, str]] = {
         "limits[0]: window means nothing with amount_minor",
     ),
     "a window": (written(limit('per = "card"\nwindow = "2h"\ncount = 1')), "limits[0].window: must be one of 1m, 10m"),
+    "a pair that is not counted": (
+        written(rule("card_ip_count_1h > 5")),
+        "rules[0].when: card_ip_count_1h: payments of one card and one ip together are not counted here",
+    ),
+    "a limit of a pair that is not counted": (
+        written(limit('per = "card_terminal"\nwindow = "1h"\ncount = 1')),
+        "limits[0].per: payments of one card and one terminal together are not counted here",
+    ),
     "a list of nobody": (written(limit('listed = "vip"\namount_minor = 5')), "limits[0]: listed needs per, one of"),
     "rules that are no tables": (written("rules = [1, 2]\n"), "rules[0]: Input should be a valid dictionary"),
     "rules that are no array": (written('rules = "x"\n'), "rules: Input should be a valid tuple"),
