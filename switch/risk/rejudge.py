@@ -14,6 +14,7 @@ from switch.risk.packing import WantedFacts
 from switch.risk.rules import RuleSet
 
 _BY_LIST: Final = "list:"
+_ALLOWED: Final = "allow:"
 _DECLINING: Final = frozenset({Outcome.STEP_UP, Outcome.DECLINE})
 _COUNTED: Final = frozenset(each.name for each in BY_NAME.values() if each.source == COUNTERS)
 
@@ -158,17 +159,18 @@ class Rejudging:
 
 
 def standing_of(then: Then, facts: Mapping[str, FactValue]) -> Standing:
-    """What lists declined then, they decline now.
+    """What lists declined then, they decline now, and they spare whom they spared.
 
-    Which kind of list it was follows from the answer. Whom an allow list spared is not stored: he is judged like
-    everybody.
+    Which kind of list declined follows from the answer.
     """
     names = [each.removeprefix(_BY_LIST) for each in then.fired if each.startswith(_BY_LIST)]
-    if not names:
+    allowed = [each.removeprefix(_ALLOWED) for each in then.fired if each.startswith(_ALLOWED)]
+    if not names and not allowed:
         return NOT_LISTED
+    spared = frozenset(Subject(each) for each in allowed)
     listed = tuple(Listed(_subject_of(each, facts), each) for each in names)
     blocked = then.outcome == Outcome.DECLINE and then.response_code == SUSPECTED_FRAUD
-    return Standing({}, listed, ()) if blocked else Standing({}, (), listed)
+    return Standing({}, listed, (), spared) if blocked else Standing({}, (), listed, spared)
 
 
 def _subject_of(name: str, facts: Mapping[str, FactValue]) -> Subject:

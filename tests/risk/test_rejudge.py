@@ -9,9 +9,10 @@ import pytest
 from desk_scene import document, facts_with, rule
 from small_model import content, facts_of
 
-from switch.domain.risk import FactValue, Label, Outcome
+from switch.domain.risk import FactValue, Label, Outcome, Subject
 from switch.domain.risk_replay import ReplayReport, Tally, as_fields, from_fields, merged
 from switch.risk.document import read_rules
+from switch.risk.lists import Standing
 from switch.risk.model import load_model
 from switch.risk.packing import pack_facts
 from switch.risk.rejudge import Rejudging, Then
@@ -234,6 +235,23 @@ def test_what_lists_declined_they_decline_again() -> None:
     assert [each.outcome for each in judged] == [Outcome.DECLINE, Outcome.STEP_UP, Outcome.PASS]
     assert judged[0].fired == ("list:bad",)
     assert judged[0].reason == "this account is blocked"
+
+
+def test_whom_lists_spared_they_spare_again() -> None:
+    rules = compile_rules(read_rules(document(rule("busy", "card_known && amount_minor > 5", "score", score=950))))
+    facts = facts_with(amount_minor=9, card_known=True, card_lists=["friends"])
+    spared = rules.judge(facts, Standing({}, allowed=frozenset({Subject.CARD})))
+    assert (spared.outcome, spared.fired) == (Outcome.PASS, ("allow:card", "busy"))
+    quiet = rules.judge(facts | {"amount_minor": 1}, Standing({}, allowed=frozenset({Subject.CARD})))
+    assert (quiet.outcome, quiet.fired) == (Outcome.PASS, ("allow:card",))
+    dice = random.Random(10)
+    rows = [
+        then(facts, dice, outcome=spared.outcome, fired=spared.fired, label=None),
+        then(facts, dice, outcome=Outcome.PASS, fired=("busy",), label=None),
+    ]
+    again = Rejudging(rules).take(rows)
+    assert [each.outcome for each in again] == [Outcome.PASS, Outcome.DECLINE]
+    assert again[0].fired == spared.fired
 
 
 def test_a_real_model_scores_in_batches_what_it_scores_one_by_one() -> None:
