@@ -143,9 +143,9 @@ def _rules(path: Path | None) -> str:
 
 @contextmanager
 def _refusals() -> Iterator[None]:
+    from switch.risk.document import RulesRefused
     from switch.risk.labelled import HistoryRefused
     from switch.risk.model_file import ModelRefused
-    from switch.risk.rules import RulesRefused
     from switch.risk.training import TrainingRefused
 
     try:

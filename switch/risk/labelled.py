@@ -7,7 +7,7 @@ label: "fraud" or "legitimate". value_minor: optional, in the reference currency
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from switch.domain.risk import FactValue, Label
 from switch.risk.facts import BY_NAME, FactType
@@ -72,8 +72,7 @@ def _value(name: str, value: Any) -> FactValue:
         raise TypeError(f"{name} is not of type {fact.type}")
     if fact.type is FactType.INT:
         return _whole(name, value)
-    found: FactValue = value
-    return found
+    return cast(FactValue, value)
 
 
 def _whole(name: str, value: Any) -> int:

@@ -31,6 +31,8 @@ _PAYMENTS_MS: Final = tuple(_TWELFTHS_MS.values())
 _DISTINCT_MS: Final = _TWELFTHS_MS[DISTINCT_WINDOWS[0]]
 _DISTINCT: Final = tuple(_TWELFTHS_MS[name] // _DISTINCT_MS for name in DISTINCT_WINDOWS)
 _MINUTE_MS: Final = 60_000
+_TRAVEL: Final = ("card_travel_km", "card_travel_kmh")
+_NO_JOURNEY: Final = (0, 0)
 _CLOCK_WAS_WRONG_MS: Final = 3_600_000
 
 _LATER_WINDOWS: Final = {what: (LATER_COUNTS | ACCOUNT_COUNTS)[what] for what in Later}
@@ -155,8 +157,11 @@ class _Facts:
             if self._subject is not None:
                 values += _subject_values(self._subject, record, now_ms)
                 if self._subject is Subject.CARD:
-                    values += _journey(record, sighting, now_ms)
+                    values += _journey(record, sighting, now_ms) or _NO_JOURNEY
             facts.update(zip(self._kept, self._pick(values) if self._pick else values, strict=False))
+            if self._subject is Subject.CARD and sighting.place is None:
+                for name in _TRAVEL:
+                    facts.pop(name, None)
 
 
 def _names(name: str, subject: Subject | None) -> list[str]:
@@ -172,7 +177,7 @@ def _names(name: str, subject: Subject | None) -> list[str]:
     if subject is Subject.USER:
         names += [f"user_{mark}_minutes" for mark in MARKS]
     if subject is Subject.CARD:
-        names += ["card_travel_km", "card_travel_kmh"]
+        names += _TRAVEL
     return names
 
 

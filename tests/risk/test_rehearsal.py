@@ -65,3 +65,12 @@ def test_fraud_that_is_told_late_is_learned_as_legitimate() -> None:
         late += truth.kind is not Kind.HONEST and not told
     assert late
     assert sum(each.fraud for each in learned) > late
+
+
+def test_a_journey_is_told_where_the_payment_says_its_place_and_only_there() -> None:
+    places = set()
+    for judged in play(SMALL, passes, frozenset({"card_count_1d", "card_travel_kmh"})):
+        place = judged.facts["place_known"]
+        places.add(place)
+        assert ("card_travel_kmh" in judged.facts) == (place and judged.facts["card_known"])
+    assert places == {False, True}

@@ -18,12 +18,11 @@ _ENTRY: Final = {
     "merchant_qr": "merchant_qr", "bluetooth": "bluetooth", "stripe": "stripe", "keyed": "keyed",
 }  # fmt: skip
 _AT_TERMINAL: Final = frozenset({"tap", "chip", "phone", "payer_code", "wallet", "bluetooth", "stripe", "keyed"})
-_OF_PLASTIC: Final = frozenset({"tap", "chip", "stripe"})
+_ASKS: Final = frozenset({"tap", "phone", "bluetooth", "stripe"})  # for a PIN, above the limit
 _WITH_CHIP: Final = frozenset({"tap", "chip", "phone", "bluetooth"})
 _BY_DEVICE: Final = frozenset({"phone", "payer_code", "merchant_qr", "bluetooth", "keyed"})
 _SAYS_POSTURE: Final = frozenset({"phone", "merchant_qr", "bluetooth", "payer_code"})
 _BY_NETWORK: Final = frozenset({"merchant_qr", "keyed"})
-ASKS_PIN: Final = frozenset({"chip"})
 
 
 class Till:
@@ -58,7 +57,7 @@ class Till:
             acquirer=merchant.acquirer,
             card_range=card.range if card is not None else "",
             code_scheme=self.random.choice(("alipay", "wechat")) if way == "wallet" else "",
-            pin_given=pin or way in ASKS_PIN or (way in _OF_PLASTIC and (proved or amount_minor > NO_PIN_LIMIT_MINOR)),
+            pin_given=pin or way == "chip" or (way in _ASKS and (proved or amount_minor > NO_PIN_LIMIT_MINOR)),
             proved=proved,
             subjects=self._subjects(way, merchant, card, user, device, ip),
             place=_place(way, merchant, place),
