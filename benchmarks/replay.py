@@ -132,7 +132,7 @@ async def fill(dsn: str, count: int) -> int:
         await connection.copy_records_to_table("kinds", records=rows)
         await connection.execute(_FILL, _FIRST_MS, count, len(kinds))
         await connection.execute(_LABEL)
-        await connection.execute("VACUUM (ANALYZE) risk_judgements_20260101; ANALYZE risk_labels".partition(";")[0])
+        await connection.execute("VACUUM (ANALYZE) risk_judgements_20260101, risk_labels")
     finally:
         await connection.close()
     return sum(len(facts) for _, facts, _ in rows) // len(rows)
