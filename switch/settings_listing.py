@@ -47,6 +47,8 @@ def _as_toml(value: object) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return f"[{', '.join(map(_as_toml, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name} = {_as_toml(each)}' for name, each in value.items())}}}"
     if isinstance(value, BaseModel):
         return f"{{{', '.join(f'{name} = {_as_toml(each)}' for name, each in value if each is not None)}}}"
     return str(value)

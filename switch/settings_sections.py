@@ -14,6 +14,8 @@ from pydantic import (
     model_validator,
 )
 
+from switch.domain.money import CURRENCIES
+
 
 def _host_and_port(text: str) -> str:
     host, separator, port = text.rpartition(":")
@@ -32,6 +34,12 @@ def _shaped(pattern: str, rule: str) -> AfterValidator:
         return text
 
     return AfterValidator(check)
+
+
+def _currency(text: str) -> str:
+    if text not in CURRENCIES:
+        raise ValueError("must be a supported ISO 4217 alphabetic code")
+    return text
 
 
 def _url_with(schemes: tuple[str, ...]) -> AfterValidator:
@@ -56,6 +64,7 @@ MerchantNumber = Annotated[str, _shaped(r"\d{8,10}", "must be 8 to 10 digits")]
 SerialNumber = Annotated[str, _shaped(r"[0-9A-Fa-f]{1,40}", "must be 1 to 40 hex digits")]
 PublicKeyId = Annotated[str, _shaped(r"PUB_KEY_ID_[0-9A-Za-z]+", "must begin with PUB_KEY_ID_")]
 PanPrefix = Annotated[str, _shaped(r"\d{0,11}", "must be at most 11 digits")]
+Currency = Annotated[str, AfterValidator(_currency)]
 PostgresUrl = Annotated[SecretStr, _url_with(("postgresql://", "postgres://"))]
 RedisUrl = Annotated[SecretStr, _url_with(("redis://", "rediss://", "unix://"))]
 
@@ -80,6 +89,20 @@ class Operations(Section):
     drain_grace_ms: int = Field(default=1000, ge=0, le=60_000, description="between NOT_SERVING and refusing new calls")
     drain_finish_ms: int = Field(
         default=5000, ge=0, le=300_000, description="longest wait for requests in flight at the end"
+    )
+
+
+class Audit(Section):
+    """The chain of the audit trail (docs/audit.md), made by processes of the operations service."""
+
+    checkpoint_s: int = Field(
+        default=60,
+        ge=1,
+        le=86_400,
+        description="from one signed checkpoint to the next, at least; none where nothing was added",
+    )
+    checkpoint_file: str = Field(
+        default="", description="where checkpoints are exported; empty: <state_dir>/audit/checkpoints.jsonl"
     )
 
 
@@ -411,6 +434,21 @@ class Platform(Section):
         default="", description="PEM chain of this process's platform participant; empty: the development authority's"
     )
     private_key: str = Field(default="", description="PEM file of its private key")
+    admitted_again_s: float = Field(
+        default=30.0, gt=0, le=3600, description="while a stream lasts, how often its caller's right is looked at again"
+    )
+
+
+class Followers(Section):
+    """Who follows the journal gives way to the road of his process (docs/feed.md)."""
+
+    give_way_above: int = Field(
+        default=16, ge=0, le=100_000, description="authorizations in flight above which followers of the journal wait"
+    )
+    insist_after_ms: int = Field(
+        default=3_000, ge=0, le=600_000, description="behind by more, a follower goes on, with rests"
+    )
+    no_rest_after_ms: int = Field(default=30_000, ge=0, le=3_600_000, description="behind by more, without rests")
 
 
 class Orders(Section):
@@ -429,8 +467,28 @@ class Orders(Section):
     redirect_hosts: list[str] = Field(
         default=["qr.alipay.com"], description="hosts of wallets' codes to which the page may send a payer"
     )
-    step_up_above_minor: int = Field(
-        default=100_000, ge=0, description="largest order paid without a second factor of late, minor units"
+    per_shop_code_per_minute: int = Field(
+        default=30, ge=1, le=10_000, description="orders that the page makes of one printed code, at most"
+    )
+    open_per_shop_code: int = Field(
+        default=100,
+        ge=1,
+        le=100_000,
+        description="orders of one printed code that a maker may have open; all who use the page are one",
+    )
+    step_up_above_minor: dict[Currency, Annotated[int, Field(ge=0)]] = Field(
+        default={"CNY": 100_000},
+        description="by currency, what a payer may pay for orders in 24 h without a second factor of late, minor "
+        "units; of another currency nothing",
+    )
+    unpaid_kept_days: int = Field(
+        default=30, ge=1, le=36_500, description="after so long a closed or expired order is dropped"
+    )
+    paid_kept_days: int = Field(
+        default=0,
+        ge=0,
+        le=36_500,
+        description="after so long a paid order is dropped, counted from its last refund; 0: never",
     )
     watchers: int = Field(
         default=1000,
@@ -487,6 +545,9 @@ class Users(Section):
     calls_per_address: int = Field(
         default=60, ge=1, le=1_000_000, description="log-ins and the like in a minute of one IP address, at most"
     )
+    rescue_wait_h: int = Field(
+        default=72, ge=24, le=720, description="hours from the approval of a rescue until it may be completed"
+    )
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -502,6 +563,48 @@ class Users(Section):
         return self
 
 
+class Messages(Section):
+    """How `payswitch messages send` delivers users' messages (docs/messages.md)."""
+
+    switch: OptionalAddress = Field(
+        default="", description="host:port of a switch that serves users, with mutual TLS; empty: listen's"
+    )
+    certificate: str = Field(
+        default="", description="PEM chain of the messenger participant; empty: the development authority's"
+    )
+    private_key: str = Field(default="", description="PEM file of its private key")
+    at_once: int = Field(default=10, ge=1, le=100, description="messages taken together")
+    timeout_ms: int = Field(default=20_000, ge=100, le=50_000, description="one attempt, all of it")
+    dead_letters: str = Field(
+        default="", description="where messages that are given up are named; empty: <state_dir>/messages/dead.jsonl"
+    )
+    ca: str = Field(default="", description="PEM of the authorities of mail server and gateway; empty: the system's")
+    smtp: OptionalAddress = Field(default="", description="host:port of the mail server; empty: no e-mails")
+    smtp_security: Literal["starttls", "tls", "none"] = Field(
+        default="starttls", description="starttls, tls from the first byte, or none, to this machine alone"
+    )
+    smtp_user: str = Field(default="", description="of AUTH; empty: none")
+    smtp_password: SecretStr = Field(default=SecretStr(""), description="of AUTH")
+    mail_from: str = Field(
+        default="no-reply@localhost",
+        pattern=r"^[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]{1,190}$",
+        description="the sender's address",
+    )
+    sms_url: HttpUrl = Field(default="", description="hook of the gateway for short messages; empty: none are sent")
+    sms_secret: SecretStr = Field(default=SecretStr(""), description="whsec_… that signs what the hook gets")
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if bool(self.certificate) != bool(self.private_key):
+            raise ValueError("certificate and private_key must be given together")
+        host = self.smtp.rpartition(":")[0]
+        if self.smtp and self.smtp_security == "none" and host not in ("localhost", "127.0.0.1", "[::1]"):
+            raise ValueError("smtp_security: none is for a mail server on this machine")
+        if self.smtp_user and self.smtp_security == "none":
+            raise ValueError("smtp_user: a password goes over TLS alone")
+        return self
+
+
 class Reconciliation(Section):
     """The channels' daily bills against our records."""
 
@@ -512,6 +615,33 @@ class Reconciliation(Section):
     tolerance_s: int = Field(
         default=600, ge=0, le=7200, description="so near to midnight a channel's clock may say another day"
     )
+
+
+class Retention(Section):
+    """How long what is kept (docs/retention.md); 0: for ever. Done by processes of the operations service."""
+
+    journal_days: int = Field(
+        default=1830, ge=0, le=36_600,
+        description="days of payments in the journal, with their follow-ups and events; 0, or 400 and more",
+    )  # fmt: skip
+    transactions_days: int = Field(
+        default=1830, ge=0, le=36_600, description="days of payments in merchants' lists; 0, or 400 and more"
+    )
+    webhooks_days: int = Field(
+        default=90, ge=0, le=36_600, description="days of webhooks' deliveries and their log; 0, or 7 and more"
+    )
+    first_hour: int = Field(
+        default=3, ge=0, le=23, description="of the day, Shanghai, before which housekeeping does not begin"
+    )
+    batch: int = Field(default=5_000, ge=1, le=100_000, description="rows deleted in one transaction, at most")
+    pause_ms: int = Field(default=200, ge=0, le=60_000, description="between two of them")
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> Self:
+        for name, least in (("journal_days", 400), ("transactions_days", 400), ("webhooks_days", 7)):
+            if 0 < getattr(self, name) < least:
+                raise ValueError(f"{name} must be 0 or at least {least}")
+        return self
 
 
 class Disputes(Section):

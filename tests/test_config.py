@@ -53,6 +53,16 @@ def test_the_environment_comes_before_the_file_and_the_file_before_defaults(
     assert settings.listen == "0.0.0.0:1"
 
 
+def test_limits_by_currency_are_json_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAYSWITCH_ORDERS__STEP_UP_ABOVE_MINOR", '{"CNY": 5000, "JPY": 0}')
+    settings = load()
+    assert settings.orders.step_up_above_minor == {"CNY": 5000, "JPY": 0}
+    assert ("orders.step_up_above_minor", "{CNY = 5000, JPY = 0}") in in_force(settings, config.ENV_PREFIX)
+    for wrong in ('{"XXX": 1}', '{"CNY": -1}', "100000"):
+        monkeypatch.setenv("PAYSWITCH_ORDERS__STEP_UP_ABOVE_MINOR", wrong)
+        assert "PAYSWITCH_ORDERS__STEP_UP_ABOVE_MINOR" in refusal()
+
+
 def test_lists_are_json_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAYSWITCH_ISSUERS", '["bank-1"]')
     rule = '{"name": "own", "pan_prefix": "6259", "channels": ["issuer:bank-1", "unionpay"]}'

@@ -51,6 +51,8 @@ WIRING = (
     ),
     *("switch.own_keys", "switch.key_ceremony", "switch.hidden_input"),
     *("switch.risk_cli", "switch.risk_evaluation"),
+    *("switch.command_database", "switch.audit_cli", "switch.audit_desk", "switch.ledger_cli"),
+    *("switch.messages_cli", "switch.messenger", "switch.retention_cli"),
 )
 # They use the switch from outside, and may import anything.
 OUTSIDE = ("benchmarks", "switch.demo")
@@ -72,7 +74,7 @@ RISK = (
 )
 PURE = (
     *("switch.domain", "switch.entry", "switch.payments.decide", "switch.settlement.compare"),
-    *("switch.settlement.line_index", "switch.settlement.classify", "switch.settlement.evidence"),
+    *("switch.settlement.classify", "switch.settlement.evidence"),
     *(f"switch.routing.{each}" for each in ROUTING),
     *(f"switch.risk.{each}" for each in RISK),
     *("switch.terminals.answers", "switch.terminals.requests"),

@@ -5,8 +5,11 @@ everywhere (`switch.api.errors`). A method without the option is refused when it
 having been forgotten.
 """
 
+import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from functools import partial
 from typing import Any, NoReturn
 
 import grpc.aio
@@ -18,6 +21,7 @@ from google.protobuf.message_factory import GetMessageClass
 from payswitch.v1 import access_pb2
 from switch.api.errors import InvalidField, status_of
 from switch.api.gate import Gate
+from switch.domain.access import Caller
 from switch.ops.metrics import REQUEST_ERRORS
 
 log = structlog.get_logger()
@@ -33,13 +37,20 @@ def access_of(method: MethodDescriptor) -> access_pb2.Access:
     return access
 
 
-def add_guarded(service: ServiceDescriptor, servicer: object, gate: Gate, server: grpc.aio.Server) -> None:
-    """Register every method of `service`; the servicer must have all of them, by their names."""
-    handlers = {method.name: _handler(method, getattr(servicer, method.name), gate) for method in service.methods}
+def add_guarded(
+    service: ServiceDescriptor, servicer: object, gate: Gate, server: grpc.aio.Server, again_s: float = 30.0
+) -> None:
+    """Register every method of `service`; the servicer must have all of them, by their names.
+
+    again_s: how often a caller who is streamed to must still be admitted.
+    """
+    handlers = {
+        method.name: _handler(method, getattr(servicer, method.name), gate, again_s) for method in service.methods
+    }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
 
 
-def _handler(method: MethodDescriptor, behaviour: Any, gate: Gate) -> Any:
+def _handler(method: MethodDescriptor, behaviour: Any, gate: Gate, again_s: float) -> Any:
     if method.client_streaming:
         raise TypeError(f"{method.full_name}: a stream of requests has no one request that is admitted")
     access = access_of(method)
@@ -49,8 +60,10 @@ def _handler(method: MethodDescriptor, behaviour: Any, gate: Gate) -> Any:
         async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
             try:
                 caller = await gate.admit(context, _decoded(request), access)
-                async for response in behaviour(request, caller):
-                    yield response
+                async with aclosing(behaviour(request, caller)) as responses:
+                    admit = partial(gate.admit, context, request, access)
+                    async for response in _while_admitted(responses, admit, again_s):
+                        yield response
             except Exception as error:
                 await _abort(method, context, error)
 
@@ -66,6 +79,33 @@ def _handler(method: MethodDescriptor, behaviour: Any, gate: Gate) -> Any:
             await _abort(method, context, error)
 
     return grpc.unary_unary_rpc_method_handler(unary, decode, _encode)
+
+
+async def _while_admitted(
+    responses: AsyncIterator[Any], admit: Callable[[], Awaitable[Caller]], again_s: float
+) -> AsyncIterator[Any]:
+    """What is streamed, until the caller's session, credential or role is over: looked at even while nothing comes."""
+    loop = asyncio.get_running_loop()
+    again_at_s = loop.time() + again_s
+    following: asyncio.Future[Any] | None = None
+    try:
+        while True:
+            following = following or asyncio.ensure_future(anext(responses))
+            await asyncio.wait([following], timeout=max(0.0, again_at_s - loop.time()))
+            if loop.time() >= again_at_s:
+                await admit()
+                again_at_s = loop.time() + again_s
+            if following.done():
+                try:
+                    response = following.result()
+                except StopAsyncIteration:
+                    return
+                following = None
+                yield response
+    finally:
+        if following is not None:
+            following.cancel()
+            await asyncio.wait([following])
 
 
 def _encode(message: Any) -> bytes:

@@ -19,7 +19,7 @@ from switch.api.listener import Bounds, Listener
 from switch.api.page_limits import PageLimits
 from switch.domain.money import CURRENCIES, LARGEST_AMOUNT_MINOR, Money
 from switch.domain.order import PAYABLE, Order
-from switch.domain.refusals import Missing, NotPossible, Refusal
+from switch.domain.refusals import Missing, NotPossible, Refusal, TooMany
 from switch.entry.order_code import Name, Named, read_path
 from switch.orders.desk import OrderDesk
 from switch.orders.shop import ShopCodes
@@ -30,8 +30,8 @@ log = structlog.get_logger()
 _WALLETS: Final = (("AlipayClient", "alipay"), ("MicroMessenger", "wechat"), ("UnionPay", "unionpay"),
                    ("CloudPay", "unionpay"))  # fmt: skip
 _BOUNDS: Final = Bounds(connections=512, life_s=10.0, body_bytes=256, headers=64, header_bytes=4096)
-# To make an order costs as much as to look at ten.
-_MAKING_COST: Final = 10.0
+# To make an order costs as much as to look at twenty.
+_MAKING_COST: Final = 20.0
 _AMOUNT = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,3}))?", re.ASCII).fullmatch
 
 
@@ -69,6 +69,8 @@ class OrderPage:
             return await self._answer(request)
         except Missing:
             return _message(404, "没有此订单", "There is no such order")
+        except TooMany:
+            return _message(429, "请求过多，请稍后再试", "Too many requests: please try again later")
         except Refusal:
             return _message(409, "此码已失效", "This code is not valid any more")
         except StoreUnavailable:
@@ -87,7 +89,7 @@ class OrderPage:
         if request.method not in ("GET", "HEAD") and not posts:
             return _message(405, "不支持", "Not supported")
         if not self._limits.takes(self._address(request), _MAKING_COST if posts else 1.0):
-            return _message(429, "请求过多，请稍后再试", "Too many requests: please try again later")
+            raise TooMany("of one address")
         if name.named is Named.SHOP_CODE:
             return await self._make(request, name) if posts else await self._ask_amount(name)
         return await self._order(name, _wallet_of(request.headers.get("User-Agent", "")))
@@ -139,6 +141,8 @@ class OrderPage:
         amount_minor = _amount_minor(await _body(request), code.currency)
         if amount_minor is None:
             return _message(400, "金额不正确", "This is not an amount")
+        if not self._limits.makes(code.id.hex):
+            raise TooMany("of one printed code")
         order = await self._desk.of_shop_code(code, amount_minor, secrets.token_hex(16), "page")
         path = Name(Named.ORDER, order.merchant.id, order.id).path
         return web.Response(status=303, headers={**html.HEADERS, "Location": self._prefix + path})

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Final
+from uuid import UUID
 
 from payswitch.v1 import common_pb2
 from payswitch.v1 import order_pb2 as pb
@@ -28,15 +29,16 @@ _LEAST_SHARE: Final = 2
 class OrderServicer:
     def __init__(
         self, desk: OrderDesk, shop: ShopCodes, store: OrderStore, merchants: Merchants, codes: CodeMaker,
-        step_up_above_minor: int, watchers: int,
+        watchers: int, admitted_again_s: float,
     ) -> None:  # fmt: skip
+        """admitted_again_s: how often an acquirer that watches must still be the merchant's."""
         self._desk = desk
         self._shop = shop
         self._store = store
         self._merchants = merchants
         self._codes = codes
-        self._step_up_above_minor = step_up_above_minor
         self._watchers = watchers
+        self._admitted_again_s = admitted_again_s
         self._watching: Counter[str] = Counter()
 
     # --- a merchant's people, its credentials, its acquirer -----------------------------------------------------------
@@ -68,6 +70,8 @@ class OrderServicer:
         self._watching[merchant_id] += 1
         try:
             shown: pb.Order | None = None
+            loop = asyncio.get_running_loop()
+            again_at_s = loop.time() + self._admitted_again_s
             while order is not None:
                 message = fields.order_message(order)
                 if message != shown:
@@ -76,6 +80,9 @@ class OrderServicer:
                 if order.state not in PAYABLE:
                     return
                 await asyncio.sleep(_WATCH_INTERVAL_S)
+                if loop.time() >= again_at_s:
+                    await self._may(caller, merchant_id)
+                    again_at_s = loop.time() + self._admitted_again_s
                 order = await self._store.find(order.merchant.id, order.id)
         finally:
             self._watching[merchant_id] -= 1
@@ -166,7 +173,7 @@ class OrderServicer:
             subject=order.subject,
             state=int(order.state),  # type: ignore[arg-type]
             expires_time_ms=order.expires_time_ms,
-            needs_step_up=order.money.amount_minor > self._step_up_above_minor,
+            needs_step_up=await self._desk.needs_step_up(_user_of(caller), order.money),
         )
 
     async def PayOrder(self, request: pb.PayOrderRequest, caller: Caller) -> pb.PayOrderResponse:
@@ -199,11 +206,15 @@ class OrderServicer:
         return code
 
 
-def _paying(request: pb.PayOrderRequest | pb.PayShopCodeRequest, caller: Caller) -> Paying:
+def _user_of(caller: Caller) -> UUID:
     if caller.user_id is None:
         raise Missing("a payer is a user")
+    return caller.user_id
+
+
+def _paying(request: pb.PayOrderRequest | pb.PayShopCodeRequest, caller: Caller) -> Paying:
     return Paying(
-        caller.user_id,
+        _user_of(caller),
         fields.identity(request.card_id, "card_id"),
         requests.idempotency_key(request.idempotency_key, "idempotency_key"),
         caller.stepped_up,

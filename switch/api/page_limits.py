@@ -1,4 +1,4 @@
-"""How much of one address, and of everybody, a public page takes: buckets that fill again, bounded in number."""
+"""How much of one address, printed code, and of everybody, a public page takes: bounded buckets that fill again."""
 
 import ipaddress
 from collections import OrderedDict
@@ -6,32 +6,56 @@ from typing import Final
 
 from switch.ports import Clock
 
-_MOST_ADDRESSES: Final = 10_000
+_MOST_BUCKETS: Final = 10_000
 
 
 class PageLimits:
     """In one process, and lost with it. An IPv6 address counts with its /64."""
 
-    def __init__(self, clock: Clock, per_address_per_minute: int, per_second: int = 200) -> None:
+    def __init__(
+        self, clock: Clock, per_address_per_minute: int, per_shop_code_per_minute: int, per_second: int = 200
+    ) -> None:
         self._clock = clock
-        self._per_minute = float(per_address_per_minute)
-        self._per_second = float(per_second)
-        self._everybody = (float(per_second), clock.monotonic_s())
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._everybody = _Buckets(60.0 * per_second, per_second)
+        self._addresses = _Buckets(per_address_per_minute, per_address_per_minute)
+        self._shop_codes = _Buckets(per_shop_code_per_minute, per_shop_code_per_minute)
 
     def takes(self, address: str, cost: float = 1.0) -> bool:
-        """cost: in requests."""
+        """cost: in requests. Whoever has none left takes nothing of the others'."""
         now_s, key = self._clock.monotonic_s(), _counted(address)
-        left, since_s = self._everybody
-        everybody = min(self._per_second, left + (now_s - since_s) * self._per_second)
-        left, since_s = self._buckets.pop(key, (self._per_minute, now_s))
-        ones = min(self._per_minute, left + (now_s - since_s) * self._per_minute / 60)
-        taken = ones >= cost and everybody >= 1
-        self._buckets[key] = (ones - cost if taken else ones, now_s)
-        self._everybody = (everybody - 1 if taken else everybody, now_s)
-        while len(self._buckets) > _MOST_ADDRESSES:
+        if self._addresses.left(key, now_s) < cost or self._everybody.left("", now_s) < 1:
+            return False
+        self._addresses.take(key, cost)
+        self._everybody.take("", 1)
+        return True
+
+    def makes(self, shop_code: str) -> bool:
+        """Whether an order may be made of that printed code now: counted, however many addresses ask."""
+        if self._shop_codes.left(shop_code, self._clock.monotonic_s()) < 1:
+            return False
+        self._shop_codes.take(shop_code, 1)
+        return True
+
+
+class _Buckets:
+    """By key, what is left of `most`; the least asked for is forgotten, and full again."""
+
+    def __init__(self, per_minute: float, most: float) -> None:
+        self._per_second = per_minute / 60
+        self._most = float(most)
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def left(self, key: str, now_s: float) -> float:
+        left, since_s = self._buckets.pop(key, (self._most, now_s))
+        left = min(self._most, left + (now_s - since_s) * self._per_second)
+        self._buckets[key] = (left, now_s)
+        while len(self._buckets) > _MOST_BUCKETS:
             self._buckets.popitem(last=False)
-        return taken
+        return left
+
+    def take(self, key: str, cost: float) -> None:
+        left, now_s = self._buckets[key]
+        self._buckets[key] = (left - cost, now_s)
 
 
 def _counted(address: str) -> str:

@@ -24,6 +24,7 @@ from switch.entry.bluetooth import HANDOVER_SCHEME, parse_handover
 from switch.entry.emv import parse_tap
 from switch.entry.keyed import parse_keyed
 from switch.entry.merchant_qr import check_against, parse_merchant_qr
+from switch.entry.order_code import order_in
 from switch.entry.payer_code import parse_payer_code
 
 _MERCHANT_ID = re.compile(r"[0-9A-Za-z]{1,15}", re.ASCII).fullmatch
@@ -55,12 +56,15 @@ def authorization_request(message: pb.AuthorizeRequest, caller: str, by_platform
     if operation is None:
         raise InvalidField("kind", "is not a known kind")
     merchant_ = _merchant(message)
-    entry, credential = _presented(message, merchant_, money_)
+    scanned_order = _scanned_order(message, merchant_, money_)
+    entry, credential = _presented(message, money_)
     if message.presented_as:
         if not by_platform or entry is not EntryMode.KEYED:
             raise InvalidField("presented_as", "is another process's of the switch, with keyed")
         entry = EntryMode(message.presented_as)
     pin = _pin(message, credential)
+    if scanned_order is not None and operation is not Operation.SALE:
+        raise InvalidField("kind", "an order is paid by a sale")
     if isinstance(credential, ChannelOrder):
         if operation is not Operation.SALE:
             raise InvalidField("kind", "an order is a sale")
@@ -70,6 +74,7 @@ def authorization_request(message: pb.AuthorizeRequest, caller: str, by_platform
         payer = payer_of(message.context, "" if by_platform else f"{caller}:")
     return AuthorizationRequest(
         caller, merchant_, message.terminal_id, key, time_ms, operation, money_, entry, credential, pin, payer,
+        scanned_order,
     )  # fmt: skip
 
 
@@ -145,7 +150,7 @@ def _merchant(message: pb.AuthorizeRequest) -> Merchant:
     return Merchant(message.merchant_id, name, city, country, category)
 
 
-def _presented(message: pb.AuthorizeRequest, merchant_: Merchant, money_: Money) -> tuple[EntryMode, Credential]:
+def _presented(message: pb.AuthorizeRequest, money_: Money) -> tuple[EntryMode, Credential]:
     match message.WhichOneof("presented"):
         case "nfc":
             return EntryMode.NFC, parse_tap(message.nfc.emv, money_)
@@ -154,7 +159,6 @@ def _presented(message: pb.AuthorizeRequest, merchant_: Merchant, money_: Money)
         case "bluetooth":
             return EntryMode.BLUETOOTH, parse_handover(message.bluetooth.record, money_)
         case "merchant_qr":
-            check_against(parse_merchant_qr(message.merchant_qr.payload), merchant_, money_)
             return EntryMode.MERCHANT_QR, _card(message.merchant_qr.card, "merchant_qr.card")
         case "keyed":
             return EntryMode.KEYED, _card(message.keyed, "keyed")
@@ -164,6 +168,15 @@ def _presented(message: pb.AuthorizeRequest, merchant_: Merchant, money_: Money)
             return EntryMode.MERCHANT_QR, ChannelOrder(message.order.scheme)
         case _:
             raise InvalidField("presented", "exactly one way of presenting is needed")
+
+
+def _scanned_order(message: pb.AuthorizeRequest, merchant_: Merchant, money_: Money) -> uuid.UUID | None:
+    """A merchant's QR must be of this merchant and amount, and may be that of an order of ours."""
+    if not message.HasField("merchant_qr"):
+        return None
+    payload = parse_merchant_qr(message.merchant_qr.payload)
+    check_against(payload, merchant_, money_)
+    return order_in(payload, merchant_)
 
 
 def _card(message: pb.KeyedCard, field: str) -> CardCredential:

@@ -81,7 +81,11 @@ class Merchant:
 
 @dataclass(slots=True)
 class AuthorizationRequest:
-    """One authorization as the acquirer asked for it. The credential is in the clear and lives no longer than this."""
+    """One authorization as the acquirer asked for it. The credential is in the clear and lives no longer than this.
+
+    scanned_order: the merchant's order that the QR names, which the payment is to pay; the service of orders leaves it
+    out, for it begins its payments itself.
+    """
 
     acquirer_id: str
     merchant: Merchant
@@ -94,6 +98,7 @@ class AuthorizationRequest:
     credential: Credential
     pin: PinBlock | None = None
     payer: Payer = UNKNOWN_PAYER
+    scanned_order: UUID | None = None
 
 
 @dataclass(slots=True)

@@ -93,7 +93,8 @@ class OrderPayment:
     """One try to pay an order; it is the authorization of that id.
 
     scheme: of a channel's order, "alipay" or "wechat"; "" for a card. payer, payer_key: the user and his idempotency
-    key, "" for a channel's order. code: what the channel gave to scan.
+    key, "" for a channel's order and for whoever an acquirer speaks for. stepped_up: he had shown a second factor of
+    late. code: what the channel gave to scan.
     undo_number, undo_time_ms: name the request that gives it back, the same in its repeats; 0 ms: none was asked yet.
     refunded_minor: what the journal's events say was given back. fence: of the claim under which it is worked on.
     """
@@ -117,6 +118,7 @@ class OrderPayment:
     refunded_minor: int = 0
     attempts: int = 0
     fence: int = 0
+    stepped_up: bool = False
 
 
 @dataclass(slots=True)

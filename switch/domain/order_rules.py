@@ -11,6 +11,9 @@ from switch.domain.states import State
 # A wallet's code is good for two hours; one that is older than this is called off and another one made.
 CODE_GOOD_MS = 100 * 60_000
 
+# For so long counts what a payer paid without a second factor.
+UNPROVED_MS = 86_400_000
+
 
 class Outcome(IntEnum):
     """What an authorization says of the payment that it is."""
@@ -64,20 +67,23 @@ def becomes(order: Order, payment: OrderPayment, outcome: Outcome) -> PaymentSta
 class Beginning:
     """repeated: the payment that is there already, and answers this. stale: one whose code is too old; it is undone.
 
-    refusal: why none may begin now, "" if one may.
+    refusal: why none may begin now, "" if one may. needs_step_up: none but with a second factor of late.
     """
 
     repeated: OrderPayment | None = None
     stale: OrderPayment | None = None
     refusal: str = ""
+    needs_step_up: bool = False
 
 
 def beginning(
-    order: Order, payments: list[OrderPayment], wanted: OrderPayment, now_ms: int, refusal: str = ""
-) -> Beginning:
+    order: Order, payments: list[OrderPayment], wanted: OrderPayment, now_ms: int, refusal: str = "",
+    unproved_left_minor: int | None = None,
+) -> Beginning:  # fmt: skip
     """One card at a time, so that two payers need not both pay; one code of a wallet at a time.
 
-    refusal: what speaks against every new payment; a repeat is answered all the same.
+    refusal: what speaks against every new payment; a repeat is answered all the same. unproved_left_minor: what the
+    payer may still pay without a second factor, of the order's currency; None: as much as he likes.
     """
     for each in payments:
         if wanted.payer and (each.payer, each.payer_key) == (wanted.payer, wanted.payer_key):
@@ -88,6 +94,8 @@ def beginning(
         return Beginning(refusal=f"the order is {order.state.name}")
     if now_ms >= order.expires_time_ms:
         return Beginning(refusal="the order is EXPIRED")
+    if unproved_left_minor is not None and order.money.amount_minor > unproved_left_minor:
+        return Beginning(needs_step_up=True)
     if not wanted.scheme:
         busy = any(each.state in UNDER_WAY and not each.scheme for each in payments)
         return Beginning(refusal="somebody is paying it just now" if busy else "")
@@ -98,6 +106,21 @@ def beginning(
                 return Beginning(repeated=each)
             stale = each
     return Beginning(stale=stale)
+
+
+def scanned_refusal(
+    order: Order | None, payments: list[OrderPayment], wanted: OrderPayment, money: Money, now_ms: int
+) -> tuple[str, str] | None:
+    """Why an order is not paid by what its QR's payer has his acquirer ask for: (DE39, reason); None if it is.
+
+    A right CRC proves nothing of the amount that a QR shows.
+    """
+    if order is None:
+        return "25", "there is no such order"
+    if money != order.money:
+        return "13", "is not the order's amount"
+    refusal = beginning(order, payments, wanted, now_ms).refusal
+    return ("12", refusal) if refusal else None
 
 
 def close_refusal(order: Order, payments: list[OrderPayment], to: OrderState) -> str:

@@ -123,8 +123,30 @@ def check_agrees(name: Name, merchant: Merchant, money: Money | None, currency: 
     check_against(payload, shown, money or Money(0, currency), field)
 
 
+def order_in(payload: MerchantQrPayload, merchant: Merchant, field: str = "merchant_qr.payload") -> UUID | None:
+    """The order of ours that a merchant's QR asks to pay; None where it asks for none.
+
+    Raises EntryError for one of another merchant, and for a code that we never write.
+    """
+    if not any(inner.get("00") == OURS for inner in payload.account_templates.values()):
+        return None
+    name = _named_in(payload, field)
+    if name.merchant_id != merchant.id:
+        raise EntryError(field, "id 26 names another merchant")
+    if name.named is not Named.ORDER:
+        return None
+    if payload.amount_minor is None:
+        raise EntryError(field, "id 54 is missing")
+    if payload.tip:
+        raise EntryError(field, "ids 55 to 57 are not ours")
+    return name.id
+
+
 def _in_template(scanned: str, field: str) -> Name:
-    payload = parse_merchant_qr(scanned, field)
+    return _named_in(parse_merchant_qr(scanned, field), field)
+
+
+def _named_in(payload: MerchantQrPayload, field: str) -> Name:
     for inner in payload.account_templates.values():
         if inner.get("00") != OURS:
             continue

@@ -89,13 +89,16 @@ class OrderDesk:
             draft.money, draft.subject, draft.number, draft.key, _content(draft), by, now_ms,
             now_ms + draft.lives_s * 1000, shop_code=draft.shop_code, changed_time_ms=now_ms,
         )  # fmt: skip
-        stored = await self._store.create(order)
+        stored = await self._store.create(order, self._settings.open_per_shop_code)
         if stored.content != order.content:
             raise Exists("the idempotency key was used with other content")
         return stored
 
     async def of_shop_code(self, code: ShopCode, amount_minor: int, key: str, by: str) -> Order:
-        """The order that a payer makes by entering an amount; key: chosen for this once."""
+        """The order that a payer makes by entering an amount; key: chosen for this once.
+
+        Raises TooMany where as many as one maker may have, the page among them, wait to be paid already.
+        """
         money, lives_s = Money(amount_minor, code.currency), self._settings.shop_order_s
         draft = Draft(
             code.merchant_id, f"{_SHOP_KEY}{key}", money, code.label, lives_s, terminal_id=code.terminal_id,
@@ -123,19 +126,30 @@ class OrderDesk:
 
         BEGUN: it is not known yet, and the worker finds out; asked again under the same key it is told.
         """
-        return await self._pay(order, paying, await self._card(paying, order.money.amount_minor))
+        return await self._pay(order, paying, await self._card(paying))
 
     async def pay_shop_code(
         self, code: ShopCode, amount_minor: int, paying: Paying, by: str
     ) -> tuple[Order, OrderPayment]:
         """Who cannot pay makes no order: the merchant's list is not anybody's to fill."""
-        card = await self._card(paying, amount_minor)
-        order = await self.of_shop_code(code, amount_minor, f"{paying.user_id.hex}-{paying.key}", by)
+        key, money = f"{paying.user_id.hex}-{paying.key}", Money(amount_minor, code.currency)
+        # Of a repeat the payment itself counts as spent already: it is found, and answered.
+        is_new = not paying.stepped_up and await self._store.made_under(code.merchant_id, f"{_SHOP_KEY}{key}") is None
+        if is_new and await self.needs_step_up(paying.user_id, money):
+            raise NotPermitted("step-up needed")
+        card = await self._card(paying)
+        order = await self.of_shop_code(code, amount_minor, key, by)
         return await self._pay(order, paying, card)
 
-    async def _card(self, paying: Paying, amount_minor: int) -> CardCredential:
-        if amount_minor > self._settings.step_up_above_minor and not paying.stepped_up:
-            raise NotPermitted("step-up needed")
+    async def needs_step_up(self, user_id: UUID, money: Money) -> bool:
+        """Whether he must show a second factor before he pays so much, as things stand."""
+        spent_minor = await self._store.unproved_minor(str(user_id), money.currency, self._clock.time_ms())
+        return spent_minor + money.amount_minor > self._unproved_limit_minor(money.currency)
+
+    def _unproved_limit_minor(self, currency: str) -> int:
+        return self._settings.step_up_above_minor.get(currency, 0)
+
+    async def _card(self, paying: Paying) -> CardCredential:
         card = await self._cards.credential(paying.user_id, paying.card_id) if self._cards is not None else None
         if card is None:
             raise Missing("there is no such card")
@@ -143,7 +157,9 @@ class OrderDesk:
 
     async def _pay(self, order: Order, paying: Paying, card: CardCredential) -> tuple[Order, OrderPayment]:
         payment = self._new_payment(order, paying.entry, payer=str(paying.user_id), payer_key=paying.key)
-        verdict = await self._begun(order, payment)
+        payment.stepped_up = paying.stepped_up
+        limit_minor = None if paying.stepped_up else self._unproved_limit_minor(order.money.currency)
+        verdict = await self._begun(order, payment, limit_minor)
         if verdict.repeated is not None:
             return await self.find(order.merchant.id, order.id), verdict.repeated
         return await self._authorized(order, payment, card, paying.pin)
@@ -165,10 +181,12 @@ class OrderDesk:
             raise NotPossible(f"{scheme} has no code for it now")
         return payment
 
-    async def _begun(self, order: Order, payment: OrderPayment) -> Beginning:
+    async def _begun(self, order: Order, payment: OrderPayment, unproved_limit_minor: int | None = None) -> Beginning:
         payee = await profile_of(self._merchants, order.merchant.id)
         refusal = "" if payee.state is MerchantState.ACTIVE else f"the merchant is {payee.state.name}"
-        verdict = await self._store.begin(payment, self._clock.time_ms(), refusal)
+        verdict = await self._store.begin(payment, self._clock.time_ms(), refusal, unproved_limit_minor)
+        if verdict.needs_step_up:
+            raise NotPermitted("step-up needed")
         if verdict.refusal:
             raise NotPossible(verdict.refusal)
         return verdict

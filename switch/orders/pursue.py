@@ -39,6 +39,7 @@ class Pursuit:
         self._payments = payments
         self._clock = clock
         self._settings = settings
+        self._given_up: list[OrderPayment] = []
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -68,9 +69,19 @@ class Pursuit:
         return await self._store.expire(self._clock.time_ms(), self._settings.batch)
 
     async def turn(self) -> int:
-        """Claim one batch and look at each; returns its size."""
+        """Claim one batch and look at each; returns its size. Raises StoreUnavailable."""
+        if self._given_up:
+            await self._work.release(self._given_up)
+            self._given_up = []
         claimed = await self._work.claim(self._settings.batch, self._settings.lease_s)
-        await asyncio.gather(*(self._pursued(each) for each in claimed))
+        results = await asyncio.gather(*(self._pursued(each) for each in claimed), return_exceptions=True)
+        failures = [error for error in results if isinstance(error, BaseException)]
+        if failures:
+            # Nobody works on them from here on: once the database is back they need not wait for their leases to end.
+            self._given_up = [
+                each for each, error in zip(claimed, results, strict=True) if isinstance(error, StoreUnavailable)
+            ]
+            raise failures[0]
         return len(claimed)
 
     async def _pursued(self, payment: OrderPayment) -> None:

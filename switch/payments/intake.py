@@ -50,7 +50,7 @@ def _number(credential: CardCredential | CodeCredential) -> Sensitive:
 
 
 def fingerprint(request: AuthorizationRequest, payer_hash: bytes) -> bytes:
-    """What makes two requests the same: who pays how much to whom, and how. Keyed, as it covers the PAN.
+    """What makes two requests the same: who pays how much to whom, for what order, how. Keyed, as it covers the PAN.
 
     Cryptograms and PIN blocks stay out: they may not be stored, not even hashed (PCI DSS 3.3).
     """
@@ -58,6 +58,7 @@ def fingerprint(request: AuthorizationRequest, payer_hash: bytes) -> bytes:
     parts = (
         request.terminal_id, str(request.operation.value), str(money.amount_minor), money.currency,
         str(request.entry.value), request.merchant.category_code,
+        *(() if request.scanned_order is None else (request.scanned_order.hex,)),
     )  # fmt: skip
     return hashlib.sha256(payer_hash + "\x1f".join(parts).encode()).digest()[:16]
 

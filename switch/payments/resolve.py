@@ -77,6 +77,7 @@ class Resolver:
         self._settings = settings
         self._tasks: list[asyncio.Task[None]] = []
         self._awake = asyncio.Event()
+        self._given_up: list[FollowUp] = []
 
     def start(self) -> None:
         runners = range(self._settings.concurrency)
@@ -131,9 +132,29 @@ class Resolver:
         world, settings = self._world, self._settings
         if not world.ownership.may_send():
             return 0
+        await self._release()
         work = await world.journal.claim_follow_ups(world.ownership.owner, settings.batch, settings.lease_s)
+        try:
+            await self._carry_out(work)
+        except StoreUnavailable:
+            # Nobody works on it from here on: once the database is back it need not wait for its lease to end.
+            self._given_up += work
+            raise
+        return len(work)
+
+    async def _release(self) -> None:
+        given_up, self._given_up = self._given_up, []
+        if given_up:
+            try:
+                await self._world.journal.release_follow_ups(given_up)
+            except StoreUnavailable:
+                self._given_up += given_up
+                raise
+
+    async def _carry_out(self, work: list[FollowUp]) -> None:
         if not work:
-            return 0
+            return
+        world = self._world
         messages = [await self._message(each) for each in work]
         by_channel = _by_channel(messages)
         for name, those in by_channel.items():
@@ -149,7 +170,6 @@ class Resolver:
             world.observer.followed_up(follow_up.operation, follow_up.authorization.channel, result)
             if outcome.state is State.DEAD_LETTER:
                 world.observer.dead_letter(follow_up.authorization.channel)
-        return len(work)
 
     async def _message(self, follow_up: FollowUp) -> ChannelRequest | None:
         """None if it cannot be sent now: no such channel any more, too early for it, or the HSM opens no credential."""

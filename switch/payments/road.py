@@ -1,7 +1,7 @@
 """THE ROAD: one authorization from the door to its answer. Read from top to bottom.
 
-    enter → admit → open → assess → route → protect → record → send → decide → conclude → answer
-                                               ↑_________ the next channel _________|
+    enter → admit → open → assess → route → protect → record → (order →) send → decide → conclude → answer
+                                               ↑______________ the next channel ______________|
 
 Every stage takes a batch; what a stage decides passes the others by, with the reason and the stage on its record.
 Nothing is sent before its intent is durable (record), nothing is answered before its outcome is (conclude).
@@ -27,7 +27,7 @@ from switch.payments.presented_facts import Moment, presented
 from switch.payments.stop import Failed, Stop, Work
 from switch.payments.transaction import Transaction
 from switch.payments.world import RoadSettings, World
-from switch.ports import ChannelRequest, ChannelResult, Phase, Unknown
+from switch.ports import ChannelRequest, ChannelResult, OrderRefused, Phase, Unknown
 from switch.routing.choose import NO_RULE, and_then, choose
 
 log = structlog.get_logger()
@@ -35,6 +35,7 @@ _R = TypeVar("_R")
 
 
 _NOT_SENT_REASON = "not sent: the switch could not record it"
+_NO_ORDERS = OrderRefused("40", "not taken by this switch")
 
 
 class Road:
@@ -58,9 +59,10 @@ class Road:
         # two of them a batch stays together, since every further wait would only cut it smaller.
         self.judging = self._stop("judge", self._judge, self._lost_before_intent)
         self.recording = self._stop("record", self._record, self._lost_around_intent)
+        self.ordering = self._stop("order", self._begin_orders, self._lost_before_order)
         self.concluding = self._stop("conclude", self._conclude, self._lost_outcome)
         self.cascading = self._stop("cascade", self._cascade, self._lost_before_next_channel)
-        self.stops = (self.judging, self.recording, self.concluding, self.cascading)
+        self.stops = (self.judging, self.recording, self.ordering, self.concluding, self.cascading)
 
     def _stop(self, name: str, work: Work, failed: Failed) -> Stop:
         settings = self._settings
@@ -275,6 +277,8 @@ class Road:
                     self._answer_repeat(transaction, existing)
                 elif transaction.decided:
                     self._answer(transaction)
+                elif transaction.request.scanned_order is not None:
+                    self.ordering.put_one(transaction)
                 else:
                     recorded.append(transaction)
         for transaction in cascading:
@@ -327,6 +331,24 @@ class Road:
                 transaction.record = stored
                 self._answer(transaction)
                 return
+
+    # --- order: a payment of an order that takes no other is declined unsent ------------------------------------------
+
+    async def _begin_orders(self, batch: list[Transaction]) -> None:
+        """After the intent, so that a repeat begins nothing; before the first byte, so that no money moves in vain."""
+        orders = self._world.orders
+        if orders is None:
+            refusals: list[OrderRefused | None] = [_NO_ORDERS] * len(batch)
+        else:
+            presented = [(each.record.id, each.request) for each in batch]
+            refusals = await orders.begin(presented, self._world.clock.time_ms())
+        for transaction, refusal in zip(batch, refusals, strict=True):
+            if refusal is not None:
+                decline(transaction.record, "order", refusal.response_code, refusal.reason)
+        self.concluding.put([each for each in batch if each.decided])
+        begun = [each for each in batch if not each.decided]
+        if begun:
+            self._send(begun)
 
     # --- send: one write per channel and batch -----------------------------------------------------------------------
 
@@ -433,10 +455,16 @@ class Road:
             decline(transaction.record, "record", "96", _NOT_SENT_REASON)
         self._afterwards.put([each.record for each in batch if each.record.owner is not None])
 
+    def _lost_before_order(self, batch: list[Transaction], error: Exception) -> None:
+        self._lost_unsent(batch, "order", error)
+
     def _lost_before_next_channel(self, batch: list[Transaction], error: Exception) -> None:
+        self._lost_unsent(batch, "protect", error)
+
+    def _lost_unsent(self, batch: list[Transaction], stage: str, error: Exception) -> None:
         """The last channel was not asked or could not serve, the next was not asked: no money can have moved."""
         for transaction in batch:
-            decline(transaction.record, "protect", "96", f"could not be processed: {type(error).__name__}")
+            decline(transaction.record, stage, "96", f"could not be processed: {type(error).__name__}")
         self.concluding.put(batch)
 
     def _lost_outcome(self, batch: list[Transaction], error: Exception) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from switch.domain.merchant_standing import Refusal
 from switch.payments.observer import Observer
 from switch.payments.ownership import Ownership
-from switch.ports import Channel, Clock, Hsm, Journal, Opener
+from switch.ports import Channel, Clock, Hsm, Journal, Opener, ScannedOrders
 from switch.risk.monitor import Monitor
 from switch.routing.choose import ChannelFacts, Picture
 from switch.routing.live import LiveRouting
@@ -42,7 +42,7 @@ def everyone_may(merchant_id: str, terminal_id: str) -> Refusal | None:
 class World:
     """standing: (merchant, terminal) -> why it may take no new payment now, or None. At once: no I/O, no wait.
 
-    openers: by the scheme of what is presented closed (`switch.payments.opening`).
+    openers: by the scheme of what is presented closed (`switch.payments.opening`). orders: None where there are none.
     """
 
     journal: Journal
@@ -55,6 +55,7 @@ class World:
     observer: Observer
     standing: Callable[[str, str], Refusal | None] = everyone_may
     openers: Mapping[str, Opener] = field(default_factory=dict)
+    orders: ScannedOrders | None = None
 
     def picture(self) -> Picture:
         """The channels as they are now, one picture for a whole batch."""

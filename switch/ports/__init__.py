@@ -21,7 +21,7 @@ from switch.ports.channels import (
 from switch.ports.fast import Clock, Counters, CountersUnavailable
 from switch.ports.hsm import Hsm, hsm_is_away
 from switch.ports.journal import FollowUp, FollowUpResult, Journal, ProcessLeases, StoreUnavailable
-from switch.ports.presented import HandoverClaim, HandoverClaims, NotOpened, Opener
+from switch.ports.presented import HandoverClaim, HandoverClaims, NotOpened, Opener, OrderRefused, ScannedOrders
 from switch.ports.routing import RoutingPlans
 from switch.ports.stand_in import OwedAdvice, StandIn, StandInStore
 from switch.ports.vault import DataKey, StoredToken, TokenAccess, TokenStore
@@ -53,10 +53,12 @@ __all__ = [
     "NotificationRefused",
     "NotifyingChannel",
     "Opener",
+    "OrderRefused",
     "OwedAdvice",
     "Phase",
     "ProcessLeases",
     "RoutingPlans",
+    "ScannedOrders",
     "StandIn",
     "StandInStore",
     "StoreUnavailable",

@@ -91,6 +91,9 @@ class Journal(Protocol):
 
     async def finish_follow_ups(self, results: "Sequence[tuple[FollowUp, FollowUpResult]]") -> None: ...
 
+    async def release_follow_ups(self, follow_ups: Sequence[FollowUp]) -> None:
+        """Claimed, and given up unfinished: for anybody at once. Those whose claim is over stay as they are."""
+
     async def claim_in_doubt(self, owner: UUID) -> int:
         """Rows left SENT by processes whose lease ran out become UNKNOWN with an open reversal; returns how many."""
 

@@ -1,4 +1,6 @@
-"""What a payer presents closed: a one-time code or a sealed handover that becomes a credential on the road."""
+"""What a payer presents that the road asks others about: closed, a one-time code or a sealed handover that becomes a
+credential; or a merchant's order, that the payment is to pay.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,4 +49,25 @@ class Opener(Protocol):
         What is opened is spent, durably on return, and belongs to that authorization: a repeat of it opens it again,
         any other authorization never. Raises StoreUnavailable or the HSM's error: nothing was given out then, though
         some of it may be spent, on the authorizations that asked for it.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRefused:
+    """The order takes no such payment, which is declined. response_code: DE39. reason: for the caller."""
+
+    response_code: str
+    reason: str
+
+
+class ScannedOrders(Protocol):
+    """Orders that are to be paid by what an acquirer's payer scanned."""
+
+    async def begin(
+        self, presented: "Sequence[tuple[UUID, AuthorizationRequest]]", now_ms: int
+    ) -> list[OrderRefused | None]:
+        """(authorization id, request) -> None where that authorization is now a payment of its order, in order.
+
+        Durable on return, and before anything is sent: whatever becomes of the authorization is learnt by the order,
+        and given back by itself where the order cannot take it any more. Raises StoreUnavailable.
         """

@@ -1,7 +1,7 @@
 """Block, allow, watch and step-up lists in memory: what a payment's subjects stand on. Pure; the time is given.
 
 Each process holds them all, so that the road asks nobody. 16 bytes of key, a number for kind, name and expiry: some
-130 bytes an entry (benchmarks/rules.py), a million of them at most.
+120 bytes an entry (benchmarks/rules.py), a million of them at most.
 """
 
 import re

@@ -72,7 +72,7 @@ def pack_subjects(subjects: Mapping[Subject, str]) -> bytes:
     >>> unpack_subjects(pack_subjects({Subject.CARD: "00ff"}))
     {<Subject.CARD: 'card'>: '00ff'}
     """
-    return bytes(_pack({subject.value: bytes.fromhex(key) for subject, key in subjects.items()}))
+    return bytes(_pack({subject: bytes.fromhex(key) for subject, key in subjects.items()}))
 
 
 def unpack_subjects(packed: bytes) -> dict[Subject, str]:

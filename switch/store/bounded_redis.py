@@ -18,11 +18,16 @@ log = structlog.get_logger()
 
 
 class Script:
-    """One of the Lua files beside this one."""
+    """sha: the name that Redis gives it."""
 
-    def __init__(self, file_name: str) -> None:
-        self.text = (Path(__file__).parent / file_name).read_text()
-        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()  # the name Redis gives it
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def script_of(file_name: str) -> Script:
+    """One of the Lua files beside this one."""
+    return Script((Path(__file__).parent / file_name).read_text())
 
 
 class BoundedRedis:

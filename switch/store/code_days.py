@@ -27,7 +27,10 @@ WHERE i.inhparent = $1::text::regclass
 
 
 async def ensure_code_days(pool: Pool, now_ms: int, *, days_ahead: int = 3) -> list[str]:
-    """Make the days from today on, drop those that are over; returns the names that were made or dropped."""
+    """Make the days from today on, drop those that are over; returns the names that were made or dropped.
+
+    now_ms: the database's time (`switch.store.partitions`): one clock decides what makes a used code used no more.
+    """
     today = datetime.fromtimestamp(now_ms / 1000, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     days = [today + timedelta(days=n) for n in range(days_ahead + 1)]
     sessions = Sessions(pool)

@@ -110,6 +110,13 @@ WHERE f.merchant_id = r.merchant_id AND f.authorization_id = r.authorization_id 
   AND f.follow_on_id = r.follow_on_id
 """
 
+_RELEASE = """
+UPDATE follow_ups AS f SET lease_owner = NULL, lease_until_ms = 0
+FROM unnest($1::follow_up_row[]) AS r
+WHERE f.merchant_id = r.merchant_id AND f.authorization_id = r.authorization_id AND f.operation = r.operation
+  AND f.follow_on_id = r.follow_on_id AND f.fence = r.fence AND f.state = 1
+"""
+
 _CLOSE = """
 UPDATE follow_ups AS f
 SET state = r.state, attempts = f.attempts + 1, lease_owner = NULL, lease_until_ms = 0, detail = r.detail,
@@ -256,6 +263,10 @@ class FollowUps:
         rows = [_row_of(each, detail=trace_text(each.trace)) for each in follow_ups if each.follow_on is None]
         if rows:
             await self._sessions.run(lambda connection: connection.execute(_KEEP_TRACE, rows))
+
+    async def release(self, follow_ups: Sequence[FollowUp]) -> None:
+        rows = [_row_of(each) for each in follow_ups]
+        await self._sessions.run(lambda connection: connection.execute(_RELEASE, rows))
 
     async def finish(self, results: Sequence[tuple[FollowUp, FollowUpResult]]) -> None:
         """Applies every result whose fence still holds; the others changed nothing and are logged."""

@@ -70,6 +70,7 @@ def payment_from(row: Record) -> OrderPayment:
         refunded_minor=row["refunded_minor"],
         attempts=row["attempts"],
         fence=row["fence"],
+        stepped_up=row["stepped_up"],
     )
 
 

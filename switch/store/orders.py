@@ -5,8 +5,8 @@ from uuid import UUID
 
 from switch.domain.audit import AuditEntry
 from switch.domain.order import UNDER_WAY, Order, OrderFilter, OrderPayment, OrderState, PaymentState
-from switch.domain.order_rules import Beginning, Outcome, becomes, beginning, close_refusal
-from switch.domain.refusals import Missing
+from switch.domain.order_rules import UNPROVED_MS, Beginning, Outcome, becomes, beginning, close_refusal
+from switch.domain.refusals import Missing, TooMany
 from switch.store import audit_trail
 from switch.store.order_rows import order_from, order_row, payment_from
 from switch.store.sessions import Connection, Pool, Sessions
@@ -67,14 +67,33 @@ _BEGIN = """
 INSERT INTO order_payments (
     merchant_id, authorization_id, order_id, acquirer_id, scheme, payer, payer_key, entry, key, transmission_time_ms,
     state, code, response_code, reason, undo_number, undo_time_ms, refunded_minor, attempts, due_time_ms,
-    lease_until_ms, fence)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, '', '', '', 0, 0, 0, 0, now_ms() + 5000, 0, 0)
+    lease_until_ms, fence, stepped_up)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1, '', '', '', 0, 0, 0, 0, now_ms() + 5000, 0, 0, $11)
 """
 
-# Whoever worked on it before finds that its claim is over.
+_NAME_PAYER = "INSERT INTO order_payers (payer) VALUES ($1) ON CONFLICT DO NOTHING"
+_LOCK_PAYER = "SELECT FROM order_payers WHERE payer = $1 FOR UPDATE"
+
+# BEGUN 1, AWAITING 2, WON 3: what he may be charged is spent.
+_UNPROVED = """
+SELECT coalesce(sum(o.amount_minor), 0)::bigint
+FROM order_payments AS p JOIN orders AS o ON o.merchant_id = p.merchant_id AND o.id = p.order_id
+WHERE p.payer = $1 AND p.transmission_time_ms > $2 AND p.state IN (1, 2, 3) AND NOT p.stepped_up
+  AND o.currency = $3
+"""
+
+# Of one printed code one maker at a time counts what is open.
+_LOCK_SHOP_CODE = "SELECT FROM shop_codes WHERE merchant_id = $1 AND id = $2 FOR UPDATE"
+_OPEN_OF_SHOP_CODE = """
+SELECT count(*) FROM orders
+WHERE merchant_id = $1 AND shop_code = $2 AND state IN (1, 2) AND created_by = $3 AND expires_time_ms > $4
+"""
+
+# Whoever worked on it before finds that its claim is over. What an event has hastened (0) stays so.
 _SETTLE = """
 UPDATE order_payments
-SET state = $3, code = $4, response_code = $5, reason = $6, attempts = 0, due_time_ms = now_ms() + $7,
+SET state = $3, code = $4, response_code = $5, reason = $6, attempts = 0,
+    due_time_ms = CASE due_time_ms WHEN 0 THEN 0 ELSE now_ms() + $7 END,
     lease_until_ms = 0, fence = fence + 1
 WHERE merchant_id = $1 AND authorization_id = $2
 """
@@ -86,6 +105,26 @@ WHERE expires_time_ms <= $1 AND state IN (1, 2) AND NOT EXISTS (
     SELECT FROM order_payments AS p WHERE p.merchant_id = o.merchant_id AND p.order_id = o.id AND p.state = 1)
 ORDER BY expires_time_ms LIMIT $2 FOR UPDATE OF o SKIP LOCKED
 """
+
+# BEGUN 1, AWAITING 2, UNDOING 5: something is still owed, or may come. Payments go with their orders.
+_DROP = """
+WITH old AS (
+    SELECT merchant_id, id FROM orders AS o
+    WHERE changed_time_ms < now_ms() - $1::bigint AND {ended}
+      AND NOT EXISTS (
+          SELECT FROM order_payments AS p
+          WHERE p.merchant_id = o.merchant_id AND p.order_id = o.id AND p.state IN (1, 2, 5))
+    ORDER BY changed_time_ms LIMIT $2 FOR UPDATE OF o SKIP LOCKED),
+payments AS (
+    DELETE FROM order_payments AS p USING old WHERE p.merchant_id = old.merchant_id AND p.order_id = old.id),
+dropped AS (
+    DELETE FROM orders AS o USING old WHERE o.merchant_id = old.merchant_id AND o.id = old.id RETURNING 1)
+SELECT count(*) FROM dropped
+"""
+# EXPIRED 4, CLOSED 5; PAID 3, PARTLY_REFUNDED 6, REFUNDED 7. Each is an index of its own: what is kept for ever is not
+# looked through for the rest.
+_DROP_UNPAID = _DROP.format(ended="state IN (4, 5)")
+_DROP_PAID = _DROP.format(ended="state IN (3, 6, 7)")
 
 _AWAITING_AGAIN_MS = 3_000
 
@@ -99,11 +138,18 @@ class PostgresOrders:
     def __init__(self, pool: Pool) -> None:
         self._sessions = Sessions(pool)
 
-    async def create(self, order: Order) -> Order:
-        """What is stored under its key: this one if there was none."""
+    async def create(self, order: Order, most_open: int = 0) -> Order:
+        """What is stored under its key: this one if there was none.
+
+        most_open: of a printed code, orders that its maker may have open at once. Raises TooMany.
+        """
 
         async def work(connection: Connection) -> Order:
+            if order.shop_code is not None:
+                await connection.execute(_LOCK_SHOP_CODE, order.merchant.id, order.shop_code)
             if await connection.fetchval(_CREATE, *order_row(order)) is not None:
+                if order.shop_code is not None and await _open_of_shop_code(connection, order) > most_open:
+                    raise TooMany("too many orders of the code are open")
                 if order.created_by.startswith(_PEOPLE) and order.shop_code is None:
                     await audit_trail.append(connection, _creation(order))
                 return order
@@ -115,6 +161,10 @@ class PostgresOrders:
 
     async def find(self, merchant_id: str, order_id: UUID) -> Order | None:
         row = await self._sessions.run(lambda connection: connection.fetchrow(_FIND, merchant_id, order_id))
+        return None if row is None else order_from(row)
+
+    async def made_under(self, merchant_id: str, key: str) -> Order | None:
+        row = await self._sessions.run(lambda connection: connection.fetchrow(_BY_KEY, merchant_id, key))
         return None if row is None else order_from(row)
 
     async def list(self, merchant_id: str, wanted: OrderFilter, before: UUID, limit: int) -> list[Order]:
@@ -135,24 +185,42 @@ class PostgresOrders:
         )
         return None if row is None else payment_from(row)
 
+    async def unproved_minor(self, payer: str, currency: str, now_ms: int) -> int:
+        since_ms = now_ms - UNPROVED_MS
+        spent: int = await self._sessions.run(lambda each: each.fetchval(_UNPROVED, payer, since_ms, currency))
+        return spent
+
     async def payments_of_number(self, merchant_id: str, number: str) -> Sequence[UUID]:
         """The authorizations that were tried for orders of the merchant's own number."""
         rows = await self._sessions.run(lambda connection: connection.fetch(_PAYMENTS_OF_NUMBER, merchant_id, number))
         return [UUID(int=row["authorization_id"].int) for row in rows]
 
-    async def begin(self, wanted: OrderPayment, now_ms: int, refusal: str = "") -> Beginning:
-        """Durable before it is asked for, where the answer names neither a repeat nor a refusal. Raises Missing."""
+    async def begin(
+        self, wanted: OrderPayment, now_ms: int, refusal: str = "", unproved_limit_minor: int | None = None
+    ) -> Beginning:
+        """Durable before it is asked for, where the answer is no repeat and no refusal. Raises Missing.
+
+        unproved_limit_minor: what the payer may pay in a day, of the order's currency, without a second factor.
+        """
 
         async def work(connection: Connection) -> Beginning:
+            if unproved_limit_minor is not None:
+                await connection.execute(_NAME_PAYER, wanted.payer)
+                await connection.execute(_LOCK_PAYER, wanted.payer)
             order, payments = await _locked(connection, wanted.merchant_id, wanted.order_id)
-            verdict = beginning(order, payments, wanted, now_ms, refusal)
-            if verdict.repeated is not None or verdict.refusal:
+            left_minor = None
+            if unproved_limit_minor is not None:
+                currency = order.money.currency
+                left_minor = await _unproved_left_minor(connection, wanted, currency, unproved_limit_minor, now_ms)
+            verdict = beginning(order, payments, wanted, now_ms, refusal, left_minor)
+            if verdict.repeated is not None or verdict.refusal or verdict.needs_step_up:
                 return verdict
             if verdict.stale is not None:
                 await _settle(connection, verdict.stale, PaymentState.UNDOING)
             await connection.execute(
                 _BEGIN, wanted.merchant_id, wanted.authorization_id, wanted.order_id, wanted.acquirer_id,
                 wanted.scheme, wanted.payer, wanted.payer_key, wanted.entry, wanted.key, wanted.transmission_time_ms,
+                wanted.stepped_up,
             )  # fmt: skip
             if order.state is OrderState.OPEN:
                 await _move(connection, order, OrderState.PAYING, now_ms)
@@ -210,6 +278,25 @@ class PostgresOrders:
             return expired
 
         return await self._sessions.transaction(work)
+
+    async def drop(self, paid: bool, age_ms: int, limit: int) -> int:
+        """Of the orders that ended so long ago, paid or never paid, with their payments; returns how many."""
+        statement = _DROP_PAID if paid else _DROP_UNPAID
+        return int(await self._sessions.run(lambda each: each.fetchval(statement, age_ms, limit)))
+
+
+async def _open_of_shop_code(connection: Connection, order: Order) -> int:
+    count: int = await connection.fetchval(
+        _OPEN_OF_SHOP_CODE, order.merchant.id, order.shop_code, order.created_by, order.created_time_ms
+    )
+    return count
+
+
+async def _unproved_left_minor(
+    connection: Connection, wanted: OrderPayment, currency: str, limit_minor: int, now_ms: int
+) -> int:
+    spent = await connection.fetchval(_UNPROVED, wanted.payer, now_ms - UNPROVED_MS, currency)
+    return limit_minor - int(spent)
 
 
 def _creation(order: Order) -> AuditEntry:

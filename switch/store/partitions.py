@@ -5,7 +5,7 @@ Whoever keeps them keeps those of used codes and handovers, too, whichever servi
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -97,13 +97,20 @@ async def _make(sessions: Sessions, table: str, day: datetime) -> bool:
     return made
 
 
-async def keep_partitions(pool: Pool, time_ms: Callable[[], int], interval_s: float = 3600.0) -> None:
+async def database_time_ms(pool: Pool) -> int:
+    """A process whose own clock is ahead must not drop a day that is not over. Raises StoreUnavailable."""
+    return int(await Sessions(pool).run(lambda connection: connection.fetchval("SELECT now_ms()")))
+
+
+async def keep_partitions(
+    pool: Pool, time_ms: Callable[[Pool], Awaitable[int]] = database_time_ms, interval_s: float = 3600.0
+) -> None:
     """Ensure the days ahead, now and for ever; an outage is logged and survived. Runs until it is cancelled."""
     while True:
         pause_s = interval_s
         for ensure in (ensure_partitions, ensure_code_days):
             try:
-                await ensure(pool, time_ms())
+                await ensure(pool, await time_ms(pool))
             except StoreUnavailable as error:
                 log.warning("partitions_not_made", reason=str(error))
                 pause_s = min(interval_s, _AGAIN_S)

@@ -34,6 +34,7 @@ from switch.risk.watch import RiskWatch
 from switch.routing.watch import PlanWatch
 from switch.store.journal import PostgresJournal
 from switch.store.leases import PostgresLeases
+from switch.store.scanned_orders import PostgresScannedOrders
 from switch.store.stand_in import PostgresStandIn
 from switch.store.users_devices import PostgresDevices
 from switch.wiring.channel import build_channels, stand_in_limits
@@ -94,6 +95,7 @@ async def open_engine(foundation: Foundation, doorkeeper: Doorkeeper) -> Engine:
     world = World(
         journal, hsm, channels, monitor, clock, ownership, routing, RoadCounts(routing.observe),
         await merchant_standing(settings, lifecycle, pool), road_openers(pool, hsm, clock, PostgresDevices(pool)),
+        PostgresScannedOrders(pool),
     )  # fmt: skip
     road_settings = _road_settings(settings)
     road = Road(world, road_settings)

@@ -55,7 +55,7 @@ async def listen_to_participants(
     if operators is not None:
         operations_pb2_grpc.add_OperationsServiceServicer_to_server(operators, server)  # type: ignore[no-untyped-call]
     for each in served:
-        add_guarded(each.service, each.servicer, gate, server)
+        add_guarded(each.service, each.servicer, gate, server, settings.platform.admitted_again_s)
     port = server.add_secure_port(settings.listen, _credentials(settings, mutual=True))
     await server.start()
     return server, port
@@ -74,7 +74,7 @@ async def listen_to_people(settings: Settings, served: Sequence[Served], gate: G
         maximum_concurrent_rpcs=_PEOPLE_AT_ONCE + settings.orders.watchers,
     )
     for each in served:
-        add_guarded(each.service, each.servicer, gate, server)
+        add_guarded(each.service, each.servicer, gate, server, settings.platform.admitted_again_s)
     port = server.add_secure_port(settings.platform.listen, _credentials(settings, mutual=False))
     await server.start()
     lifecycle.on_finish("people", lambda: server.stop(1.0), 3.0)

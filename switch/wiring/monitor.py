@@ -6,6 +6,7 @@ from switch.api.issuer_frames import Process
 from switch.api.issuer_processes import ProcessesWatch
 from switch.config import Settings
 from switch.domain.risk import WithoutFacts
+from switch.ops.metrics import RISK_MALFORMED
 from switch.ops.risk import RiskCounts
 from switch.risk.document import RuleDocument
 from switch.risk.local_velocity import LocalVelocity
@@ -41,7 +42,7 @@ async def open_monitor(foundation: Foundation, leases: PostgresLeases) -> tuple[
     await watch.begin()
     watch.start()
     lifecycle.on_close("risk rules", watch.close)
-    velocity = RedisVelocity(foundation.redis_url)
+    velocity = RedisVelocity(foundation.redis_url, malformed=RISK_MALFORMED.inc)
     lifecycle.on_close("velocity", velocity.close)
     living = LivingProcesses()
     processes = ProcessesWatch(leases.living, living.tell, settings.lease_ms / 1000)

@@ -1,5 +1,8 @@
 """The page behind an order's QR: each wallet its own way, nothing leaves but to where it may, and nobody floods it."""
 
+import asyncio
+import secrets
+from dataclasses import replace
 from types import SimpleNamespace
 
 import aiohttp
@@ -10,7 +13,9 @@ from order_scene import scene
 from switch.api.order_page import OrderPage, PageSettings
 from switch.api.page_limits import PageLimits
 from switch.domain.order import OrderFilter, OrderState
+from switch.domain.refusals import TooMany
 from switch.domain.states import Operation
+from switch.orders.desk import OrderDesk
 from switch.orders.shop import new_id
 from switch.ports import AwaitingPayer, StoreUnavailable
 
@@ -26,8 +31,8 @@ UNIONPAY = {"User-Agent": "Mozilla/5.0 (Linux) com.unionpay.chsp UnionPay/1.0 Cl
 async def open_page(scene):
     pages, sessions = [], []
 
-    async def opened(per_minute=10_000, hosts=("qr.alipay.com",), forwarded=False):
-        limits = PageLimits(scene.clock, per_minute)
+    async def opened(per_minute=10_000, hosts=("qr.alipay.com",), forwarded=False, per_code=10_000):
+        limits = PageLimits(scene.clock, per_minute, per_code)
         page = OrderPage(scene.desk, scene.shop, limits, PageSettings(BASE, frozenset(hosts), forwarded))
         port = await page.start("127.0.0.1", 0)
         session = aiohttp.ClientSession(f"http://127.0.0.1:{port}")
@@ -159,7 +164,7 @@ async def test_one_address_is_bounded_and_others_are_not(scene, open_page):
 
 async def test_limits_fill_again(scene):
     clock = SimpleNamespace(now_s=0.0, monotonic_s=lambda: clock.now_s)
-    limits = PageLimits(clock, 60, per_second=5)
+    limits = PageLimits(clock, 60, 10, per_second=5)
     assert [limits.takes("203.0.113.1", 30) for _ in range(3)] == [True, True, False]
     clock.now_s = 30.0
     assert [limits.takes("203.0.113.1", 30) for _ in range(2)] == [True, False]
@@ -210,10 +215,54 @@ async def test_what_is_no_amount_makes_no_order(scene, fetch, code, body):
 
 
 async def test_making_orders_is_dearer_than_looking(scene, open_page, code):
-    fetch = await open_page(per_minute=25)
+    fetch = await open_page(per_minute=45)
     path = f"/s/{scene.merchant_id}.{code.id.hex}"
     statuses = [(await fetch(path, "POST", data={"amount": "1"})).status for _ in range(4)]
     assert statuses == [303, 303, 429, 429]
+
+
+async def test_one_code_makes_so_many_orders_whoever_asks(scene, open_page, code):
+    fetch = await open_page(forwarded=True, per_code=3)
+    other = await scene.shop.create(scene.merchant_id, ("s1", "T2"), "Till 2", "CNY", "user/ann")
+
+    async def make(number, of):
+        path, proxy = f"/s/{scene.merchant_id}.{of.id.hex}", {"X-Forwarded-For": f"203.0.113.{number}"}
+        return (await fetch(path, "POST", data={"amount": "1"}, headers=proxy)).status
+
+    assert [await make(number, code) for number in range(5)] == [303, 303, 303, 429, 429]
+    assert await make(9, other) == 303
+
+
+async def test_so_many_orders_of_a_code_are_open_and_payers_of_the_app_are_not_in_the_way(scene, fetch, code):
+    """A stranger who fills the page's share keeps nobody from paying who shows his card."""
+    path = f"/s/{scene.merchant_id}.{code.id.hex}"
+    most = scene.settings.open_per_shop_code
+    made = [(await fetch(path, "POST", data={"amount": "1"})).status for _ in range(most + 2)]
+    assert made == [303] * most + [429] * 2
+    assert await scene.database.fetchval("SELECT count(*) FROM orders") == most
+    order, _ = await scene.desk.pay_shop_code(code, 100, scene.paying(), "user/x")
+    assert order.state is OrderState.PAID
+    scene.clock.ahead_ms = 301_000
+    assert (await fetch(path, "POST", data={"amount": "1"})).status == 303
+
+
+async def test_of_makers_at_once_no_more_than_may_be_open(scene, code):
+    desk = OrderDesk(
+        scene.store, scene.payments, scene.people, None, scene.clock, secrets.token_bytes,
+        replace(scene.settings, open_per_shop_code=3),
+    )  # fmt: skip
+    results = await asyncio.gather(
+        *(desk.of_shop_code(code, 100, str(number), "page") for number in range(8)), return_exceptions=True
+    )
+    assert sum(isinstance(each, TooMany) for each in results) == 5
+    assert (await desk.of_shop_code(code, 100, _key_of(results), "page")).state is OrderState.OPEN  # a repeat
+    with pytest.raises(TooMany):
+        await desk.of_shop_code(code, 100, "another", "page")
+
+
+def _key_of(results):
+    """The key of one that was made."""
+    return next(str(number) for number, each in enumerate(results) if not isinstance(each, TooMany))
 
 
 async def test_a_revoked_code_makes_nothing(scene, fetch, code):

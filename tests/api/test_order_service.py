@@ -3,6 +3,8 @@
 import asyncio
 import struct
 import zlib
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from uuid import uuid4
 
@@ -53,18 +55,33 @@ class Doors:
         return None
 
 
-@pytest.fixture
-async def served(scene):
+@asynccontextmanager
+async def serving(scene, again_s):
     doors = Doors(scene.merchant_id)
     codes = CodeMaker(BASE, lambda merchant_id: unionpay_account(merchant_id, "01020344", "01020344"))
-    servicer = OrderServicer(scene.desk, scene.shop, scene.store, scene.people, codes, 100_000, watchers=2)
+    servicer = OrderServicer(
+        scene.desk, scene.shop, scene.store, scene.people, codes, watchers=2, admitted_again_s=again_s
+    )
     server = grpc.aio.server()
-    add_guarded(SERVICE, servicer, Gate(lambda names: ("", ""), doors, doors), server)
+    add_guarded(SERVICE, servicer, Gate(lambda names: ("", ""), doors, doors), server, again_s)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield SimpleNamespace(channel=channel, doors=doors, servicer=servicer)
     await server.stop(0.1)
+
+
+@pytest.fixture
+async def served(scene):
+    async with serving(scene, 30.0) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def looked_at_often(scene):
+    """As `served`, but that the callers' rights are looked at again all the time."""
+    async with serving(scene, 0.01) as opened:
+        yield opened
 
 
 def method(served, name):
@@ -208,6 +225,66 @@ async def test_a_watch_ends_with_the_order(served, order, payer):
     states = [each.order.state async for each in watched]
     assert states[-1] == pb.ORDER_STATE_PAID
     assert set(states) <= {pb.ORDER_STATE_PAYING, pb.ORDER_STATE_PAID}
+
+
+async def rest_of(watched):
+    async with asyncio.timeout(20):
+        return [each.order.state async for each in watched]
+
+
+@pytest.mark.parametrize(
+    ("becomes", "code"),
+    [
+        (None, grpc.StatusCode.UNAUTHENTICATED),
+        (("c1", "other", Role.MERCHANT_CASHIER), grpc.StatusCode.PERMISSION_DENIED),
+        (("c1", "mine", Role.PAYER), grpc.StatusCode.PERMISSION_DENIED),
+    ],
+    ids=["revoked", "anothers", "of no role"],
+)
+async def test_a_watch_ends_with_its_callers_right(scene, looked_at_often, creation, becomes, code):
+    order = (await ask(looked_at_often, "CreateOrder", creation)).order
+    watched = aiter(ask(looked_at_often, "WatchOrder", by_id(pb.WatchOrderRequest, order)))
+    assert (await anext(watched)).order == order
+    if becomes is None:
+        del looked_at_often.doors.keys[MINE]
+    else:
+        name, merchant, role = becomes
+        looked_at_often.doors.keys[MINE] = Credential(name, scene.merchant_id if merchant == "mine" else merchant, role)
+    assert await refused(rest_of(watched)) is code
+
+    async def nobody_watches():
+        return looked_at_often.servicer._watching.total() == 0
+
+    await until(nobody_watches)
+
+
+async def test_a_watch_goes_on_while_its_caller_may(looked_at_often, creation, scene):
+    order = (await ask(looked_at_often, "CreateOrder", creation)).order
+    watched = aiter(ask(looked_at_often, "WatchOrder", by_id(pb.WatchOrderRequest, order)))
+    assert (await anext(watched)).order == order
+    admitted = asyncio.Semaphore(0)
+    credential = looked_at_often.doors.credential
+
+    async def counted(secret):
+        admitted.release()
+        return await credential(secret)
+
+    looked_at_often.doors.credential = counted
+    for _ in range(5):
+        await admitted.acquire()
+    await ask(looked_at_often, "CloseOrder", by_id(pb.CloseOrderRequest, order))
+    assert (await rest_of(watched))[-1] == pb.ORDER_STATE_CLOSED
+
+
+async def test_a_watch_of_an_acquirer_ends_with_its_merchant(scene, looked_at_often, creation):
+    servicer, caller = looked_at_often.servicer, Caller("acquirer/acme", frozenset({Role.ACQUIRER}))
+    order = (await servicer.CreateOrder(creation, caller)).order
+    watched = servicer.WatchOrder(by_id(pb.WatchOrderRequest, order), caller)
+    assert (await anext(watched)).order == order
+    profile = scene.people.profiles[scene.merchant_id]
+    scene.people.profiles[scene.merchant_id] = replace(profile, acquirer_id="other")
+    with pytest.raises(NotPermitted):
+        await anext(watched)
 
 
 async def test_watchers_are_bounded_and_those_who_leave_make_room(served, order):

@@ -9,7 +9,22 @@ import aiohttp
 import asyncpg
 import pytest
 import pytest_asyncio
-from shop import ALIPAY, PAID, TRIES, UNDONE, WECHAT, Booked, Shop, Way, decided, fresh_amount, named, too_slow
+from shop import (
+    ALIPAY,
+    PAID,
+    RICH,
+    TRIES,
+    UNDONE,
+    UNIONPAY,
+    WECHAT,
+    Booked,
+    Shop,
+    Way,
+    decided,
+    fresh_amount,
+    named,
+    too_slow,
+)
 
 from payswitch.v1 import authorization_pb2 as pb
 from payswitch.v1 import common_pb2, order_pb2
@@ -171,3 +186,42 @@ async def test_a_closed_order_cannot_be_paid_at_the_wallet(shop: Shop, till: Til
 
     await until(cannot_be_paid)
     assert await till.state(order.order_id) == order_pb2.ORDER_STATE_CLOSED
+
+
+def scanned(shop: Shop, till: Till, text: str, amount_minor: int) -> pb.AuthorizeRequest:
+    """A payer of the acquirer's has scanned the order's QR."""
+    request = shop.terminal.keyed(RICH, amount_minor)
+    card = pb.KeyedCard.FromString(request.keyed.SerializeToString())
+    request.merchant_qr.CopyFrom(pb.MerchantQr(payload=text, card=card))
+    request.merchant_id, request.merchant_category_code = till.merchant_id, "5411"
+    request.merchant_name = request.merchant_city = request.merchant_country = ""
+    identify(request)
+    return request
+
+
+async def test_an_orders_qr_that_an_acquirers_payer_scans_pays_it_once(shop: Shop, till: Till) -> None:
+    order = await till.order()
+    text = (await till.ask("PresentOrder", order_id=order.order_id, form=order_pb2.CODE_FORM_EMV)).text
+    paid = pb.AuthorizeResponse()
+
+    async def approved() -> bool:
+        """Where the machine was too slow another payment is made, as soon as the order knows of the first's end."""
+        nonlocal paid
+        paid = await shop.ask(scanned(shop, till, text, order.amount.amount_minor))
+        return decided(paid) == ("approved", "00")
+
+    await until(approved)
+    states = []
+    async with asyncio.timeout(40):
+        async for each in till.ask("WatchOrder", order_id=order.order_id):
+            states.append(each.order)
+    assert states[-1].state == order_pb2.ORDER_STATE_PAID
+    assert states[-1].authorization_id == paid.authorization_id
+    again = await shop.ask(scanned(shop, till, text, order.amount.amount_minor))
+    assert (decided(again), again.stage, again.reason) == (("declined", "12"), "order", "the order is PAID")
+
+    async def booked_once() -> bool:
+        booked = await shop.booked(UNIONPAY, pb.AuthorizeRequest(amount=order.amount))
+        return [each for each in booked if each.standing == PAID] == [Booked(PAID, order.amount.amount_minor)]
+
+    await until(booked_once)

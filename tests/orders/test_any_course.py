@@ -25,6 +25,11 @@ class Course:
         self.scene.wallet.sale = self.draw.choice(answers)
         await self.scene.desk.pay(self.order, self.scene.paying())
 
+    async def acquirer(self):
+        answers = [Approved(), Approved(), Declined("51"), Unknown(Phase.SENT, "silent")]
+        self.scene.wallet.sale = self.draw.choice(answers)
+        await self.scene.ask(self.scene.scanned(self.order))
+
     async def code(self):
         await self.scene.desk.channel_code(self.order, "alipay")
 
@@ -56,7 +61,8 @@ class Course:
         self.scene.payments.authorize = once
 
     async def happen(self):
-        names = ("card", "card", "code", "scan", "scan", "close", "expire", "work", "work", "lost")
+        often = ("card", "acquirer", "scan", "work")
+        names = (*often, *often, "code", "close", "expire", "lost")
         for _ in range(self.draw.randint(2, 4)):
             together = [getattr(self, self.draw.choice(names))() for _ in range(self.draw.randint(1, 3))]
             for result in await asyncio.gather(*together, return_exceptions=True):

@@ -1,6 +1,7 @@
 """Orders are made once, paid once, and closed or expired only where nobody is paying."""
 
 import asyncio
+import secrets
 from dataclasses import replace
 from uuid import UUID, uuid4
 
@@ -12,6 +13,7 @@ from switch.domain.money import Money
 from switch.domain.order import OrderFilter, OrderState, PaymentState
 from switch.domain.refusals import Exists, Invalid, Missing, NotPermitted, NotPossible
 from switch.domain.states import EntryMode, Operation
+from switch.orders.desk import OrderDesk
 from switch.ports import Approved, Declined
 
 NEWEST = UUID(int=(1 << 128) - 1)
@@ -147,6 +149,88 @@ async def test_a_large_order_needs_a_second_factor(scene):
         await scene.desk.pay(order, scene.paying())
     order, _ = await scene.desk.pay(order, scene.paying(stepped_up=True))
     assert order.state is OrderState.PAID
+
+
+async def test_what_was_paid_in_a_day_without_one_counts(scene):
+    payer = scene.paying()
+
+    async def pay(amount_minor, **changes):
+        paying = replace(payer, key=uuid4().hex, **changes)
+        return await scene.desk.pay(await scene.create(amount_minor), paying)
+
+    await pay(60_000)
+    with pytest.raises(NotPermitted, match="step-up needed"):
+        await pay(40_001)
+    assert await scene.desk.needs_step_up(payer.user_id, Money(40_001, "CNY"))
+    assert not await scene.desk.needs_step_up(payer.user_id, Money(40_000, "CNY"))
+    await pay(90_000, stepped_up=True)
+    scene.wallet.sale = Declined("51")
+    await pay(40_000)
+    scene.wallet.sale = Approved()
+    await pay(40_000)  # neither what was proved nor what was declined counts
+    with pytest.raises(NotPermitted):
+        await pay(1)
+    await scene.desk.pay(await scene.create(1), scene.paying())  # another payer
+    scene.clock.ahead_ms = 86_400_000
+    await pay(100_000)
+
+
+async def test_a_refused_payment_leaves_the_order_to_others(scene):
+    order = await scene.create(100_001)
+    with pytest.raises(NotPermitted):
+        await scene.desk.pay(order, scene.paying())
+    assert await scene.payments_of(order) == []
+    assert (await scene.now(order)).state is OrderState.OPEN
+
+
+async def test_of_some_at_once_one_sees_the_other(scene):
+    for _ in range(8):
+        payer = scene.paying()
+        await scene.desk.pay(await scene.create(1), payer)  # he is known: nothing but his row's lock makes them wait
+        scene.wallet.held.clear()
+        orders = [await scene.create(60_000) for _ in range(4)]
+        results = await asyncio.gather(
+            *(scene.desk.pay(each, replace(payer, key=each.key)) for each in orders), return_exceptions=True
+        )
+        assert sum(isinstance(each, NotPermitted) for each in results) == 3
+        assert list(scene.wallet.held.values()) == [60_000]
+
+
+async def test_one_key_for_every_order_does_not_hide_what_was_paid(scene):
+    payer = scene.paying(key="same")
+    await scene.desk.pay(await scene.create(60_000), payer)
+    with pytest.raises(NotPermitted):
+        await scene.desk.pay(await scene.create(60_000), payer)
+
+
+async def test_every_currency_has_a_limit_of_its_own(scene):
+    payer = scene.paying()
+    desk = OrderDesk(
+        scene.store, scene.payments, scene.people, scene.people, scene.clock, secrets.token_bytes,
+        replace(scene.settings, step_up_above_minor={"CNY": 100_000, "JPY": 20_000}),
+    )  # fmt: skip
+
+    async def pay(amount_minor, currency):
+        order = await scene.create(money=Money(amount_minor, currency))
+        return await desk.pay(order, replace(payer, key=uuid4().hex))
+
+    await pay(100_000, "CNY")
+    await pay(20_000, "JPY")
+    for currency in ("CNY", "JPY", "USD"):  # of one that has none nothing is paid unproved
+        with pytest.raises(NotPermitted):
+            await pay(1, currency)
+
+
+async def test_a_repeat_is_answered_though_the_limit_is_reached(scene):
+    payer = scene.paying()
+    code = await scene.shop.create(scene.merchant_id, ("", "T1"), "Till", "CNY", "user/ann")
+    order, payment = await scene.desk.pay_shop_code(code, 100_000, payer, "user/x")
+    assert payment.state is PaymentState.WON
+    again = await scene.desk.pay_shop_code(code, 100_000, payer, "user/x")
+    assert (again[0].id, again[1].authorization_id) == (order.id, payment.authorization_id)
+    with pytest.raises(NotPermitted):
+        await scene.desk.pay_shop_code(code, 1, replace(payer, key="next"), "user/x")
+    assert len(await scene.database.fetch("SELECT FROM orders")) == 1
 
 
 async def test_another_users_card_is_no_card(scene):

@@ -11,7 +11,7 @@ from switch.domain.order import OrderState, PaymentState
 from switch.domain.states import Operation, State
 from switch.orders.pursue import Pursuit
 from switch.payments.errors import Unavailable
-from switch.ports import Unknown
+from switch.ports import StoreUnavailable, Unknown
 from switch.ports.channels import Phase
 
 
@@ -304,3 +304,62 @@ async def test_events_of_other_payments_are_nobodys(scene):
     payment.authorization_id = payment.order_id
     await scene.event(EventKind.REFUNDED, payment, 1_250)
     assert (await scene.now(order)).state is OrderState.PAID
+
+
+# --- whoever is told at the wrong moment ------------------------------------------------------------------------------
+
+
+async def test_an_event_that_comes_while_it_is_looked_at_is_not_forgotten(scene):
+    """Whoever asked too early puts it off by a minute: that must not undo what the event has hastened."""
+    order = await scene.create(lives_s=86_400)
+    payment = await scene.desk.channel_code(order, "alipay")
+    await scene.database.execute("UPDATE order_payments SET due_time_ms = 1")
+    scene.clock.ahead_ms = 600_000
+    find = scene.payments.find
+
+    async def too_early(merchant_id, authorization_id):
+        record = await find(merchant_id, authorization_id)
+        scene.wallet.scan(payment, 1_250)
+        await scene.database.execute("UPDATE follow_ups SET due_time_ms = 0")
+        await scene.resolver.turn()
+        await scene.event(EventKind.APPROVED, payment, 1_250)
+        return record
+
+    scene.payments.find = too_early
+    assert await scene.pursuit.turn() == 1
+    scene.payments.find = find
+    assert (await scene.now(order)).state is OrderState.PAYING
+    assert await scene.pursuit.turn() == 1
+    assert (await scene.now(order)).state is OrderState.PAID
+
+
+async def test_an_event_that_comes_before_its_code_is_recorded_is_not_forgotten(scene):
+    order = await scene.create()
+    authorize = scene.payments.authorize
+
+    async def slowly(request, budget_s):
+        record = await authorize(request, budget_s)
+        [payment] = await scene.payments_of(order)
+        await scene.event(EventKind.APPROVED, payment, 1_250)
+        return record
+
+    scene.payments.authorize = slowly
+    await scene.desk.channel_code(order, "alipay")
+    assert await scene.pursuit.turn() == 1
+
+
+async def test_what_a_failing_database_interrupts_waits_for_no_lease(scene):
+    payment = await late(scene)
+    find, names = scene.payments.find, []
+
+    async def away(merchant_id, authorization_id):
+        names.append(authorization_id)
+        raise StoreUnavailable("away")
+
+    scene.payments.find = away
+    with pytest.raises(StoreUnavailable):
+        await scene.pursuit.turn()
+    scene.payments.find = find
+    assert names == [payment.authorization_id]
+    assert await scene.pursuit.turn() == 1
+    assert scene.wallet.count(Operation.REFUND) == 1

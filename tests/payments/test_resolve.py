@@ -12,7 +12,7 @@ from switch.domain.money import Money
 from switch.domain.states import Decision, EntryMode, Operation, State
 from switch.payments.follow_on import FollowOns
 from switch.payments.resolve import Resolver, ResolveSettings
-from switch.ports import Approved, AwaitingPayer, Declined, Phase, Unknown
+from switch.ports import Approved, AwaitingPayer, Declined, Phase, StoreUnavailable, Unknown
 
 pytestmark = pytest.mark.usefixtures("own_time")
 
@@ -256,3 +256,24 @@ async def test_an_acquirers_reversal_that_was_not_sent_ends_reversed(town, reque
     await resolver.turn()
     assert town.journal.rows[record.merchant_id, record.id].state is State.REVERSED
     assert stored_follow_on(town).state is State.APPROVED
+
+
+@pytest.mark.parametrize("step", ["keep_follow_up_trace", "finish_follow_ups"])
+async def test_what_a_failing_database_interrupts_waits_for_no_lease(town, request_of, step):
+    await unknown_record(town, request_of)
+    town.first.script = lambda request: Approved()
+    resolver, works = resolver_of(town), getattr(town.journal, step)
+
+    async def away(rows):
+        raise StoreUnavailable("away")
+
+    setattr(town.journal, step, away)
+    with pytest.raises(StoreUnavailable):
+        await resolver.turn()
+    town.journal.down = True
+    with pytest.raises(StoreUnavailable):
+        await resolver.turn()
+    town.journal.down = False
+    setattr(town.journal, step, works)
+    assert await resolver.turn() == 1
+    assert [each.state for each in town.journal.rows.values()] == [State.REVERSED]

@@ -94,6 +94,19 @@ async def test_the_lease_of_a_dead_process_ends_and_its_fence_no_longer_holds(
     assert (await found(journal, record)).state is State.REVERSED
 
 
+async def test_what_is_given_up_is_free_at_once_and_only_by_whoever_has_it(
+    journal: PostgresJournal, leave_open: Open, owner: UUID
+) -> None:
+    await leave_open()
+    [first] = await journal.claim_follow_ups(uuid4(), 10, 600)
+    assert await journal.claim_follow_ups(owner, 10, 600) == []
+    await journal.release_follow_ups([first])
+    [second] = await journal.claim_follow_ups(owner, 10, 600)
+    await journal.release_follow_ups([first])
+    assert await journal.claim_follow_ups(uuid4(), 10, 600) == []
+    await journal.finish_follow_ups([(second, FollowUpResult(State.REVERSED))])
+
+
 async def test_trace_and_attempts_are_durable(journal: PostgresJournal, leave_open: Open, owner: UUID) -> None:
     await leave_open()
     for attempt in range(3):

@@ -2,6 +2,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -98,7 +99,11 @@ async def test_outcome_updates_are_hot(
 async def test_keeping_runs_until_cancelled(database: asyncpg.Pool) -> None:
     """The days of used codes and handovers with the journal's: no service need be there for them."""
     far_ms = int(time.time() * 1000) + 200 * DAY_MS
-    keeper = asyncio.create_task(keep_partitions(database, lambda: far_ms))
+
+    async def far(pool: asyncpg.Pool) -> int:
+        return far_ms
+
+    keeper = asyncio.create_task(keep_partitions(database, far))
     day = datetime.fromtimestamp(far_ms / 1000, UTC)
     codes = [
         f"{table}_{day + timedelta(days=days):%Y%m%d}"
@@ -130,9 +135,37 @@ async def test_a_fault_does_not_end_the_keeping(monkeypatch: pytest.MonkeyPatch,
 
     monkeypatch.setattr(partitions, "ensure_partitions", broken)
     monkeypatch.setattr(partitions, "ensure_code_days", broken)
-    keeper = asyncio.create_task(keep_partitions(database, lambda: 0, interval_s=0.0))
+    keeper = asyncio.create_task(keep_partitions(database, interval_s=0.0))
     async with asyncio.timeout(10):
         for _ in range(4):
             await turns.acquire()
     keeper.cancel()
     await asyncio.gather(keeper, return_exceptions=True)
+
+
+async def test_the_databases_clock_says_which_days_are_over(
+    monkeypatch: pytest.MonkeyPatch, database: asyncpg.Pool, postgres_dsn: str
+) -> None:
+    """A process that is days ahead would drop what makes used codes used."""
+    told: asyncio.Queue[int] = asyncio.Queue()
+
+    async def seen(pool: object, now_ms: int) -> list[str]:
+        told.put_nowait(now_ms)
+        return []
+
+    monkeypatch.setattr(partitions, "ensure_partitions", seen)
+    monkeypatch.setattr(partitions, "ensure_code_days", seen)
+    schema = f"clock_{uuid4().hex}"
+    await database.execute(
+        f"CREATE SCHEMA {schema}; CREATE FUNCTION {schema}.now_ms() RETURNS bigint LANGUAGE sql RETURN 4711"
+    )
+    try:
+        settings = {"search_path": f"{schema}, public"}
+        async with asyncpg.create_pool(postgres_dsn, min_size=1, max_size=1, server_settings=settings) as behind:
+            keeper = asyncio.create_task(keep_partitions(behind))
+            async with asyncio.timeout(10):
+                assert [await told.get() for _ in range(2)] == [4711, 4711]
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+    finally:
+        await database.execute(f"DROP SCHEMA {schema} CASCADE")

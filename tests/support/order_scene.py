@@ -10,8 +10,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from trade_told import put_at
 
-from switch.domain.authorization import CardCredential
+from switch.domain.authorization import Authorization, AuthorizationRequest, CardCredential
 from switch.domain.journal_event import EventKind, JournalEvent
 from switch.domain.merchant import MerchantProfile, MerchantState
 from switch.domain.money import Money
@@ -20,6 +21,7 @@ from switch.domain.sensitive import Pan
 from switch.domain.states import EntryMode, Operation
 from switch.orders.desk import Draft, OrderDesk, Paying
 from switch.orders.pursue import Pursuit
+from switch.orders.retention import Retention
 from switch.orders.settings import OrderSettings
 from switch.orders.shop import ShopCodes
 from switch.payments.follow_on import FollowOns
@@ -28,15 +30,18 @@ from switch.payments.ownership import Ownership
 from switch.payments.resolve import Resolver, ResolveSettings
 from switch.payments.road import Road
 from switch.ports import Approved, AwaitingPayer, ChannelRequest, ChannelResult, Declined
-from switch.store.feed_consumer import FeedConsumer
+from switch.store.feed_consumer import FeedConsumer, Span
 from switch.store.journal import PostgresJournal
 from switch.store.leases import PostgresLeases
+from switch.store.order_rows import payment_from
 from switch.store.order_work import PostgresOrderWork, apply_events
 from switch.store.orders import PostgresOrders
+from switch.store.scanned_orders import PostgresScannedOrders
 from switch.store.shop_codes import PostgresShopCodes
 
 PAN = "6225880000000005"
-_positions = itertools.count(1)
+# Above what the feed gives in a test.
+_positions = itertools.count(1_000_000)
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
@@ -143,6 +148,23 @@ class Scene(SimpleNamespace):
         user_id, card_id = self.people.payer()
         return replace(Paying(user_id, card_id, uuid4().hex, False, EntryMode.MERCHANT_QR), **changes)
 
+    def scanned(self, order: Order, **changes: Any) -> AuthorizationRequest:
+        """As another acquirer asks whose payer has scanned the order's QR."""
+        values: dict[str, Any] = {
+            "acquirer_id": "bank", "merchant": order.merchant, "terminal_id": "T9", "idempotency_key": uuid4().hex,
+            "transmission_time_ms": self.clock.time_ms(), "operation": Operation.SALE, "money": order.money,
+            "entry": EntryMode.MERCHANT_QR, "credential": CardCredential(Pan(PAN), "4912"), "scanned_order": order.id,
+        }  # fmt: skip
+        return AuthorizationRequest(**(values | changes))
+
+    async def ask(self, request: AuthorizationRequest) -> Authorization:
+        record: Authorization = await self.road.enter(request, 20.0)
+        return record
+
+    async def payments_of(self, order: Order) -> list[OrderPayment]:
+        rows = await self.database.fetch("SELECT * FROM order_payments WHERE order_id = $1", order.id)
+        return [payment_from(row) for row in rows]
+
     async def now(self, order: Order) -> Order:
         found = await self.store.find(order.merchant.id, order.id)
         assert found is not None
@@ -163,21 +185,25 @@ class Scene(SimpleNamespace):
 
     async def event(self, kind: EventKind, payment: OrderPayment, amount_minor: int) -> None:
         """As the journal's feed would tell it."""
+        position = next(_positions)
         event = JournalEvent(
-            next(_positions), payment.merchant_id, payment.authorization_id, uuid4(), kind, Operation.SALE,
+            position, payment.merchant_id, payment.authorization_id, uuid4(), kind, Operation.SALE,
             Money(amount_minor, "CNY"), 1, 1, "acme", "t", "first", EntryMode.NFC, "00", "", b"", "",
         )  # fmt: skip
         async with self.database.acquire() as connection, connection.transaction():
-            await apply_events(connection, [event])
+            await put_at(connection, event)
+            await apply_events(connection, Span(position - 1, position, 1))
 
 
 @pytest.fixture
 async def scene(town: Any, database: Any) -> AsyncIterator[Scene]:
-    await database.execute("DELETE FROM order_payments; DELETE FROM orders; DELETE FROM shop_codes")
+    for table in ("order_payments", "orders", "shop_codes", "order_payers"):
+        await database.execute(f"DELETE FROM {table}")
     ownership = Ownership(PostgresLeases(database, lease_s=600), "test", 600.0, lambda: 0, lambda reason: None)
     await ownership.join()
     clock, journal = TheClock(town.world.clock), PostgresJournal(database, reversal_after_s=0)
-    world = replace(town.world, journal=journal, ownership=ownership, clock=clock)
+    orders = PostgresScannedOrders(database)
+    world = replace(town.world, journal=journal, ownership=ownership, clock=clock, orders=orders)
     # No machine is too slow for it.
     road_settings = replace(town.settings, answer_budget_ms=20_000)
     road, follow_ons = Road(world, road_settings), FollowOns(world, road_settings)
@@ -196,6 +222,7 @@ async def scene(town: Any, database: Any) -> AsyncIterator[Scene]:
         merchant_id=merchant_id, database=database, resolver=resolver, journal=journal, town=town, settings=settings,
         shop=ShopCodes(PostgresShopCodes(database), people, clock, secrets.token_bytes),
         pursuit=Pursuit(store, work, payments, clock, settings),
+        road=road, world=world, scanned_orders=orders, retention=Retention(store, settings),
         feed=FeedConsumer(database, f"orders {merchant_id}", apply_events),
     )  # fmt: skip
     await road.close()

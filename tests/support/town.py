@@ -194,6 +194,10 @@ class MemoryJournal:
         claimed, self.follow_ups = self.follow_ups[:limit], self.follow_ups[limit:]
         return claimed
 
+    async def release_follow_ups(self, follow_ups: Sequence[FollowUp]) -> None:
+        await self._work()
+        self.follow_ups = [*follow_ups, *self.follow_ups]
+
     async def keep_follow_up_trace(self, follow_ups: Sequence[FollowUp]) -> None:
         self.events.append("trace durable")
 
