@@ -21,6 +21,7 @@ EXIT_USAGE: Final = 2
 _SEEDS_FROM: Final = 1_000  # switch.risk.population.stream.EVALUATION_SEEDS_FROM; a test holds them equal
 _PAYMENTS: Final = 300_000
 _DAYS: Final = 45
+_PROCESSES: Final = min(4, os.cpu_count() or 1)
 
 risk_app = typer.Typer(
     name="risk",
@@ -30,6 +31,7 @@ risk_app = typer.Typer(
 
 Payments = Annotated[int, typer.Option(help="About so many honest payments, in all days.", min=1_000, max=20_000_000)]
 Days = Annotated[int, typer.Option(help="Of them, the first fifteen fill the counters.", min=6, max=400)]
+Processes = Annotated[int, typer.Option(help="Populations that are played at the same time.", min=1, max=16)]
 TrainingSeeds = Annotated[
     list[int] | None,
     typer.Option("--training-seed", help="Learn from this population; repeatable. Default: 1 and 2.", min=0,
@@ -50,6 +52,7 @@ def train(
     features: Annotated[int, typer.Option(help="Facts the model may read.", min=1, max=400)] = 64,
     every: Annotated[int, typer.Option(help="Learn from one in so many legitimate payments.", min=1, max=1000)] = 3,
     seed: Annotated[int, typer.Option(help="Of the training's own draws.", min=0)] = 1,
+    processes: Processes = _PROCESSES,
 ) -> None:
     """Train a model and write it as one file; docs/risk_model.md says from what, and how good is good."""
     from switch.risk.labelled import read_history
@@ -62,7 +65,7 @@ def train(
     begun = time.monotonic()
     with _refusals():
         if history is None:
-            content = train_on_populations(training_seeds or TRAINING_SEEDS, payments, days, plan)
+            content = train_on_populations(training_seeds or TRAINING_SEEDS, payments, days, plan, processes)
         else:
             with history.open("rb") as lines:
                 content = grown(read_history(lines), plan, history.name)
@@ -89,7 +92,12 @@ def evaluate(
     payments: Payments = _PAYMENTS,
     days: Days = _DAYS,
     rules: Annotated[
-        Path | None, typer.Option("--rules", metavar="TOML", help="A rule set; without it, the starter rules.")
+        Path | None,
+        typer.Option(
+            "--rules",
+            metavar="TOML",
+            help="A rule set; without it, the starter rules and an analyst's for these people.",
+        ),
     ] = None,
     model: Annotated[
         Path | None, typer.Option("--model", metavar="FILE", help="A model; without it, one is trained first.")
@@ -99,7 +107,7 @@ def evaluate(
         Path | None, typer.Option("--plot", metavar="FOLDER", help="Write the precision-recall plot there.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    processes: Annotated[int, typer.Option(help="Runs at the same time.", min=1, max=4)] = min(4, os.cpu_count() or 1),
+    processes: Processes = _PROCESSES,
 ) -> None:
     """Rules alone, a model alone and both, on a generated population; docs/risk_evaluation.md says how it counts."""
     from switch import risk_evaluation
@@ -112,7 +120,10 @@ def evaluate(
         typer.echo(f"the model would learn from seed {seed}, which it is then evaluated on", err=True)
         raise typer.Exit(EXIT_USAGE)
     with _refusals():
-        content = model.read_bytes() if model else risk_evaluation.train_on_populations(seeds, payments, days, Plan())
+        if model is not None:
+            content = model.read_bytes()
+        else:
+            content = risk_evaluation.train_on_populations(seeds, payments, days, Plan(), processes)
         found = risk_evaluation.evaluate(Population(seed, payments, days), _rules(rules), content, processes)
     if as_json:
         typer.echo(json.dumps(risk_evaluation.as_document(found), indent=2))
@@ -136,9 +147,11 @@ def _show(found: "Evaluation", took_s: float) -> None:
 
 
 def _rules(path: Path | None) -> str:
-    from switch.risk.starter import STARTER_FILE
+    from switch.risk import population, starter
 
-    return (path or STARTER_FILE).read_text(encoding="utf-8")
+    if path is not None:
+        return path.read_text(encoding="utf-8")
+    return starter.STARTER_FILE.read_text(encoding="utf-8") + population.ANALYST_RULES.read_text(encoding="utf-8")
 
 
 @contextmanager

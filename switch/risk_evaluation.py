@@ -1,7 +1,7 @@
 """Trains and evaluates from the command line: the arms in processes of their own, the tables, the plot."""
 
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from switch.risk.population.events import Kind
 from switch.risk.population.stream import EVALUATION_SEEDS_FROM, Population
 from switch.risk.rehearsal import examples
 from switch.risk.rules import RuleSet
-from switch.risk.training import Example, Plan, train
+from switch.risk.training import Columns, Plan, gather, grow
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,28 +34,36 @@ class Evaluation:
     curve: Curve
 
 
-def train_on_populations(seeds: Sequence[int], payments: int, days: int, plan: Plan) -> bytes:
+def train_on_populations(seeds: Sequence[int], payments: int, days: int, plan: Plan, processes: int = 1) -> bytes:
     """The file of a model. Raises TrainingRefused; ValueError for a seed that evaluates."""
     if any(seed >= EVALUATION_SEEDS_FROM for seed in seeds):
         raise ValueError(f"seeds from {EVALUATION_SEEDS_FROM} on evaluate; a model learns from smaller ones")
+    populations = [Population(seed, payments, days) for seed in seeds]
+    if processes == 1:
+        tables = [_gathered(each, plan) for each in populations]
+    else:
+        with _pool(processes) as pool:
+            tables = list(pool.map(_gathered, populations, [plan] * len(populations)))
     trained_from = (
         f"generated populations, seeds {', '.join(map(str, seeds))}, {payments} payments and {days} days each"
     )
-    return train(_examples(seeds, payments, days), plan, trained_from)
+    return grow(tables, plan, trained_from)
 
 
-def _examples(seeds: Sequence[int], payments: int, days: int) -> Iterator[Example]:
-    for seed in seeds:
-        yield from examples(Population(seed, payments, days))
+def _gathered(population: Population, plan: Plan) -> Columns:
+    return gather(examples(population), plan)
+
+
+def _pool(processes: int) -> ProcessPoolExecutor:
+    """Not forked: LightGBM's threads do not outlive a fork."""
+    return ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
 
 
 def evaluate(population: Population, rules: str, model: bytes, processes: int) -> Evaluation:
     """rules: a document. model: a file's content. Raises RulesRefused, ModelRefused."""
     _rule_set(rules)
     loaded = load_model(model)
-    # Not forked: LightGBM's threads do not outlive a fork.
-    spawned = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=spawned) as pool:
+    with _pool(processes) as pool:
         seen: Future[tuple[Result, Curve]] = pool.submit(_observed, population, rules, model)
         runs = [pool.submit(_ran, population, arm, rules, model) for arm in _ARMS]
         base, curve = seen.result()

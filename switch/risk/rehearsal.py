@@ -26,7 +26,7 @@ _ANSWERS: Final = {Outcome.STEP_UP: Answer.STEP_UP, Outcome.DECLINE: Answer.DECL
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Played:
     """answer: what the payer saw. counted: it lies after the days in which the counters fill."""
 
     payment: Payment
@@ -41,7 +41,7 @@ def passes(_: Mapping[str, FactValue]) -> Outcome:
     return Outcome.PASS
 
 
-def play(population: Population, judge: Judge, wanted: frozenset[str] | None = None) -> Iterator[Judged]:
+def play(population: Population, judge: Judge, wanted: frozenset[str] | None = None) -> Iterator[Played]:
     """wanted: the facts of the counters that the judge reads; None for all."""
     now_ms = START_MS
     velocity = LocalVelocity(lambda: now_ms, wanted=wanted, most_subjects=_MOST_SUBJECTS)
@@ -58,7 +58,7 @@ def play(population: Population, judge: Judge, wanted: frozenset[str] | None = N
             outcome = judge(facts)
             answer = _answer(event, outcome)
             _tell_decline(velocity, event, answer)
-            yield Judged(event, facts, outcome, answer, now_ms >= counted_from_ms)
+            yield Played(event, facts, outcome, answer, now_ms >= counted_from_ms)
         else:
             _tell(velocity, event)
 

@@ -11,7 +11,7 @@ from switch.risk.model import load_model
 from switch.risk.model_file import read
 from switch.risk.population.events import Answer, Kind
 from switch.risk.population.stream import EVALUATION_SEEDS_FROM, Population
-from switch.risk.rehearsal import Judged, play
+from switch.risk.rehearsal import Played, play
 from switch.risk.rules import RuleSet
 from switch.risk.starter import starter_document
 from switch.risk.training import Plan
@@ -60,7 +60,7 @@ def test_the_same_seed_gives_the_same_result() -> None:
 
 def test_purchases_are_counted_once_however_often_they_are_tried() -> None:
     """Against a count of its own: everything that is dear is declined."""
-    tried: dict[str, list[Judged]] = {}
+    tried: dict[str, list[Played]] = {}
     for judged in play(
         EVALUATED, lambda facts: Outcome.DECLINE if int(str(facts["amount_minor"])) > 50_000 else Outcome.PASS
     ):

@@ -9,11 +9,19 @@ import small_model
 
 from switch.risk.model import Rows, load_model
 from switch.risk.model_file import read
-from switch.risk.training import TrainingRefused, average_precision, calibrate, train
+from switch.risk.training import TrainingRefused, average_precision, calibrate, gather, grow, train
 
 
 def test_the_same_history_gives_the_same_file() -> None:
     assert train(small_model.history(4000), small_model.PLAN, "a small history") == small_model.content()
+
+
+def test_histories_gathered_apart_give_the_model_of_the_whole() -> None:
+    """Though a word has another place in the vocabulary of each."""
+    examples = list(small_model.history(4000))
+    parts = [gather(examples[:1500], small_model.PLAN), gather(examples[1500:], small_model.PLAN)]
+    assert parts[0].vocabularies != parts[1].vocabularies
+    assert grow(parts, small_model.PLAN, "a small history") == small_model.content()
 
 
 def test_a_model_that_was_written_tells_fraud_from_the_rest() -> None:

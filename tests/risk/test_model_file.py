@@ -32,6 +32,10 @@ def test_what_was_written_is_read_again() -> None:
     assert (file.header.from_time_ms, file.header.to_time_ms) == (1_000_000, 1_000_000 + 3999 * 1000)
 
 
+def test_a_split_by_whether_something_is_known_is_read() -> None:
+    assert re.search(r"^threshold=.*\binf\b", read(small_model.content()).trees, re.MULTILINE)
+
+
 def test_every_byte_matters() -> None:
     content = small_model.content()
     for place in range(0, len(content), len(content) // 50):
@@ -131,6 +135,7 @@ TREES: dict[str, Callable[[str], str]] = {
     "no leaves": lambda trees: _number(trees, "num_leaves", lambda _: "0"),
     "linear": lambda trees: _number(trees, "is_linear", lambda _: "1"),
     "values that are none": lambda trees: _number(trees, "leaf_value", _first("nan")),
+    "values without end": lambda trees: _number(trees, "leaf_value", _first("inf")),
     "values in words": lambda trees: _number(trees, "leaf_value", _first("x")),
     "a value less": lambda trees: _number(trees, "leaf_value", lambda numbers: numbers.partition(" ")[2]),
     "a decision unknown": lambda trees: _number(trees, "decision_type", _first("64")),

@@ -25,6 +25,8 @@ def history(count: int, seed: int = 1, dearer: float = 1.0) -> Iterator[Example]
             "acquirer": "acquirer1",
             "card_count_1d": random.randrange(1, 5) + (4 if fraud else 0),
         }
+        if random.random() < (0.5 if fraud else 0.95):  # that it is not known says something, too
+            facts["terminal_count_1d"] = random.randrange(50)
         if random.random() < 0.5:
             facts["merchant_category"] = random.choice(("5411", "5812"))
         yield Example(1_000_000 + number * 1000, fraud, facts, amount)

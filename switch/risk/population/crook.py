@@ -59,7 +59,6 @@ class Crook:
         self.world = world
         self.random = random
         self.now_ms = start_ms
-        self.start_ms = start_ms
         self.wide = wide
         self.till = Till(name, random)
         self.proves = False

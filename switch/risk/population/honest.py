@@ -51,8 +51,10 @@ class HonestLife:
         self._burst: Merchant | None = None
 
     def days(self, days: int) -> Script:
-        for day in range(days):
+        for day in range(self._customer.joins_day, days):
             begin_ms = self._start_ms + day * DAY_MS
+            if day and day == self._customer.joins_day:
+                yield from self._join(begin_ms)
             self._travel(begin_ms)
             yield from self._account_day(begin_ms)
             for time_ms in self._times(day, begin_ms):
@@ -115,6 +117,12 @@ class HonestLife:
             customer.devices[0] = new_device(random, posture)
             yield self._mark("device_added")
 
+    def _join(self, begin_ms: int) -> Script:
+        self._now_ms = begin_ms + self._random.randrange(7, 22) * HOUR_MS
+        if self._customer.user:
+            for name in ("registered", "device_added", "card_added"):
+                yield self._mark(name)
+
     def _failures(self, what: Later, count: int) -> Script:
         subjects = {Subject.USER: self._customer.user, Subject.IP: self._random.choice(self._customer.ips)}
         if what is Later.WRONG_CODES:
@@ -138,8 +146,8 @@ class HonestLife:
 
     def _visit(self, begin_ms: int) -> _Visit | None:
         random = self._random
-        hour = (self._now_ms - begin_ms) // HOUR_MS % 24
-        merchant = self._burst if self._burst is not None and random.random() < 0.8 else self._merchant(hour)
+        hour, day = (self._now_ms - begin_ms) // HOUR_MS % 24, (begin_ms - self._start_ms) // DAY_MS
+        merchant = self._burst if self._burst is not None and random.random() < 0.8 else self._merchant(day, hour)
         if merchant is None:
             return None
         amount = random.lognormvariate(math.log(merchant.typical_minor), merchant.trade.spread)
@@ -150,21 +158,20 @@ class HonestLife:
         card = None if way == "wallet" else self._card()
         return _Visit(merchant, _as_priced(random, amount), way, card)
 
-    def _merchant(self, hour: int) -> Merchant | None:
+    def _merchant(self, day: int, hour: int) -> Merchant | None:
         customer, random = self._customer, self._random
         for _ in range(4):
             chance = random.random()
             if chance < 0.1:
                 merchants, weights = self._world.online
-                return random.choices(merchants, cum_weights=weights)[0]
-            if customer.away >= 0:
+            elif customer.away >= 0:
                 merchants, weights = self._world.of_city[customer.away]
             elif chance < 0.75:
                 merchants, weights = customer.favourites, customer.weights
             else:
                 merchants, weights = self._world.of_city[customer.city]
             merchant = random.choices(merchants, cum_weights=weights)[0]
-            if merchant.trade.opens <= hour < merchant.trade.closes:
+            if merchant.trade.opens <= hour < merchant.trade.closes and merchant.opens_day <= day:
                 return merchant
         return None
 

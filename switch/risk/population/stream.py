@@ -65,7 +65,7 @@ class Population:
     def events(self) -> Generator[Event, Answer | None, None]:
         """In the order of time. Send each payment's answer; None is "approved". What comes next depends on it."""
         customers = max(50, round(self.payments / self.days / _PAYMENTS_A_DAY_AND_CUSTOMER))
-        world = build(self._random("world"), customers)
+        world = build(self._random("world"), customers, self.days)
         scripts = [
             HonestLife(each, world, self._random(f"customer {each.number}"), START_MS).days(self.days)
             for each in world.customers

@@ -54,7 +54,9 @@ TRADES: Final = (
 
 @dataclass(slots=True, eq=False)
 class Merchant:
-    """popularity: of an ordinary customer's choice. place: None of one that sells online. terminals: their keys."""
+    """popularity: of an ordinary customer's choice. place: None of one that sells online. terminals: their keys.
+    opens_day: from which day on it has customers.
+    """
 
     key: str
     trade: Trade
@@ -65,6 +67,7 @@ class Merchant:
     typical_minor: int
     country: str = "CN"
     acquirer: str = "acquirer1"
+    opens_day: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -85,7 +88,7 @@ class Device:
 @dataclass(slots=True, eq=False)
 class Customer:
     """rate: payments a day. spends: a factor on amounts. favourites: with `weights`, accumulated. hours: cumulative
-    weights of 0 to 23. returns: a factor on the trade's refunds.
+    weights of 0 to 23. returns: a factor on the trade's refunds. joins_day: on which he registers.
     """
 
     number: int
@@ -104,6 +107,7 @@ class Customer:
     returns: float
     traveller: float
     payday: int
+    joins_day: int = 0
     away_until_ms: int = 0
     away: int = -1
 
@@ -168,7 +172,7 @@ def moved(random: Random, place: Place, spread_km: float) -> Place:
     )
 
 
-def build(random: Random, customers: int) -> World:
+def build(random: Random, customers: int, days: int) -> World:
     world = World()
     _add_merchants(random, world, max(60, customers // 7))
     shares = [share for _, _, share in CITIES]
@@ -177,7 +181,19 @@ def build(random: Random, customers: int) -> World:
         city = random.choices(range(len(CITIES)), shares)[0]
         world.customers.append(_customer(random, world, number, city, carriers[city]))
     _make_families(random, world)
+    _add_newcomers(random, world, days)
     return world
+
+
+def _add_newcomers(random: Random, world: World, days: int) -> None:
+    """Shops that open and people who register: new is not bad."""
+    for merchants, _ in (*world.of_city, world.online):
+        for each in merchants:
+            if random.random() < 0.08:
+                each.opens_day = random.randrange(days)
+    for customer in world.customers:
+        if random.random() < 0.1:
+            customer.joins_day = random.randrange(days)
 
 
 def _add_merchants(random: Random, world: World, count: int) -> None:

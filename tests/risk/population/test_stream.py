@@ -164,7 +164,7 @@ def test_training_seeds_are_narrow_and_evaluation_seeds_wide() -> None:
     assert EVALUATING.wide
     from random import Random
 
-    world = build(Random(1), 60)
+    world = build(Random(1), 60, 12)
     of = Range((1, 2), (100, 200))
     for wide, (low, high) in ((False, of.narrow), (True, of.wide)):
         crook = Crook("f", Kind.SCAM, world, Random(1), START_MS, wide)
