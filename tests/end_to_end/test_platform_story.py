@@ -7,6 +7,7 @@ from leaks import Canaries, seen_in
 
 from switch.demo.environment import Environment
 from switch.demo.story.chapters import CHAPTERS
+from switch.demo.story.judging import ABOVE, HONEST
 from switch.demo.story.onboarding import ACCOUNT_NUMBER
 from switch.demo.story.paying import BY_ALIPAY, BY_BLUETOOTH, BY_CODE, BY_QR, BY_TAP, BY_WECHAT
 from switch.demo.story.reckoning import fee_kept, fee_of, net_of
@@ -15,6 +16,7 @@ from switch.demo.story.stage import Sale, Story
 
 AMOUNTS = {
     "code": BY_CODE, "qr": BY_QR, "tap": BY_TAP, "bluetooth": BY_BLUETOOTH, "alipay": BY_ALIPAY, "wechat": BY_WECHAT,
+    "honest": HONEST, "above": ABOVE,
 }  # fmt: skip
 
 
@@ -38,12 +40,12 @@ async def test_the_whole_story(environment: Environment) -> None:
     assert await seen_in(environment, canaries) == {}
     assert {name: sale.amount_minor for name, sale in story.sales.items()} == AMOUNTS
     assert {name: sale.refunds for name, sale in story.sales.items() if sale.refunds} == {"qr": [FIRST, SECOND]}
-    # Sold 594.34, given back 140.01. Fees: 0.68 + 1.41 + 0.35 + 0.10 by UnionPay at 0.55 %, 0.50 (the least) by
-    # Alipay, 0.20 by WeChat Pay at 0.60 % and a fen; 0.77 of the 1.41 went back with 140.01 of 256.00.
+    # Sold 915.84, given back 140.01. Fees: 0.68 + 1.41 + 0.35 + 0.10 + 0.12 + 1.65 by UnionPay at 0.55 %, 0.50 (the
+    # least) by Alipay, 0.20 by WeChat Pay at 0.60 % and a fen; 0.77 of the 1.41 went back with 140.01 of 256.00.
     payout = story.payout
     assert payout is not None
-    assert (payout.net_minor, payout.reserve_minor, payout.payout_minor) == (45_186, 2_259, 42_927)
-    assert payout.net_minor == 59_434 - 14_001 - (68 + 141 - 77 + 35 + 10 + 50 + 20)
+    assert (payout.net_minor, payout.reserve_minor, payout.payout_minor) == (77_159, 3_858, 73_301)
+    assert payout.net_minor == 91_584 - 14_001 - (68 + 141 - 77 + 35 + 10 + 12 + 165 + 50 + 20)
 
 
 def test_the_storys_arithmetic() -> None:

@@ -25,9 +25,11 @@ def expect(found: Any, wanted: Any, what: str) -> None:
         raise StoryWrong(f"{what}: {found!r}, not {wanted!r}")
 
 
-async def until(look: Callable[[], Awaitable[_Found]], holds: Callable[[_Found], bool], what: str) -> _Found:
-    """Look until it holds; raises StoryWrong after PATIENCE_S with what was seen last."""
-    until_s = time.monotonic() + PATIENCE_S
+async def until(
+    look: Callable[[], Awaitable[_Found]], holds: Callable[[_Found], bool], what: str, patience_s: float = PATIENCE_S
+) -> _Found:
+    """Look until it holds; raises StoryWrong after patience_s with what was seen last."""
+    until_s = time.monotonic() + patience_s
     while not holds(found := await look()):
         if time.monotonic() > until_s:
             raise StoryWrong(f"{what} did not come; last: {found}")

@@ -1,7 +1,6 @@
 """The payer pays in every way; each payment is one authorization, whatever the way."""
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -13,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from payswitch.v1 import authorization_pb2 as pb
 from payswitch.v1 import common_pb2, handover_pb2, order_pb2, wallet_pb2
-from switch.client.errors import OutcomeUnknown, SwitchUnavailable
 from switch.demo.handover_device import ByteLink, SimulatedPhone, exchange, tell
+from switch.demo.story.asking import answered, decision, keep, sold
 from switch.demo.story.callers import StoryWrong, expect, until
 from switch.demo.story.stage import Sale, Story, yuan
 from switch.domain.money import Money
@@ -25,8 +24,6 @@ from switch.payments.terminal_certificates import request_text
 
 BY_CODE, BY_QR, BY_TAP, BY_BLUETOOTH, BY_ALIPAY, BY_WECHAT = 12_345, 25_600, 6_450, 1_830, 9_999, 3_210
 _TRIES = 8
-# The road learns about once a second which merchants are active, and this one has just been approved.
-_NOT_ACTIVE, _STANDING_S = "03", 1.0
 _SCANNED_AS = {"alipay": "qr_code", "wechat": "code_url"}
 
 
@@ -41,10 +38,10 @@ async def by_code(story: Story) -> str:
         story.secrets.append(shown)
         return story.terminal.code(shown, BY_CODE)
 
-    sale = await _sold(story, "code", make)
+    sale = await sold(story, "code", make)
     expect((sale.channel, sale.entry), ("unionpay", "payer_code"), "the payment by code")
-    again = await _answer(story, lambda: story.terminal.code(shown, BY_CODE))
-    expect((_decision(again), again.response_code), ("declined", "57"), "the code again")
+    again = await answered(story, lambda: story.terminal.code(shown, BY_CODE))
+    expect((decision(again), again.response_code), ("declined", "57"), "the code again")
     return f"{yuan(BY_CODE)} by {shown[:4]}…; the same code again is declined with 57"
 
 
@@ -62,12 +59,12 @@ async def by_merchant_qr(story: Story) -> str:
     late = order_pb2.PayOrderRequest(scanned=scanned, card_id=story.card_id, idempotency_key=uuid4().hex)
     await story.payer.refused(late, "FAILED_PRECONDITION")
     expect((await _order(story, order)).state, order_pb2.ORDER_STATE_PAID, "the order")
-    _keep(story, "qr", Sale("qr", "unionpay", "merchant_qr", paid.authorization_id, BY_QR))
+    keep(story, "qr", Sale("qr", "unionpay", "merchant_qr", paid.authorization_id, BY_QR))
     return f"{yuan(BY_QR)} for an order; who comes second is refused"
 
 
 async def by_tap(story: Story) -> str:
-    sale = await _sold(story, "tap", lambda: story.terminal.tap(story.card, BY_TAP, story.card.pin))
+    sale = await sold(story, "tap", lambda: story.terminal.tap(story.card, BY_TAP, story.card.pin))
     expect((sale.channel, sale.entry), ("unionpay", "nfc"), "the payment by tap")
     return f"{yuan(BY_TAP)} with EMV data and PIN"
 
@@ -101,7 +98,7 @@ async def by_bluetooth(story: Story) -> str:
         sessions.append((phone, terminal, link))
         return request
 
-    sale = await _sold(story, "bluetooth", make)
+    sale = await sold(story, "bluetooth", make)
     expect((sale.channel, sale.entry), ("unionpay", "bluetooth"), "the payment by Bluetooth")
     phone, terminal, link = sessions[-1]
     tell(phone, terminal, link, "00", story.now_ms())
@@ -124,48 +121,10 @@ async def _scanned(story: Story, scheme: str, amount_minor: int) -> None:
         f"the payment by {scheme}",
     )
     expect(paid.paid_scheme, scheme, "who paid the order")
-    _keep(story, scheme, Sale(scheme, scheme, "merchant_qr", paid.authorization_id, amount_minor))
+    keep(story, scheme, Sale(scheme, scheme, "merchant_qr", paid.authorization_id, amount_minor))
 
 
 # --- asking ---------------------------------------------------------------------------------------------------------
-
-
-async def _sold(story: Story, name: str, make: Callable[[], pb.AuthorizeRequest]) -> Sale:
-    """An approved payment. Made anew where the machine was too slow for the channel's answer."""
-    for _ in range(_TRIES):
-        answer = await _answer(story, make, counted=False)
-        if _decision(answer) == "approved":
-            entry = common_pb2.EntryMode.Name(answer.entry).removeprefix("ENTRY_MODE_").lower()
-            sale = Sale(name, answer.channel, entry, answer.authorization_id, answer.approved.amount_minor)
-            _keep(story, name, sale)
-            return sale
-        story.asked.append("unanswered" if _decision(answer) == "unknown" else "declined")
-        if answer.response_code == _NOT_ACTIVE:
-            await asyncio.sleep(_STANDING_S)
-        elif _decision(answer) == "declined" and answer.stage != "send":
-            break
-    raise StoryWrong(f"the payment {name} was answered {answer}")
-
-
-async def _answer(
-    story: Story, make: Callable[[], pb.AuthorizeRequest], *, counted: bool = True
-) -> pb.AuthorizeResponse:
-    """To one request, asked again as acquirers do while there is none."""
-    request = make()
-    for _ in range(_TRIES):
-        try:
-            answer = await story.acquirer.authorize(request)
-        except (SwitchUnavailable, OutcomeUnknown):
-            continue
-        if counted:
-            story.asked.append({"unknown": "unanswered"}.get(_decision(answer), _decision(answer)))
-        return answer
-    raise StoryWrong("the switch did not answer")
-
-
-def _keep(story: Story, name: str, sale: Sale) -> None:
-    story.sales[name] = sale
-    story.asked.append("approved")
 
 
 async def _paid_by_app(story: Story, scanned: str) -> order_pb2.PayOrderResponse:
@@ -214,7 +173,3 @@ async def _order(story: Story, order: order_pb2.Order) -> order_pb2.Order:
     request = order_pb2.GetOrderRequest(merchant_id=story.merchant_id, order_id=order.order_id)
     found: order_pb2.Order = (await story.till.ask(request)).order
     return found
-
-
-def _decision(answer: pb.AuthorizeResponse) -> str:
-    return common_pb2.Decision.Name(answer.decision).removeprefix("DECISION_").lower()

@@ -1,5 +1,6 @@
 """Where the story plays, and what its chapters hand on to each other."""
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import Any
 
 import grpc.aio
 
+from payswitch.v1.risk_pb2 import RollBackRuleSetRequest
 from switch.client.acquirer import AcquirerClient
 from switch.client.payment_codes import CodeDevice
 from switch.demo.environment import Environment
@@ -57,6 +59,8 @@ class Story:
     day: the business day on which it plays. bills: by channel; spoilt once something was planted in them.
     people_target, staff_target: host:port of the services' listeners where they are not the environment's own.
     more_were_asked: the machine was too slow for some answer: there are more payments, none of them approved.
+    live_rules: version of the rule set that the story put in force; 0: none. stolen_large: the authorization that was
+    declined.
     secrets: what was shown once, or is shown to nobody; `every_secret` has people's as well.
     asked: "approved", "declined" or "unanswered" of every payment that was asked for, as its caller was told.
     """
@@ -81,6 +85,8 @@ class Story:
     bills: dict[str, Bill] = field(default_factory=dict)
     breaks_before: set[str] = field(default_factory=set)
     spoilt: bool = False
+    live_rules: int = 0
+    stolen_large: str = ""
     payout: Payout | None = None
 
     def __post_init__(self) -> None:
@@ -89,10 +95,12 @@ class Story:
         self.mailbox = Mailbox(self.participant("messenger", "sender"))
         self.ann, self.bob = self.participant("reviewer", "ann"), self.participant("reviewer", "bob")
         self.fay, self.gus = self.participant("finance", "fay"), self.participant("finance", "gus")
+        self.ida, self.jon = self.participant("risk", "ida"), self.participant("risk", "jon")
         self.owner: Person
         self.manager: Person
         self.payer: Person
         self.card: Card
+        self.stolen: Card
 
     def participant(self, role: str, name: str) -> Caller:
         return Caller(self._keep(self.environment.participants(role, name, self.staff_target)))
@@ -128,6 +136,9 @@ class Story:
         return channel
 
     async def close(self) -> None:
+        if self.live_rules:
+            with contextlib.suppress(grpc.aio.AioRpcError):  # what ended the story is to be told
+                await self.ida.ask(RollBackRuleSetRequest(version=self.live_rules))
         if self.bills:
             await self.environment.bills_are_over()
         if self.receiver is not None:
