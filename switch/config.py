@@ -46,7 +46,9 @@ from switch.settings_sections import (
     Reconciliation,
     RedisUrl,
     Risk,
+    RiskCases,
     RiskDesk,
+    RiskShare,
     RouteRule,
     Settlement,
     StandInRule,
@@ -135,6 +137,8 @@ class Settings(BaseSettings):
     transmission: TransmissionWindow = TransmissionWindow()
     risk: Risk = Risk()
     risk_desk: RiskDesk = RiskDesk()
+    risk_cases: RiskCases = RiskCases()
+    risk_share: RiskShare = RiskShare()
     follow_ups: FollowUps = FollowUps()
     notifications: Notifications = Notifications()
     unionpay: UnionPaySettings = UnionPaySettings()

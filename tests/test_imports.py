@@ -42,7 +42,7 @@ WIRING = (
     *("switch.app", "switch.wiring", "switch.cli", "switch.config", "switch.settings_listing"),
     *("switch.settings_sections", "switch.bill_cli", "switch.billing", "switch.billing_through"),
     *("switch.routes_cli", "switch.routes_desk", "switch.terminals_cli", "switch.hsm_cli", "switch.keys_cli"),
-    *("switch.own_keys", "switch.key_ceremony", "switch.hidden_input"),
+    *("switch.own_keys", "switch.key_ceremony", "switch.hidden_input", "switch.risk_share_cli"),
 )
 # They use the switch from outside, and may import anything.
 OUTSIDE = ("benchmarks", "switch.demo")
@@ -60,7 +60,7 @@ ROUTING = (
 )
 RISK = (
     *("conditions", "document", "evaluation", "expression", "facts", "lists", "rules"),
-    *("check", "facts_page", "starter"),
+    *("check", "facts_page", "starter", "poisoning", "stix_reader", "card_tokens", "share_signature"),
 )
 PURE = (
     *("switch.domain", "switch.entry", "switch.payments.decide", "switch.settlement.compare"),

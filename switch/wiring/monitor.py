@@ -7,12 +7,14 @@ from switch.api.issuer_processes import ProcessesWatch
 from switch.config import Settings
 from switch.domain.risk import WithoutFacts
 from switch.ops.risk import RiskCounts
+from switch.risk.lists_watch import ListsWatch
 from switch.risk.local_velocity import LocalVelocity
 from switch.risk.monitor import LiveRisk, PaymentMonitor
 from switch.risk.rules import RuleSet, compile_rules
 from switch.risk.starter import starter_rules
 from switch.risk.watch import RiskWatch
 from switch.store.leases import PostgresLeases
+from switch.store.risk_listings import PostgresListings
 from switch.store.risk_releases import PostgresReleases
 from switch.store.velocity import RedisVelocity
 from switch.wiring.foundation import Foundation
@@ -40,6 +42,10 @@ async def open_monitor(foundation: Foundation, leases: PostgresLeases) -> tuple[
     await watch.begin()
     watch.start()
     lifecycle.on_close("risk rules", watch.close)
+    lists = ListsWatch(PostgresListings(foundation.pool), live, clock)
+    await lists.begin()
+    lists.start()
+    lifecycle.on_close("risk lists", lists.close)
     velocity = RedisVelocity(foundation.redis_url)
     lifecycle.on_close("velocity", velocity.close)
     living = LivingProcesses()
