@@ -1,4 +1,4 @@
-"""Indicators of partners, in and out. In: signed, bounded, through the gate that every list has. Out: what may leave."""
+"""Indicators of partners. In: signed, bounded, through the gate that every list has. Out: what may leave."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -52,9 +52,8 @@ class Partner:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """batch: None where nothing was new. known: seen before in this version or a later one. expired: their time is over.
-
-    unusable: of what no list has. lifted: entries that came off because they were revoked.
+    """batch: None where nothing was new. known: seen before in this version or a later one. expired: their time is
+    over. unusable: of what no list has. lifted: entries that came off because they were revoked.
     """
 
     bundle_id: str
@@ -114,9 +113,8 @@ class Sharing:
         # Told with an end that has passed, or taken back: both keep nothing on a list any more.
         over = [read for read, _ in new if read.revoked or _ended(read, now_ms)]
         fresh = [(read, entry) for read, entry in new if not read.revoked and not _ended(read, now_ms)]
-        lifted = await self._lift(
-            partner, bundle, [each for each in over if each.revoked or each.id in known], caller, now_ms
-        )
+        gone = [each for each in over if each.revoked or each.id in known]
+        lifted = await self._lift(partner, bundle, gone, caller, now_ms)
         capped = [(read.marking, _capped(entry, read, partner, now_ms)) for read, entry in fresh]
         batch = await self._put(partner, bundle, capped, caller) if capped else None
         expired = sum(1 for each in over if not each.revoked)

@@ -41,7 +41,7 @@ _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _ID: Final = re.compile(rf"[a-z0-9][a-z0-9-]{{2,249}}--{_UUID}")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z", re.ASCII)
 _PATTERN: Final = re.compile(
-    r"\[ ?(ipv4-addr:value|ipv6-addr:value|x-payswitch-card:token) = '([0-9A-Fa-f:.]{2,64})' ?\]"
+    r"\[ ?(ipv4-addr:value|ipv6-addr:value|x-payswitch-card:token) ?= ?'([0-9A-Fa-f:.]{2,64})' ?\]"
 )
 _TOKEN: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -54,8 +54,8 @@ class BundleRefused(ValueError):
 class Indicator:
     """place: in the bundle. address: canonical, or "". card_token: 64 hexadecimal digits, or "".
 
-    modified: RFC 3339 with six digits, so that two compare as texts. valid_until_ms: None without an end. Times are Unix
-    milliseconds. marking: the strictest; what is not marked, or not by TLP alone, is not passed on.
+    modified: RFC 3339 with six digits, so that two compare as texts. valid_until_ms: None without an end. Times are
+    Unix milliseconds. marking: the strictest; what is not marked, or not by TLP alone, is not passed on.
     """
 
     place: str
@@ -215,7 +215,8 @@ def _indicator(place: str, each: Mapping[str, Any]) -> Indicator | None:
         return None
     path, value = match.groups()
     modified, begins = _time_of(each["modified"]), _time_of(each["valid_from"])
-    assert modified is not None and begins is not None  # checked before
+    assert modified is not None  # checked before, as the next
+    assert begins is not None
     ends = _time_of(each["valid_until"]) if "valid_until" in each else None
     return Indicator(
         place,

@@ -19,7 +19,7 @@ _TLP_NAMES: Final = {marking: marking.name.lower().replace("_", "+") for marking
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One indicator. pattern: STIX. seed: what its id is computed from: the same thing has the same id in every bundle."""
+    """One indicator. pattern: STIX. seed: what its id is computed from, alike in every bundle."""
 
     seed: str
     pattern: str

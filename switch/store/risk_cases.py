@@ -85,9 +85,10 @@ _ADD_EVENT = """
 INSERT INTO risk_case_events (case_id, number, who, act, text, time_ms)
 SELECT $1, coalesce(max(number), 0) + 1, $2, $3, $4, $5 FROM risk_case_events WHERE case_id = $1
 """
-_UNLABEL = "DELETE FROM risk_labels WHERE source = $1 AND (merchant_id, authorization_id) IN ({of})".format(
-    of="SELECT merchant_id, authorization_id FROM risk_case_payments WHERE case_id = $2"
-)
+_UNLABEL = """
+DELETE FROM risk_labels WHERE source = $1 AND (merchant_id, authorization_id) IN (
+    SELECT merchant_id, authorization_id FROM risk_case_payments WHERE case_id = $2)
+"""
 _LABEL = """
 INSERT INTO risk_labels (merchant_id, authorization_id, source, label, time_ms)
 SELECT merchant_id, authorization_id, $1, $3, $4 FROM risk_case_payments WHERE case_id = $2

@@ -87,7 +87,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, '', 0)
 """
 _LOCK_BATCH = "SELECT * FROM risk_listing_batches WHERE id = $1 FOR UPDATE"
 _DECIDE = """
-UPDATE risk_listing_batches SET state = $2, decided_by = $3, decided_time_ms = $4, entries = '' WHERE id = $1 RETURNING *
+UPDATE risk_listing_batches SET state = $2, decided_by = $3, decided_time_ms = $4, entries = '' WHERE id = $1
+RETURNING *
 """
 _BATCHES = """
 SELECT * FROM risk_listing_batches WHERE (state = 1 OR NOT $1) AND created_time_ms < $2
