@@ -134,8 +134,7 @@ def test_brackets_within_texts_are_no_nesting() -> None:
 def read_or_refused(content: bytes) -> Bundle | None:
     try:
         return read_bundle(content)
-    except BundleRefused as refused:
-        assert str(refused)
+    except BundleRefused:
         return None
 
 
