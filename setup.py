@@ -88,5 +88,5 @@ setup(
         compiler_directives={"language_level": 3, "embedsignature": True},
     ),
     cmdclass={"build_protos": BuildProtos, "build_ext": BuildExtensions, "build_py": BuildPython},
-    package_data={"": ["*.pyi", "*.pxd", "py.typed", "*.pxi", "*.h", "*.sql", "*.lua"]},
+    package_data={"": ["*.pyi", "*.pxd", "py.typed", "*.pxi", "*.h", "*.sql", "*.lua", "*.toml"]},
 )

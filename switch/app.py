@@ -21,8 +21,10 @@ from switch.ops.lifecycle import Lifecycle
 from switch.own_keys import needed_by
 from switch.ports import Channel
 from switch.store.migrate import migrate as migrate_database
+from switch.wiring.audit import open_audit
 from switch.wiring.authorization import Engine, announce, drain_road, open_engine, open_notifications, open_terminals
 from switch.wiring.foundation import Foundation, open_foundation, servers
+from switch.wiring.housekeeping import open_housekeeping
 from switch.wiring.listeners import listen_to_operators, listen_to_participants, listen_to_people
 from switch.wiring.platform import Served
 from switch.wiring.services import open_gate, open_services
@@ -67,7 +69,7 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     foundation = await open_foundation(settings, lifecycle)
     doorkeeper = Doorkeeper(pki.participant_of)
     engine = await open_engine(foundation, doorkeeper) if "authorization" in settings.services else None
-    served = open_services(foundation, engine)
+    served = await open_services(foundation, engine)
     gate = open_gate(foundation)
 
     readiness = _readiness(foundation, engine)
@@ -78,6 +80,9 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     server, port = await listen_to_participants(settings, engine, operators, served, gate)
     lifecycle.on_announce("health", health.drain)
     terminals = notifications = ""
+    if operators is not None:
+        open_audit(foundation)
+        open_housekeeping(foundation)
     if engine is not None:
         await announce(engine, port)
         terminals = await open_terminals(engine)

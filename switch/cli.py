@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
+from switch.audit_cli import audit_app
 from switch.bill_cli import bill_app
 from switch.hsm_cli import hsm_app
 from switch.keys_cli import app as keys_app
+from switch.ledger_cli import ledger_app
+from switch.messages_cli import messages_app
+from switch.retention_cli import retention_app
+from switch.risk_cli import risk_app
 from switch.routes_cli import routes_app
 from switch.terminals_cli import terminals_app
 
@@ -37,7 +42,12 @@ app.add_typer(hsm_app, no_args_is_help=True)
 app.add_typer(keys_app, no_args_is_help=True)
 app.add_typer(bill_app, no_args_is_help=True)
 app.add_typer(routes_app, no_args_is_help=True)
+app.add_typer(risk_app, no_args_is_help=True)
 app.add_typer(terminals_app, no_args_is_help=True)
+app.add_typer(audit_app, no_args_is_help=True)
+app.add_typer(ledger_app, no_args_is_help=True)
+app.add_typer(messages_app, no_args_is_help=True)
+app.add_typer(retention_app, no_args_is_help=True)
 
 
 class Role(StrEnum):
@@ -48,6 +58,7 @@ class Role(StrEnum):
     finance = "finance"
     platform = "platform"
     risk = "risk"
+    messenger = "messenger"
 
 
 Folder = Annotated[

@@ -30,12 +30,15 @@ from switch.settings_listing import NESTED, settings_of, variable_of
 from switch.settings_sections import (
     Address,
     AlipaySettings,
+    Audit,
     Batching,
     Budgets,
     Disputes,
+    Followers,
     FollowUps,
     HsmSettings,
     Merchants,
+    Messages,
     Notifications,
     Operations,
     OptionalAddress,
@@ -45,6 +48,7 @@ from switch.settings_sections import (
     PostgresUrl,
     Reconciliation,
     RedisUrl,
+    Retention,
     Risk,
     RiskCases,
     RiskDesk,
@@ -130,6 +134,7 @@ class Settings(BaseSettings):
         default=[], description="issuers in whose place the switch may approve; empty: none"
     )
     operations: Operations = Operations()
+    audit: Audit = Audit()
     tls: Tls = Tls()
     hsm: HsmSettings = HsmSettings()
     budgets: Budgets = Budgets()
@@ -149,8 +154,11 @@ class Settings(BaseSettings):
     orders: Orders = Orders()
     wallet: Wallet = Wallet()
     platform: Platform = Platform()
+    followers: Followers = Followers()
     users: Users = Users()
+    messages: Messages = Messages()
     reconciliation: Reconciliation = Reconciliation()
+    retention: Retention = Retention()
     disputes: Disputes = Disputes()
     transactions: TransactionsSettings = TransactionsSettings()
     webhooks: WebhooksSettings = WebhooksSettings()
@@ -174,6 +182,16 @@ class Settings(BaseSettings):
     @property
     def token_dir(self) -> Path:
         return Path(self.hsm.token_dir) if self.hsm.token_dir else self.state_dir / "tokens"
+
+    @property
+    def audit_checkpoint_path(self) -> Path:
+        given = self.audit.checkpoint_file
+        return Path(given) if given else self.state_dir / "audit" / "checkpoints.jsonl"
+
+    @property
+    def dead_messages_path(self) -> Path:
+        given = self.messages.dead_letters
+        return Path(given) if given else self.state_dir / "messages" / "dead.jsonl"
 
     @property
     def hsm_in_processes(self) -> bool:

@@ -41,6 +41,7 @@ OWN_KEYS: Final = (
     _key("merchants/seal", KeyUsage.SEALING, "merchant settlement", "merchants' account numbers"),
     _key("merchants/page-token", KeyUsage.HASHING, "merchant", "page tokens"),
     _key("webhooks/seal", KeyUsage.SEALING, "merchant", "webhooks' secrets"),
+    _key("audit/sign", KeyUsage.SIGNING, "operations", "checkpoints of the audit trail"),
 )
 
 

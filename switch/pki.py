@@ -1,8 +1,8 @@
 """Certificates: a development authority, and the one place that says what a participant's name looks like.
 
 A participant is the URI name (RFC 5280 4.2.1.6) in its client certificate: `payswitch://<role>/<id>`, where the role is
-acquirer, issuer, operator, reviewer, finance or platform (access.proto says what each may do). In production the
-certificates come from an authority of the operator's own; only the name is the contract.
+acquirer, issuer, operator, reviewer, finance, platform, risk or messenger (access.proto says what each may do). In
+production the certificates come from an authority of the operator's own; only the name is the contract.
 """
 
 import datetime as dt
@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-ROLES = ("acquirer", "issuer", "operator", "reviewer", "finance", "platform", "risk")
+ROLES = ("acquirer", "issuer", "operator", "reviewer", "finance", "platform", "risk", "messenger")
 
 AUTHORITY_DAYS = 3 * 365
 CERTIFICATE_DAYS = 90

@@ -93,6 +93,20 @@ class Operations(Section):
     )
 
 
+class Audit(Section):
+    """The chain of the audit trail (docs/audit.md), made by processes of the operations service."""
+
+    checkpoint_s: int = Field(
+        default=60,
+        ge=1,
+        le=86_400,
+        description="from one signed checkpoint to the next, at least; none where nothing was added",
+    )
+    checkpoint_file: str = Field(
+        default="", description="where checkpoints are exported; empty: <state_dir>/audit/checkpoints.jsonl"
+    )
+
+
 class Tls(Section):
     """Empty paths mean the development files below state_dir/pki, which `payswitch pki init` creates."""
 
@@ -491,6 +505,18 @@ class Platform(Section):
     )
 
 
+class Followers(Section):
+    """Who follows the journal gives way to the road of his process (docs/feed.md)."""
+
+    give_way_above: int = Field(
+        default=16, ge=0, le=100_000, description="authorizations in flight above which followers of the journal wait"
+    )
+    insist_after_ms: int = Field(
+        default=3_000, ge=0, le=600_000, description="behind by more, a follower goes on, with rests"
+    )
+    no_rest_after_ms: int = Field(default=30_000, ge=0, le=3_600_000, description="behind by more, without rests")
+
+
 class Orders(Section):
     """Orders, and the page behind their QR (docs/orders.md). Without TLS: a proxy in front speaks it."""
 
@@ -585,6 +611,9 @@ class Users(Section):
     calls_per_address: int = Field(
         default=60, ge=1, le=1_000_000, description="log-ins and the like in a minute of one IP address, at most"
     )
+    rescue_wait_h: int = Field(
+        default=72, ge=24, le=720, description="hours from the approval of a rescue until it may be completed"
+    )
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -600,6 +629,48 @@ class Users(Section):
         return self
 
 
+class Messages(Section):
+    """How `payswitch messages send` delivers users' messages (docs/messages.md)."""
+
+    switch: OptionalAddress = Field(
+        default="", description="host:port of a switch that serves users, with mutual TLS; empty: listen's"
+    )
+    certificate: str = Field(
+        default="", description="PEM chain of the messenger participant; empty: the development authority's"
+    )
+    private_key: str = Field(default="", description="PEM file of its private key")
+    at_once: int = Field(default=10, ge=1, le=100, description="messages taken together")
+    timeout_ms: int = Field(default=20_000, ge=100, le=50_000, description="one attempt, all of it")
+    dead_letters: str = Field(
+        default="", description="where messages that are given up are named; empty: <state_dir>/messages/dead.jsonl"
+    )
+    ca: str = Field(default="", description="PEM of the authorities of mail server and gateway; empty: the system's")
+    smtp: OptionalAddress = Field(default="", description="host:port of the mail server; empty: no e-mails")
+    smtp_security: Literal["starttls", "tls", "none"] = Field(
+        default="starttls", description="starttls, tls from the first byte, or none, to this machine alone"
+    )
+    smtp_user: str = Field(default="", description="of AUTH; empty: none")
+    smtp_password: SecretStr = Field(default=SecretStr(""), description="of AUTH")
+    mail_from: str = Field(
+        default="no-reply@localhost",
+        pattern=r"^[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]{1,190}$",
+        description="the sender's address",
+    )
+    sms_url: HttpUrl = Field(default="", description="hook of the gateway for short messages; empty: none are sent")
+    sms_secret: SecretStr = Field(default=SecretStr(""), description="whsec_… that signs what the hook gets")
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if bool(self.certificate) != bool(self.private_key):
+            raise ValueError("certificate and private_key must be given together")
+        host = self.smtp.rpartition(":")[0]
+        if self.smtp and self.smtp_security == "none" and host not in ("localhost", "127.0.0.1", "[::1]"):
+            raise ValueError("smtp_security: none is for a mail server on this machine")
+        if self.smtp_user and self.smtp_security == "none":
+            raise ValueError("smtp_user: a password goes over TLS alone")
+        return self
+
+
 class Reconciliation(Section):
     """The channels' daily bills against our records."""
 
@@ -610,6 +681,33 @@ class Reconciliation(Section):
     tolerance_s: int = Field(
         default=600, ge=0, le=7200, description="so near to midnight a channel's clock may say another day"
     )
+
+
+class Retention(Section):
+    """How long what is kept (docs/retention.md); 0: for ever. Done by processes of the operations service."""
+
+    journal_days: int = Field(
+        default=1830, ge=0, le=36_600,
+        description="days of payments in the journal, with their follow-ups and events; 0, or 400 and more",
+    )  # fmt: skip
+    transactions_days: int = Field(
+        default=1830, ge=0, le=36_600, description="days of payments in merchants' lists; 0, or 400 and more"
+    )
+    webhooks_days: int = Field(
+        default=90, ge=0, le=36_600, description="days of webhooks' deliveries and their log; 0, or 7 and more"
+    )
+    first_hour: int = Field(
+        default=3, ge=0, le=23, description="of the day, Shanghai, before which housekeeping does not begin"
+    )
+    batch: int = Field(default=5_000, ge=1, le=100_000, description="rows deleted in one transaction, at most")
+    pause_ms: int = Field(default=200, ge=0, le=60_000, description="between two of them")
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> Self:
+        for name, least in (("journal_days", 400), ("transactions_days", 400), ("webhooks_days", 7)):
+            if 0 < getattr(self, name) < least:
+                raise ValueError(f"{name} must be 0 or at least {least}")
+        return self
 
 
 class Disputes(Section):

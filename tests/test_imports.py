@@ -41,8 +41,18 @@ RANK = {package: rank for rank, packages in enumerate(ARROWS) for package in pac
 WIRING = (
     *("switch.app", "switch.wiring", "switch.cli", "switch.config", "switch.settings_listing"),
     *("switch.settings_sections", "switch.bill_cli", "switch.billing", "switch.billing_through"),
-    *("switch.routes_cli", "switch.routes_desk", "switch.terminals_cli", "switch.hsm_cli", "switch.keys_cli"),
-    *("switch.own_keys", "switch.key_ceremony", "switch.hidden_input", "switch.risk_share_cli"),
+    *(
+        "switch.routes_cli",
+        "switch.routes_desk",
+        "switch.risk_replay_cli",
+        "switch.terminals_cli",
+        "switch.hsm_cli",
+        "switch.keys_cli",
+    ),
+    *("switch.own_keys", "switch.key_ceremony", "switch.hidden_input"),
+    *("switch.risk_cli", "switch.risk_evaluation", "switch.risk_share_cli"),
+    *("switch.command_database", "switch.audit_cli", "switch.audit_desk", "switch.ledger_cli"),
+    *("switch.messages_cli", "switch.messenger", "switch.retention_cli"),
 )
 # They use the switch from outside, and may import anything.
 OUTSIDE = ("benchmarks", "switch.demo")
@@ -64,7 +74,7 @@ RISK = (
 )
 PURE = (
     *("switch.domain", "switch.entry", "switch.payments.decide", "switch.settlement.compare"),
-    *("switch.settlement.line_index", "switch.settlement.classify", "switch.settlement.evidence"),
+    *("switch.settlement.classify", "switch.settlement.evidence"),
     *(f"switch.routing.{each}" for each in ROUTING),
     *(f"switch.risk.{each}" for each in RISK),
     *("switch.terminals.answers", "switch.terminals.requests"),

@@ -6,19 +6,25 @@ The layout is the one that is known in public; its columns are unverified and st
 import io
 import re
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from switch.domain.bill import Bill, BillKind, BillLine
+from switch.domain.line_index import LineIndex
 from switch.domain.money import Money
+from switch.domain.packed_lines import PackedLines
+from switch.domain.text_lines import lines_of
 from switch.ports import BillRefused
 
 LARGEST_ZIP_BYTES: Final = 64 * 1024 * 1024
 _LARGEST_FILE_BYTES: Final = 512 * 1024 * 1024
 _MOST_FILES: Final = 8
+_CHUNK_BYTES: Final = 64 * 1024
+_LONGEST_LINE_BYTES: Final = 16 * 1024
+_MOST_COMMENTS: Final = 1_000
 
 # What we read -> the column's heading in the file. [U]
 COLUMNS: Final[dict[str, str]] = {
@@ -44,6 +50,8 @@ _SUM_ROW: Final = "合计"
 _SUM_FILE: Final = "汇总"
 
 _SHANGHAI: Final = ZoneInfo("Asia/Shanghai")
+# Cells end in tabs, so that spreadsheets do not make numbers of them.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 _AMOUNT = re.compile(r"(-?)([0-9]{1,12})\.([0-9]{2})", re.ASCII)
 _COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
 _ACCOUNT = re.compile(r"#账号：\[([0-9]{16})[0-9]*\]")
@@ -51,12 +59,7 @@ _PERIOD = re.compile(r"#起始日期：\[([0-9]{4})年([0-9]{2})月([0-9]{2})日
 _DETAIL_TOTALS = re.compile(r"#(交易|退款)合计：([0-9]{1,9})笔，商家实收(?:退款)?共(-?[0-9.]{1,16})元")
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    """One CSV: what its comments say, and its rows by heading."""
-
-    comments: tuple[str, ...]
-    rows: tuple[dict[str, str], ...]
+_Row = dict[str, str]
 
 
 @dataclass(slots=True)
@@ -69,73 +72,81 @@ class _Sums:
 
 
 def read_bill(content: bytes, day: date, seller_id: str = "") -> Bill:
-    """The bill in a ZIP. seller_id: whose it must be, "" for anybody's.
+    """The bill in a ZIP, unpacked and read line by line. seller_id: whose it must be, "" for anybody's.
 
     Raises BillRefused: malformed; foreign (of another day or account); totals (a line is missing, changed or too many).
     """
-    texts = _unzipped(content)
-    details = [text for name, text in texts.items() if _SUM_FILE not in name]
-    sums = [text for name, text in texts.items() if _SUM_FILE in name]
-    if len(details) != 1 or len(sums) != 1:
-        raise BillRefused("malformed", "not one file of details and one of sums")
-    detail, summed = _parsed(details[0], COLUMNS), _parsed(sums[0], SUM_COLUMNS)
-    for each in (detail, summed):
-        _check_head(each.comments, day, seller_id)
-    sums_found = _Sums()
-    lines = tuple(_line(row, sums_found) for row in detail.rows)
-    if len({(each.kind, each.reference) for each in lines}) != len(lines):
-        raise BillRefused("totals", "a line comes twice")
-    _check_totals(sums_found, lines, detail, summed)
-    return Bill("alipay", day, lines)
-
-
-def _unzipped(content: bytes) -> dict[str, str]:
     if len(content) > LARGEST_ZIP_BYTES:
         raise BillRefused("malformed", "the ZIP is too large")
     try:
         with zipfile.ZipFile(io.BytesIO(content), metadata_encoding="gbk") as archive:
-            entries = archive.infolist()
-            if len(entries) > _MOST_FILES or sum(each.file_size for each in entries) > _LARGEST_FILE_BYTES:
-                raise BillRefused("malformed", "too much in the ZIP")
-            return {each.filename: _text(archive, each) for each in entries}
+            return _read(archive, day, seller_id)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, RuntimeError, EOFError, OSError, ValueError) as error:
         raise BillRefused("malformed", type(error).__name__) from None
 
 
-def _text(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> str:
-    """No more than the directory promises: what unpacks to more is a bomb."""
+def _read(archive: zipfile.ZipFile, day: date, seller_id: str) -> Bill:
+    entries = archive.infolist()
+    if len(entries) > _MOST_FILES or sum(each.file_size for each in entries) > _LARGEST_FILE_BYTES:
+        raise BillRefused("malformed", "too much in the ZIP")
+    details = [each for each in entries if _SUM_FILE not in each.filename]
+    sums = [each for each in entries if _SUM_FILE in each.filename]
+    if len(details) != 1 or len(sums) != 1:
+        raise BillRefused("malformed", "not one file of details and one of sums")
+    found, lines, said, comments = _Sums(), PackedLines(), list[_Row](), list[str]()
+    for row in _rows(archive, sums[0], SUM_COLUMNS, comments):
+        if next(iter(row.values())) == _SUM_ROW:
+            said.append(row)
+            if len(said) > 1:
+                break
+    _check_head(comments, day, seller_id)
+    comments.clear()
+    for row in _rows(archive, details[0], COLUMNS, comments):
+        lines.append(_line(row, found))
+    _check_head(comments, day, seller_id)
+    if LineIndex(lines).repeated:
+        raise BillRefused("totals", "a line comes twice")
+    _check_totals(found, len(lines), comments, said)
+    return Bill("alipay", day, lines)
+
+
+def _chunks(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[bytes]:
+    """No more than the directory promises: what unpacks to more is a bomb, and its checksum is another one."""
     try:
         with archive.open(entry) as file:
-            content = file.read(entry.file_size + 1)
+            while chunk := file.read(_CHUNK_BYTES):
+                yield chunk
     except Exception as error:
         # zlib, bz2 and lzma each have an error of their own.
         raise BillRefused("malformed", type(error).__name__) from None
-    if len(content) > entry.file_size:
-        raise BillRefused("malformed", "a file is larger than it says")
-    return content.decode("gbk")
 
 
-def _parsed(text: str, columns: dict[str, str]) -> _File:
-    comments: list[str] = []
+def _rows(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, columns: dict[str, str], comments: list[str]
+) -> Iterator[_Row]:
+    """One CSV's rows by heading; its comments are added to `comments`."""
     heading: list[str] | None = None
-    rows: list[dict[str, str]] = []
-    for line in text.splitlines():
-        if line.startswith("#"):
-            comments.append(line)
-        elif line.strip():
-            cells = [cell.strip() for cell in line.split(",")]
+    # No byte of a GBK character is a line feed.
+    for line in lines_of(_chunks(archive, entry), _LONGEST_LINE_BYTES):
+        text = line.decode("gbk")
+        if _CONTROL.search(text):
+            raise BillRefused("malformed", "a control character")
+        if text.startswith("#"):
+            comments.append(text)
+            if len(comments) > _MOST_COMMENTS:
+                raise BillRefused("malformed", "too many comments")
+        elif text.strip():
+            cells = [cell.strip() for cell in text.split(",")]
             if heading is None:
                 heading = cells
-                missing = [each for each in columns.values() if heading.count(each) != 1]
-                if missing:
+                if any(heading.count(each) != 1 for each in columns.values()):
                     raise BillRefused("malformed", "a column is missing")
             elif len(cells) != len(heading):
                 raise BillRefused("malformed", "a line has another number of cells")
             else:
-                rows.append(dict(zip(heading, cells, strict=True)))
+                yield dict(zip(heading, cells, strict=True))
     if heading is None:
         raise BillRefused("malformed", "no heading")
-    return _File(tuple(comments), tuple(rows))
 
 
 def _check_head(comments: Iterable[str], day: date, seller_id: str) -> None:
@@ -176,8 +187,8 @@ def _line(row: dict[str, str], sums: _Sums) -> BillLine:
     )
 
 
-def _check_totals(found: _Sums, lines: Sequence[BillLine], detail: _File, summed: _File) -> None:
-    said = [match.groups() for each in detail.comments if (match := _DETAIL_TOTALS.match(each))]
+def _check_totals(found: _Sums, lines: int, comments: Iterable[str], rows: Sequence[_Row]) -> None:
+    said = [match.groups() for each in comments if (match := _DETAIL_TOTALS.match(each))]
     if sorted(each[0] for each in said) != ["交易", "退款"]:
         raise BillRefused("malformed", "the details have no totals")
     counts = {name: int(count) for name, count, _ in said}
@@ -186,7 +197,6 @@ def _check_totals(found: _Sums, lines: Sequence[BillLine], detail: _File, summed
         or sum(_fen(each[2]) for each in said) != found.received
     ):
         raise BillRefused("totals", "the details do not add up to their own totals")
-    rows = [row for row in summed.rows if next(iter(row.values())) == _SUM_ROW]
     if len(rows) != 1:
         raise BillRefused("malformed", "not one row of sums")
     cell = {name: rows[0][heading] for name, heading in SUM_COLUMNS.items()}
@@ -194,7 +204,7 @@ def _check_totals(found: _Sums, lines: Sequence[BillLine], detail: _File, summed
         _count(cell["payments"]), _count(cell["refunds"]), *(_fen(cell[n]) for n in ("amount", "received", "fee"))
     )
     if sums != found:
-        raise BillRefused("totals", f"{len(lines)} lines do not add up to the sums")
+        raise BillRefused("totals", f"{lines} lines do not add up to the sums")
 
 
 def _fen(text: str) -> int:

@@ -1,5 +1,6 @@
 """Fetches the bill of a day: asks for its URL, downloads it, has it read."""
 
+import asyncio
 from datetime import date
 from typing import Final
 
@@ -31,7 +32,7 @@ async def fetch_bill(gateway: Gateway, gateway_url: str, day: date, seller_id: s
     try:
         url = _url(await _asked(gateway, day), gateway_url)
         content = await gateway.transport.download(url, LARGEST_ZIP_BYTES, _DOWNLOAD_TIMEOUT_S)
-        return read_bill(content, day, seller_id)
+        return await asyncio.to_thread(read_bill, content, day, seller_id)
     except BillRefused as refusal:
         _REFUSED.labels(refusal.cause).inc()
         _log.warning("alipay_bill_refused", day=str(day), cause=refusal.cause, detail=str(refusal))

@@ -4,8 +4,10 @@ What does not add up is refused as a whole: a bill of which one line cannot be b
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
+from typing import BinaryIO, Final
 from zoneinfo import ZoneInfo
 
 from adapters.unionpay.format import (
@@ -16,7 +18,9 @@ from adapters.unionpay.format import (
     Column,
 )
 from switch.domain.bill import Bill, BillKind, BillLine
+from switch.domain.line_index import LineIndex
 from switch.domain.money import Money
+from switch.domain.packed_lines import PackedLines
 from switch.ports import BillRefused
 
 _ZONE = ZoneInfo("Asia/Shanghai")
@@ -25,36 +29,71 @@ _CURRENCIES = {"156": "CNY"}
 _FEE_SIGNS = {"D": 1, "C": -1}
 
 
-def read_bill(channel: str, day: date, institution: str, files: Sequence[bytes], *, totals: bool = True) -> Bill:
-    """The bill in the files (batches) of that day. institution: our DE33. totals: each file ends in a line of totals.
+_LONGEST_LINE: Final = max(
+    sum(each.width for each in columns) + len(columns) for columns in (SETTLEMENT_LINE, SETTLEMENT_TOTALS)
+)
+"""Bytes, with its ending."""
+
+
+@dataclass(slots=True)
+class _Read:
+    """What one file has said so far, and the hash of it."""
+
+    lines: int = 0
+    paid_minor: int = 0
+    returned_minor: int = 0
+    hash: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+
+
+def read_bill(channel: str, day: date, institution: str, files: Iterable[BinaryIO], *, totals: bool = True) -> Bill:
+    """The bill in the files (batches) of that day, each read line by line. institution: our DE33. totals: each file
+    ends in a line of totals.
 
     Raises BillRefused: malformed (a line that is none, or a movement named twice), foreign (another day's or
     institution's), totals (lines missing or added, amounts changed), hash (anything else was changed).
     """
-    lines: list[BillLine] = []
-    for content in files:
-        lines += _read_file(day, institution, content, totals)
-    if len({(each.kind, each.reference) for each in lines}) != len(lines):
+    lines = PackedLines()
+    for file in files:
+        _read_file(day, institution, file, totals, lines)
+    if LineIndex(lines).repeated:
         raise BillRefused("malformed", "a movement is named twice")
-    return Bill(channel, day, tuple(lines))
+    return Bill(channel, day, lines)
 
 
-def _read_file(day: date, institution: str, content: bytes, totals: bool) -> list[BillLine]:
+def _read_file(day: date, institution: str, file: BinaryIO, totals: bool, lines: PackedLines) -> None:
+    """The last line is known as such once nothing follows it."""
+    read, last = _Read(), b""
+    while line := file.readline(_LONGEST_LINE + 1):
+        if last:
+            _take(last, read, institution, lines)
+        last = line
+    if not totals:
+        if last:
+            _take(last, read, institution, lines)
+        return
+    if not last.startswith(TOTALS_MARK.encode("ascii")):
+        raise BillRefused("totals", "the line of totals is missing")
+    _agree(_cells(_row(last), SETTLEMENT_TOTALS, read.lines + 1), read, day, institution)
+
+
+def _take(row: bytes, read: _Read, institution: str, lines: PackedLines) -> None:
+    read.lines += 1
+    line = _line(_cells(_row(row), SETTLEMENT_LINE, read.lines), institution)
+    if line.kind is BillKind.PAYMENT:
+        read.paid_minor += line.money.amount_minor
+    else:
+        read.returned_minor += line.money.amount_minor
+    read.hash.update(row)
+    lines.append(line)
+
+
+def _row(line: bytes) -> str:
+    if not line.endswith(b"\n"):
+        raise BillRefused("malformed", "a line is too long, or the last one does not end")
     try:
-        *rows, rest = content.decode("ascii").split("\n")
+        return line[:-1].decode("ascii")
     except UnicodeDecodeError:
         raise BillRefused("malformed", "it is not ASCII") from None
-    if rest:
-        raise BillRefused("malformed", "the last line does not end")
-    closing = None
-    if totals:
-        if not rows or not rows[-1].startswith(TOTALS_MARK):
-            raise BillRefused("totals", "the line of totals is missing")
-        closing = _cells(rows.pop(), SETTLEMENT_TOTALS, len(rows) + 1)
-    lines = [_line(_cells(row, SETTLEMENT_LINE, number), institution) for number, row in enumerate(rows, 1)]
-    if closing is not None:
-        _agree(closing, lines, day, institution, content)
-    return lines
 
 
 def _cells(row: str, columns: Sequence[Column], number: int) -> dict[str, str]:
@@ -104,14 +143,11 @@ def _time_ms(booked: str) -> int:
         raise BillRefused("malformed", "a time that is none") from None
 
 
-def _agree(closing: dict[str, str], lines: list[BillLine], day: date, institution: str, content: bytes) -> None:
+def _agree(closing: dict[str, str], read: _Read, day: date, institution: str) -> None:
     if closing["forwarder"] != institution or closing["day"] != f"{day:%Y%m%d}":
         raise BillRefused("foreign", "another day's or institution's file")
-    paid_minor = sum(each.money.amount_minor for each in lines if each.kind is BillKind.PAYMENT)
-    returned_minor = sum(each.money.amount_minor for each in lines if each.kind is not BillKind.PAYMENT)
     said = (closing["lines"], closing["paid_minor"], closing["returned_minor"])
-    if tuple(map(int, said)) != (len(lines), paid_minor, returned_minor):
+    if tuple(map(int, said)) != (read.lines, read.paid_minor, read.returned_minor):
         raise BillRefused("totals", "the lines do not add up to the totals")
-    before_totals = content[: content[:-1].rfind(b"\n") + 1]
-    if hashlib.sha256(before_totals).hexdigest() != closing["sha256"]:
+    if read.hash.hexdigest() != closing["sha256"]:
         raise BillRefused("hash", "a line was changed")

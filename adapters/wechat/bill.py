@@ -8,18 +8,23 @@ Source: PROTOCOLS; https://pay.weixin.qq.com/doc/v3/merchant/4012791863.
 import hashlib
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from switch.domain.bill import BillKind, BillLine
+from switch.domain.line_index import LineIndex
 from switch.domain.money import Money
+from switch.domain.packed_lines import PackedLines
+from switch.domain.text_lines import LineTooLong, lines_of
 from switch.ports import BillRefused
 
 LARGEST_PACKED_BYTES = 64 * 1024 * 1024
 _LARGEST_BYTES = 512 * 1024 * 1024
+_PIECE_BYTES = 64 * 1024
+_LONGEST_LINE_BYTES = 16 * 1024
 _ZONE = ZoneInfo("Asia/Shanghai")
 _YUAN = re.compile(r"(-?)([0-9]{1,12})(?:\.([0-9]{1,8}))?")
 _KINDS = {"SUCCESS": BillKind.PAYMENT, "REFUND": BillKind.REFUND, "REVOKED": BillKind.REVERSAL}
@@ -45,63 +50,139 @@ class Flow:
     time_ms: int
 
 
-def unpacked(packed: bytes, sha1: str) -> bytes:
-    """gunzip, bounded, and the SHA-1 of what comes out. Raises BillRefused: malformed, hash.
+def unpacked(packed: bytes, sha1: str) -> Iterator[bytes]:
+    """gunzip in pieces, bounded, and at the end the SHA-1 of what came out: whoever has not come to the end believes
+    nothing. Raises BillRefused: malformed, hash.
 
     >>> import gzip
-    >>> unpacked(gzip.compress(b"bill"), hashlib.sha1(b"bill").hexdigest())
+    >>> b"".join(unpacked(gzip.compress(b"bill"), hashlib.sha1(b"bill").hexdigest()))
     b'bill'
     """
-    opener = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    opener, hashed, size = zlib.decompressobj(16 + zlib.MAX_WBITS), hashlib.sha1(usedforsecurity=False), 0
+    for piece in _pieces(opener, packed):
+        size += len(piece)
+        if size > _LARGEST_BYTES:
+            raise BillRefused("malformed", "it is too large")
+        hashed.update(piece)
+        yield piece
+    if not opener.eof or opener.unused_data:
+        raise BillRefused("malformed", "it is cut off, or followed by something")
+    if hashed.hexdigest() != sha1:
+        raise BillRefused("hash", "the data is not what the platform offered")
+
+
+def _pieces(opener: "zlib._Decompress", packed: bytes) -> Iterator[bytes]:
+    whole = memoryview(packed)
     try:
-        plain = opener.decompress(packed, _LARGEST_BYTES)
+        for at in range(0, len(packed), _PIECE_BYTES):
+            waiting: bytes | memoryview = whole[at : at + _PIECE_BYTES]
+            while waiting and not opener.eof:
+                yield opener.decompress(waiting, _PIECE_BYTES)
+                waiting = opener.unconsumed_tail
+            if opener.eof:
+                if at + _PIECE_BYTES < len(packed):
+                    raise BillRefused("malformed", "it is followed by something")
+                return
     except zlib.error:
         raise BillRefused("malformed", "it is not gzip") from None
-    if not opener.eof or opener.unused_data:
-        raise BillRefused("malformed", "it is cut off, too large, or followed by something")
-    if hashlib.sha1(plain, usedforsecurity=False).hexdigest() != sha1:
-        raise BillRefused("hash", "the data is not what the platform offered")
-    return plain
 
 
-def trade_lines(plain: bytes, mchid: str, day: date) -> tuple[BillLine, ...]:
-    """Raises BillRefused: malformed, foreign (another merchant or day), totals."""
-    rows, summary = _read(plain)
-    lines = tuple(_line(row, mchid, day) for row in rows)
-    if len({(line.kind, line.reference) for line in lines}) != len(lines):
+class _Table:
+    """A bill's rows, one by one; after the last of them its summary. Both by the names of their columns."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = chunks
+        self.summary: _Row = {}
+
+    def __iter__(self) -> Iterator[_Row]:
+        lines = map(_text, self._lines())
+        header = next(lines, "").removeprefix("\ufeff")
+        names = header.split(",")
+        last: deque[str] = deque(maxlen=2)
+        for line in lines:
+            if len(last) == 2:
+                yield _named(names, last[0])
+            last.append(line)
+        if len(last) < 2:
+            raise BillRefused("malformed", "it has no summary")
+        if header.startswith("`") or last[0].startswith("`"):
+            raise BillRefused("malformed", "it has no header")
+        self.summary = _named(last[0].split(","), last[1])
+
+    def _lines(self) -> Iterator[bytes]:
+        try:
+            yield from lines_of(self._chunks, _LONGEST_LINE_BYTES)
+        except LineTooLong:
+            raise BillRefused("malformed", "a line is too long") from None
+
+
+def _text(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        raise BillRefused("malformed", "it is not UTF-8") from None
+
+
+def _named(names: Sequence[str], row: str) -> _Row:
+    cells = row.removeprefix("`").split(",`")
+    if not row.startswith("`") or len(names) != len(cells):
+        raise BillRefused("malformed", "a row does not fit its header")
+    named = dict(zip(names, cells, strict=True))
+    if len(named) != len(names):
+        raise BillRefused("malformed", "a column is named twice")
+    return named
+
+
+def trade_lines(chunks: Iterable[bytes], mchid: str, day: date) -> PackedLines:
+    """Of a trade bill, which is read line by line. Raises BillRefused: malformed, foreign (another merchant or day),
+    totals."""
+    table, lines = _Table(chunks), PackedLines()
+    sums = dict.fromkeys(_TRADE_TOTALS, 0)
+    for row in table:
+        try:
+            lines.append(_line(row, mchid, day))
+        except ValueError:
+            raise BillRefused("malformed", "a NUL in a line") from None
+        for total, column in _TRADE_TOTALS.items():
+            sums[total] += _fen(row, column)
+    if LineIndex(lines).repeated:
         raise BillRefused("malformed", "a line is there twice")
-    if _cell(summary, "总交易单数") != str(len(rows)):
+    if _cell(table.summary, "总交易单数") != str(len(lines)):
         raise BillRefused("totals", "总交易单数")
-    for total, column in _TRADE_TOTALS.items():
-        if _fen(summary, total) != sum(_fen(row, column) for row in rows):
+    for total, sum_fen in sums.items():
+        if _fen(table.summary, total) != sum_fen:
             raise BillRefused("totals", total)
     return lines
 
 
-def flows(plain: bytes, day: date) -> tuple[Flow, ...]:
-    """Of a fund-flow bill. Raises BillRefused: malformed, foreign, totals (the running balance is one of them)."""
-    rows, summary = _read(plain)
-    found = tuple(_flow(row, day) for row in rows)
-    for before, after in pairwise(found):
-        if before.balance_fen + after.amount_fen != after.balance_fen:
+def flows(chunks: Iterable[bytes], day: date) -> Iterator[Flow]:
+    """Of a fund-flow bill, line by line: believed once the last has come. Raises BillRefused: malformed, foreign,
+    totals (the running balance is one of them)."""
+    table, before_fen = _Table(chunks), None
+    came, left = [0, 0], [0, 0]  # how many, how much
+    for row in table:
+        flow = _flow(row, day)
+        if before_fen is not None and before_fen + flow.amount_fen != flow.balance_fen:
             raise BillRefused("totals", "the running balance")
-    came = [each.amount_fen for each in found if each.amount_fen > 0]
-    left = [-each.amount_fen for each in found if each.amount_fen <= 0]
-    counts = {"资金流水总笔数": len(found), "收入笔数": len(came), "支出笔数": len(left)}
+        before_fen = flow.balance_fen
+        way = came if flow.amount_fen > 0 else left
+        way[0] += 1
+        way[1] += abs(flow.amount_fen)
+        yield flow
+    counts = {"资金流水总笔数": came[0] + left[0], "收入笔数": came[0], "支出笔数": left[0]}
     for name, count in counts.items():
-        if _cell(summary, name) != str(count):
+        if _cell(table.summary, name) != str(count):
             raise BillRefused("totals", name)
-    for name, amounts in (("收入金额", came), ("支出金额", left)):
-        if _fen(summary, name) != sum(amounts):
+    for name, (_, sum_fen) in (("收入金额", came), ("支出金额", left)):
+        if _fen(table.summary, name) != sum_fen:
             raise BillRefused("totals", name)
-    return found
 
 
-def check_against_flows(lines: Sequence[BillLine], found: Sequence[Flow]) -> None:
+def check_against_flows(lines: PackedLines, found: Iterable[Flow]) -> None:
     """What the trade bill says came in and went out is what the account saw. Raises BillRefused (totals)."""
     traded = sum(
-        (line.money.amount_minor if line.kind is BillKind.PAYMENT else -line.money.amount_minor) - line.fee_minor
-        for line in lines
+        (amount_minor if kind is BillKind.PAYMENT else -amount_minor) - fee_minor
+        for kind, amount_minor, _, fee_minor in lines.money()
     )
     if traded != sum(each.amount_fen for each in found if each.kind not in _NOT_TRADE):
         raise BillRefused("totals", "trade and fund-flow bill differ")
@@ -109,27 +190,6 @@ def check_against_flows(lines: Sequence[BillLine], found: Sequence[Flow]) -> Non
 
 # Movements of the account that are no trade: withdrawals, top-ups.
 _NOT_TRADE = frozenset({"提现", "充值", "充值退款", "提现退票"})
-
-
-def _read(plain: bytes) -> tuple[list[_Row], _Row]:
-    """The rows, and the summary, by the names of their columns."""
-    try:
-        lines = [line for line in plain.decode("utf-8-sig").replace("\r\n", "\n").split("\n") if line]
-    except UnicodeDecodeError:
-        raise BillRefused("malformed", "it is not UTF-8") from None
-    if len(lines) < 3:
-        raise BillRefused("malformed", "it has no summary")
-    header, *rows, summary_header, summary = lines
-    if header.startswith("`") or summary_header.startswith("`"):
-        raise BillRefused("malformed", "it has no header")
-    return [_named(header, row) for row in rows], _named(summary_header, summary)
-
-
-def _named(header: str, row: str) -> _Row:
-    names, cells = header.split(","), row.removeprefix("`").split(",`")
-    if not row.startswith("`") or len(names) != len(cells) or len(set(names)) != len(names):
-        raise BillRefused("malformed", "a row does not fit its header")
-    return dict(zip(names, cells, strict=True))
 
 
 def _line(row: _Row, mchid: str, day: date) -> BillLine:

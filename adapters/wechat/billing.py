@@ -1,6 +1,7 @@
 """Fetches the daily bills: asks for the offer, which is signed, then for the file, which is not but must hash to it."""
 
-from collections.abc import Awaitable
+import asyncio
+from collections.abc import Awaitable, Iterable, Iterator
 from datetime import date, datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -11,6 +12,7 @@ from adapters.wechat.metrics import REFUSED_BILLS
 from adapters.wechat.settings import WeChatSettings
 from adapters.wechat.transport import Answer
 from switch.domain.bill import Bill
+from switch.domain.packed_lines import PackedLines
 from switch.ports import BillNotReady, BillRefused, Clock
 
 _ZONE = ZoneInfo("Asia/Shanghai")
@@ -31,26 +33,29 @@ class Billing:
     async def bill(self, day: date) -> Bill:
         """Raises BillNotReady, BillRefused, ConnectionError."""
         try:
-            lines = trade_lines(await self._file(calls.trade_bill(day), day), self._settings.mchid, day)
-            if self._settings.fund_flow_check:
-                check_against_flows(lines, await self._flows(day))
+            trade = await self._file(calls.trade_bill(day), day)
+            flow = await self._file(calls.fund_flow_bill(day), day) if self._settings.fund_flow_check else None
+            return Bill("wechat", day, await asyncio.to_thread(self._lines, trade, flow, day))
         except BillRefused as refusal:
             REFUSED_BILLS.labels(refusal.cause).inc()
             raise
-        return Bill("wechat", day, lines)
 
     async def fund_flow(self, day: date) -> tuple[Flow, ...]:
         """The movements of the basic account. Raises as `bill`."""
         try:
-            return await self._flows(day)
+            chunks = await self._file(calls.fund_flow_bill(day), day)
+            return await asyncio.to_thread(lambda: tuple(flows(chunks, day)))
         except BillRefused as refusal:
             REFUSED_BILLS.labels(refusal.cause).inc()
             raise
 
-    async def _flows(self, day: date) -> tuple[Flow, ...]:
-        return flows(await self._file(calls.fund_flow_bill(day), day), day)
+    def _lines(self, trade: Iterable[bytes], flow: Iterable[bytes] | None, day: date) -> PackedLines:
+        lines = trade_lines(trade, self._settings.mchid, day)
+        if flow is not None:
+            check_against_flows(lines, flows(flow, day))
+        return lines
 
-    async def _file(self, call: calls.Call, day: date) -> bytes:
+    async def _file(self, call: calls.Call, day: date) -> Iterator[bytes]:
         if self._settings.v2_key:
             raise ConnectionError("bills are of API v3, and the merchant is one of v2")
         answer = await self._fetch(call)

@@ -20,6 +20,7 @@ _OF_CERTIFICATES: Final = {
     "finance": Role.FINANCE,
     "platform": Role.PLATFORM,
     "risk": Role.RISK,
+    "messenger": Role.MESSENGER,
 }
 _BEARER: Final = "bearer "
 

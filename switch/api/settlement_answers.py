@@ -5,9 +5,10 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 from payswitch.v1 import settlement_pb2 as pb
-from switch.domain.books import Balance, ClosedDay, DayTotal, Fault, StatementLine, Unpriced
+from switch.domain.books import Balance, ClosedDay, DayTotal, Fault, StatementLine
 from switch.domain.ledger import DISPUTED, IN_TRANSIT, MERCHANT, RESERVE
 from switch.domain.money import CURRENCIES
+from switch.domain.pricing import LateFees, Unpriced
 from switch.domain.refusals import Invalid
 from switch.domain.settlement import Batch, LeftOut, Payout
 
@@ -95,6 +96,13 @@ def unpriced(each: Unpriced) -> pb.UnpricedPayments:
     return pb.UnpricedPayments(
         merchant_id=each.merchant_id, currency=each.currency, payments=each.payments, amount_minor=each.amount_minor
     )
+
+
+def late_fees(each: LateFees) -> pb.PricedPayments:
+    return pb.PricedPayments(
+        merchant_id=each.merchant_id, day=each.day, currency=each.currency, payments=each.payments,
+        fee_minor=each.fee_minor, contract_version=each.contract_version,
+    )  # fmt: skip
 
 
 def fault(each: Fault) -> pb.LedgerFault:

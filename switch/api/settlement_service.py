@@ -12,11 +12,13 @@ from switch.domain.refusals import Invalid, Missing, TooMany
 from switch.domain.settlement import PayoutState
 from switch.settlement.batches import Settlements
 from switch.settlement.close import DayClose, checked_day
+from switch.settlement.pricing import LatePricing
 from switch.settlement.statement import StatementCsv, check_period
 from switch.settlement.store import Accounts, Batches, Checker, Days
 
 _LINES_IN_A_PART: Final = 500
 _BYTES_IN_A_PART: Final = 256 * 1024
+_MOST_PRICED: Final = 1_000
 _FORMS: Final = {pb.PAYOUT_FILE_FORM_PAIN_001: "pain.001", pb.PAYOUT_FILE_FORM_CSV: "csv"}
 # What a merchant need not know of.
 _NOT_SHOWN: Final = frozenset({PayoutState.DRAFT, PayoutState.REJECTED})
@@ -24,10 +26,11 @@ _NOT_SHOWN: Final = frozenset({PayoutState.DRAFT, PayoutState.REJECTED})
 
 class SettlementServicer:
     def __init__(
-        self, close: DayClose, settlements: Settlements, days: Days, batches: Batches, accounts: Accounts,
-        checker: Checker,
+        self, close: DayClose, pricing: LatePricing, settlements: Settlements, days: Days, batches: Batches,
+        accounts: Accounts, checker: Checker,
     ) -> None:  # fmt: skip
         self._close = close
+        self._pricing = pricing
         self._settlements = settlements
         self._days = days
         self._batches = batches
@@ -49,6 +52,13 @@ class SettlementServicer:
             day=answers.closed_day(day),
             totals=map(answers.total, totals),
             unpriced=map(answers.unpriced, unpriced),
+        )
+
+    async def PricePayments(self, request: pb.PricePaymentsRequest, caller: Caller) -> pb.PricePaymentsResponse:
+        merchant_id = answers.merchant(request.merchant_id) if request.merchant_id else ""
+        done = await self._pricing.price(caller.name, merchant_id)
+        return pb.PricePaymentsResponse(
+            payments=sum(each.payments for each in done), priced=map(answers.late_fees, done[:_MOST_PRICED])
         )
 
     async def CheckLedger(self, request: pb.CheckLedgerRequest, caller: Caller) -> pb.CheckLedgerResponse:

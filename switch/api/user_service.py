@@ -3,6 +3,7 @@
 from payswitch.v1 import user_pb2 as pb
 from switch.api.user_accounts import AccountCalls
 from switch.api.user_belongings import DeviceCalls, FactorCalls, SessionCalls
+from switch.api.user_rescues import RescueCalls
 from switch.api.user_sign_in import SignInCalls
 from switch.domain.access import Caller
 from switch.domain.refusals import Invalid
@@ -34,7 +35,7 @@ class OutboxCalls:
         return pb.ConfirmMessagesResponse()
 
 
-class UserServicer(AccountCalls, SignInCalls, FactorCalls, SessionCalls, DeviceCalls, OutboxCalls):
+class UserServicer(AccountCalls, SignInCalls, FactorCalls, SessionCalls, DeviceCalls, RescueCalls, OutboxCalls):
     """Every method of the contract, by its name."""
 
     def __init__(self, users: Users) -> None:

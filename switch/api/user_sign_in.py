@@ -3,8 +3,10 @@
 from typing import assert_never
 
 from payswitch.v1 import user_pb2 as pb
+from switch.api.user_counts import counted
 from switch.domain.access import Caller
 from switch.domain.refusals import Invalid
+from switch.ops.metrics import USER_LOG_INS, USER_STEP_UPS
 from switch.users.limits import ip_of
 from switch.users.names import name_from
 from switch.users.proofs import DeviceProof, PasskeyAnswer, RecoveryCode, TotpCode
@@ -22,9 +24,12 @@ class SignInCalls:
 
     async def LogIn(self, request: pb.LogInRequest, caller: Caller) -> pb.LogInResponse:
         name = name_from(request.client_name, "client_name", empty=True)
-        outcome = await self._users.sign_in.log_in(
-            request.login, request.password, name, _device_proof(request), ip_of(caller.address)
-        )
+        with counted(USER_LOG_INS, "password") as count:
+            outcome = await self._users.sign_in.log_in(
+                request.login, request.password, name, _device_proof(request), ip_of(caller.address)
+            )
+            if isinstance(outcome, Ticket):
+                count.result = "second_factor_needed"
         if isinstance(outcome, Ticket):
             return pb.LogInResponse(
                 second_factor_needed=pb.SecondFactorNeeded(
@@ -46,7 +51,8 @@ class SignInCalls:
                 raise Invalid("second_factor", "is missing")
             case other:
                 assert_never(other)
-        tokens = await self._users.sign_in.finish(request.ticket, factor, ip_of(caller.address))
+        with counted(USER_LOG_INS, "second_factor"):
+            tokens = await self._users.sign_in.finish(request.ticket, factor, ip_of(caller.address))
         return pb.FinishLogInResponse(tokens=_tokens(tokens))
 
     async def BeginPasskeyLogIn(
@@ -60,12 +66,14 @@ class SignInCalls:
     ) -> pb.LogInWithPasskeyResponse:
         name = name_from(request.client_name, "client_name", empty=True)
         answer = PasskeyAnswer(request.passkey_json, request.ceremony_id)
-        tokens = await self._users.sign_in.by_passkey(answer, name, _device_proof(request), ip_of(caller.address))
+        with counted(USER_LOG_INS, "passkey"):
+            tokens = await self._users.sign_in.by_passkey(answer, name, _device_proof(request), ip_of(caller.address))
         return pb.LogInWithPasskeyResponse(tokens=_tokens(tokens))
 
     async def Refresh(self, request: pb.RefreshRequest, caller: Caller) -> pb.RefreshResponse:
         proof = _device_proof(request)
-        tokens = await self._users.book.refresh(request.refresh_token, proof, ip_of(caller.address))
+        with counted(USER_LOG_INS, "refresh"):
+            tokens = await self._users.book.refresh(request.refresh_token, proof, ip_of(caller.address))
         return pb.RefreshResponse(tokens=_tokens(tokens))
 
     async def BeginStepUp(self, request: pb.BeginStepUpRequest, caller: Caller) -> pb.BeginStepUpResponse:
@@ -73,22 +81,26 @@ class SignInCalls:
         return pb.BeginStepUpResponse(ceremony_id=ceremony_id, options_json=options)
 
     async def StepUp(self, request: pb.StepUpRequest, caller: Caller) -> pb.StepUpResponse:
+        with counted(USER_STEP_UPS, (request.WhichOneof("proof") or "none").removesuffix("_code")):
+            return pb.StepUpResponse(until_time_ms=await self._step_up(request, caller))
+
+    async def _step_up(self, request: pb.StepUpRequest, caller: Caller) -> int:
+        """Until when it is good, Unix milliseconds."""
         step_up, address = self._users.step_up, ip_of(caller.address)
         match request.WhichOneof("proof"):
             case "totp_code":
-                until_ms = await step_up.by_factor(caller, TotpCode(request.totp_code), address)
+                return await step_up.by_factor(caller, TotpCode(request.totp_code), address)
             case "recovery_code":
-                until_ms = await step_up.by_factor(caller, RecoveryCode(request.recovery_code), address)
+                return await step_up.by_factor(caller, RecoveryCode(request.recovery_code), address)
             case "passkey":
                 answer = PasskeyAnswer(request.passkey.passkey_json, request.passkey.ceremony_id)
-                until_ms = await step_up.by_factor(caller, answer, address)
+                return await step_up.by_factor(caller, answer, address)
             case "password":
-                until_ms = await step_up.by_password(caller, request.password, address)
+                return await step_up.by_password(caller, request.password, address)
             case None:
                 raise Invalid("proof", "is missing")
             case other:
                 assert_never(other)
-        return pb.StepUpResponse(until_time_ms=until_ms)
 
 
 def _device_proof(request: _Proved) -> DeviceProof | None:

@@ -20,6 +20,7 @@ class Role(IntEnum):
     FINANCE = 6
     PLATFORM = 7
     RISK = 8
+    MESSENGER = 9
     PAYER = 10
     MERCHANT_OWNER = 20
     MERCHANT_MANAGER = 21

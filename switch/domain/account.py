@@ -23,6 +23,9 @@ class AlertKind(IntEnum):
     PASSKEY_COPIED = 7
     SECOND_FACTOR_CHANGED = 8
     DEVICE_BOUND = 9
+    RESCUE_REQUESTED = 10
+    RESCUE_APPROVED = 11
+    RESCUED = 12
 
 
 class Purpose(IntEnum):
@@ -153,6 +156,33 @@ class Alert:
     kind: AlertKind
     time_ms: int
     address: str
+
+
+class RescueState(IntEnum):
+    """Stored."""
+
+    REQUESTED = 1
+    APPROVED = 2
+    COMPLETED = 3
+    STOPPED = 4
+    EXPIRED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Rescue:
+    """Opening an account whose factors are all lost. requested_by, approved_by: `Caller.name`. from_time_ms: when it
+    may be completed, 0 before it is approved. expires_time_ms: not to be approved, or completed, from then on.
+    """
+
+    id: UUID
+    user_id: UUID
+    state: RescueState
+    reason: str
+    requested_by: str
+    requested_time_ms: int
+    approved_by: str = ""
+    from_time_ms: int = 0
+    expires_time_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

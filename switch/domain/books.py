@@ -32,16 +32,6 @@ class DayTotal:
 
 
 @dataclass(frozen=True, slots=True)
-class Unpriced:
-    """Payments that were entered without a fee, for want of a contract."""
-
-    merchant_id: str
-    currency: str
-    payments: int
-    amount_minor: int
-
-
-@dataclass(frozen=True, slots=True)
 class Balance:
     """closed_minor: at the end of the last closed day. now_minor: with what has been entered since.
 
@@ -68,8 +58,8 @@ class Fault:
 class StatementLine:
     """One transaction on a merchant's account. amount_minor, balance_minor: towards the merchant positive.
 
-    gross_minor: what was paid or given back; fee_minor: what we kept of it, negative where it was returned; both 0 for
-    what is neither a payment nor a refund.
+    gross_minor: what was paid or given back, 0 for what is neither a payment nor a refund. fee_minor: what we kept of
+    it, then or later (PRICING); negative where it was returned.
     """
 
     day: str

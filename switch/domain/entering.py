@@ -6,19 +6,22 @@ What of the fee goes back with a refund, where the contract in force on the day 
 of the fee F taken for A captured, after R in all has been refunded, F·R/A shall have been returned, half a minor unit
 and more rounded up; each refund returns what is missing to that. So a payment refunded whole, in whichever parts, has
 returned F to the minor unit, and never more. An undone payment returns what of F has not been returned yet.
+
+A payment that no contract told a fee for is entered without one and priced later (`switch.domain.pricing`).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from switch.domain.business_day import day_at, month_before
 from switch.domain.contract import Contract, fee_minor, rate_for
 from switch.domain.journal_event import EventKind, JournalEvent
 from switch.domain.ledger import FEES, MERCHANT, Leg, Posting, PostingKind, channel_account
+from switch.domain.money import Money
 from switch.domain.states import Operation
 
 _LOW_62: Final = (1 << 62) - 1
@@ -35,12 +38,13 @@ _KINDS: Final = {
 
 @dataclass(slots=True)
 class PaymentBooks:
-    """What has been entered of one payment so far, minor units, all positive."""
+    """What has been entered of one payment so far, minor units, all positive. undone: refunded_minor has all of it."""
 
     captured_minor: int = 0
     fee_minor: int = 0
     refunded_minor: int = 0
     returned_minor: int = 0
+    undone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,12 @@ def posting_id(authorization_id: UUID, kind: EventKind, follow_on_id: UUID) -> U
     >>> posting_id(UUID(int=1 << 64), EventKind.APPROVED, UUID(int=0)).int >> 64
     1
     """
-    digest = blake2b(authorization_id.bytes + follow_on_id.bytes + bytes((kind,)), digest_size=8).digest()
+    return id_beside(authorization_id, authorization_id.bytes + follow_on_id.bytes + bytes((kind,)))
+
+
+def id_beside(authorization_id: UUID, name: bytes) -> UUID:
+    """Of a posting of the payment: the payment's first 64 bits, and a hash of name."""
+    digest = blake2b(name, digest_size=8).digest()
     return UUID(int=authorization_id.int & _HIGH_64 | _VARIANT | int.from_bytes(digest, "big") & _LOW_62)
 
 
@@ -83,19 +92,40 @@ def postings_of(authorization_id: UUID) -> tuple[UUID, UUID]:
     return UUID(int=low), UUID(int=low | (1 << 64) - 1)
 
 
-def fee_of(contract: Contract | None, event: JournalEvent, volumes: Mapping[tuple[str, str, str], int]) -> int | None:
+class Priced(Protocol):
+    """What a fee is told of: a payment's event, or what is kept of one that waits for its price."""
+
+    @property
+    def merchant_id(self) -> str: ...
+    @property
+    def channel(self) -> str: ...
+    @property
+    def money(self) -> Money: ...
+    @property
+    def time_ms(self) -> int: ...
+
+
+def volume_key(payment: Priced) -> tuple[str, str, str]:
+    """Which month's volume decides its tier: (merchant_id, currency, YYYY-MM)."""
+    return payment.merchant_id, payment.money.currency, month_before(day_at(payment.time_ms))
+
+
+def fee_of(
+    contract: Contract | None, payment: Priced, card_type: str, volumes: Mapping[tuple[str, str, str], int]
+) -> int | None:
     """The fee of a payment in minor units; None where no line of the contract tells it.
 
-    volumes: by (merchant_id, currency, month YYYY-MM). A contract is for its own currency.
+    card_type: "" where nobody knows it. volumes: by `volume_key`. A contract is for its own currency.
     """
-    if contract is None or contract.currency != event.money.currency:
+    if contract is None or contract.currency != payment.money.currency:
         return None
-    volume_minor = 0
-    if any(each.from_minor for each in contract.rates):
-        before = month_before(day_at(event.time_ms))
-        volume_minor = volumes.get((event.merchant_id, contract.currency, before), 0)
-    rate = rate_for(contract, event.channel, "", volume_minor)
-    return None if rate is None else fee_minor(rate, event.money.amount_minor)
+    volume_minor = volumes.get(volume_key(payment), 0) if has_tiers(contract) else 0
+    rate = rate_for(contract, payment.channel, card_type, volume_minor)
+    return None if rate is None else fee_minor(rate, payment.money.amount_minor)
+
+
+def has_tiers(contract: Contract) -> bool:
+    return any(each.from_minor for each in contract.rates)
 
 
 def returned_fee(books: PaymentBooks, refund_minor: int) -> int:
@@ -115,6 +145,7 @@ def enter(
     event: JournalEvent,
     contract: Contract | None,
     books: PaymentBooks | None,
+    card_type: str,
     volumes: Mapping[tuple[str, str, str], int],
 ) -> Entered | None:
     """None where nothing moves: an undone payment of which nothing was left.
@@ -123,7 +154,7 @@ def enter(
     """
     amount = event.money.amount_minor
     if is_payment(event):
-        fee = fee_of(contract, event, volumes)
+        fee = fee_of(contract, event, card_type, volumes)
         if books is not None:
             books.captured_minor += amount
             books.fee_minor += fee or 0
@@ -131,7 +162,7 @@ def enter(
     if books is None:
         raise ValueError("a refund needs what was entered of its payment")
     if event.kind is EventKind.UNDONE:
-        fee = books.fee_minor - books.returned_minor
+        fee, books.undone = books.fee_minor - books.returned_minor, True
     else:
         fee = returned_fee(books, amount) if contract is not None and contract.refunds_return_fee else 0
     books.refunded_minor += amount

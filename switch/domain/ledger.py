@@ -43,6 +43,7 @@ class PostingKind(IntEnum):
     CORRECTION = 12  # by a person, or by the automatic repair of a break
     CHANNEL_SETTLED = 13  # the channel paid us
     DISPUTE_FEE = 14
+    PRICING = 15  # the fee of a payment that was entered without one
 
 
 @dataclass(frozen=True, slots=True)

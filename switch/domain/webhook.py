@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import Final
 from uuid import UUID
 
+from switch.domain.dispute import RUNNING, Dispute
 from switch.domain.identity import computed_id
 from switch.domain.journal_event import EventKind, JournalEvent
 
@@ -20,8 +21,13 @@ EVENT_TYPES: Final[Mapping[EventKind, str]] = {
     EventKind.UNDONE: "payment.undone",
     EventKind.INCREMENTED: "payment.incremented",
 }
-EVERY_TYPE: Final = "*"
+DISPUTE_OPENED: Final = "dispute.opened"
+DISPUTE_UPDATED: Final = "dispute.updated"
+DISPUTE_CLOSED: Final = "dispute.closed"
 PING: Final = "ping"
+EVERY_TYPE: Final = "*"
+WANTED_TYPES: Final = frozenset({*EVENT_TYPES.values(), DISPUTE_OPENED, DISPUTE_UPDATED, DISPUTE_CLOSED, EVERY_TYPE})
+"""What an endpoint may ask for."""
 
 
 class EndpointState(IntEnum):
@@ -96,14 +102,25 @@ class Attempt:
     answer: str
 
 
-def delivery_id(event: JournalEvent, endpoint_id: UUID) -> UUID:
-    """The same for the same event and endpoint, however often it is made; begins with the event's time."""
-    key = f"{event.authorization_id}/{event.kind.value}/{event.follow_on_id}"
-    return computed_id(str(endpoint_id), event.merchant_id, event.time_ms, key)
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a merchant is told, whichever endpoint takes it. key: names it among the merchant's messages of that time,
+    the same however often it is made."""
+
+    merchant_id: str
+    event_type: str
+    time_ms: int
+    key: str
+    payload: str
 
 
-def payload_of(event: JournalEvent) -> str:
-    """The message: the type, the time and what the merchant may know; nothing of the card."""
+def delivery_id(told: Message, endpoint_id: UUID) -> UUID:
+    """The same for the same message and endpoint, however often it is made; begins with the message's time."""
+    return computed_id(str(endpoint_id), told.merchant_id, told.time_ms, told.key)
+
+
+def told_of_payment(event: JournalEvent) -> Message:
+    """The type, the time and what the merchant may know; nothing of the card."""
     data: dict[str, object] = {
         "merchant_id": event.merchant_id,
         "authorization_id": str(event.authorization_id),
@@ -120,7 +137,36 @@ def payload_of(event: JournalEvent) -> str:
     }
     if event.follow_on_id.int:
         data["operation_id"] = str(event.follow_on_id)
-    return message(EVENT_TYPES[event.kind], event.time_ms, data)
+    event_type, key = EVENT_TYPES[event.kind], f"{event.authorization_id}/{event.kind.value}/{event.follow_on_id}"
+    payload = message(event_type, event.time_ms, data)
+    return Message(event.merchant_id, event_type, event.time_ms, key, payload)
+
+
+def told_of_dispute(dispute: Dispute, time_ms: int) -> Message:
+    """What it is now, one message for each version. time_ms: of the change. Without anybody's free text: `GetDispute`
+    has that."""
+    event_type = DISPUTE_OPENED if dispute.version == 1 else DISPUTE_UPDATED
+    if dispute.state not in RUNNING:
+        event_type = DISPUTE_CLOSED
+    data: dict[str, object] = {
+        "merchant_id": dispute.merchant_id,
+        "dispute_id": str(dispute.id),
+        "authorization_id": str(dispute.authorization_id),
+        "channel": dispute.channel,
+        "kind": dispute.kind.name.lower(),
+        "state": dispute.state.name.lower(),
+        "case_number": dispute.case,
+        "amount_minor": dispute.money.amount_minor,
+        "currency": dispute.money.currency,
+        "reason_code": dispute.reason_code,
+        "category": dispute.category.name.lower(),
+        "version": dispute.version,
+        "opened_time_ms": dispute.opened_time_ms,
+        "due_time_ms": dispute.due_time_ms,
+        "time_ms": time_ms,
+    }
+    payload = message(event_type, time_ms, data)
+    return Message(dispute.merchant_id, event_type, time_ms, f"dispute/{dispute.id}/{dispute.version}", payload)
 
 
 def message(event_type: str, time_ms: int, data: Mapping[str, object]) -> str:

@@ -1,10 +1,19 @@
 """Contracts: proposed and approved by two people, in versions that never change."""
 
 from dataclasses import replace
+from datetime import date, timedelta
+from typing import Final
 
 from switch.domain.access import Caller
 from switch.domain.contract import Contract
-from switch.domain.contract_version import ContractState, ContractVersion, doubled, fault_in_rate, without_rate
+from switch.domain.contract_version import (
+    ContractState,
+    ContractVersion,
+    doubled,
+    fault_in_rate,
+    in_force,
+    without_rate,
+)
 from switch.domain.merchant import MerchantState
 from switch.domain.refusals import Invalid, Missing, NotPossible, TooMany
 from switch.merchants.reach import WORKING, business_day, check_another, check_reach, check_state, entry, fields_of
@@ -13,6 +22,7 @@ from switch.merchants.store import Books, MerchantStore
 from switch.ports import Clock
 
 _OPEN = WORKING | {MerchantState.APPLIED}
+_FIRST_REACHES_BACK_DAYS: Final = 31
 
 
 class Contracts:
@@ -106,13 +116,18 @@ def check_terms(terms: Contract, channels: tuple[str, ...]) -> None:
 
 
 def check_day(from_day: str, there: list[ContractVersion], today: str) -> None:
-    """What is agreed now cannot change the fees of days that have begun, but where there was no contract.
+    """What is agreed now cannot change the fees of days that have begun. While no contract has begun there are none: it
+    may begin up to 31 days ago, and what was paid since then is priced (`switch.settlement.pricing`).
 
     Raises NotPossible.
     """
-    is_first = all(each.state is not ContractState.APPROVED for each in there)
-    if from_day < today or (from_day == today and not is_first):
-        raise NotPossible(f"from_day: must be after {today}")
+    if in_force(there, today) is not None:
+        if from_day <= today:
+            raise NotPossible(f"from_day: must be after {today}")
+        return
+    earliest = (date.fromisoformat(today) - timedelta(days=_FIRST_REACHES_BACK_DAYS)).isoformat()
+    if from_day < earliest:
+        raise NotPossible(f"from_day: must be {earliest} or later")
 
 
 def _subject(version: ContractVersion) -> str:

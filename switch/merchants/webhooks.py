@@ -11,9 +11,8 @@ from switch.domain.audit import AuditEntry
 from switch.domain.identity import computed_id, transmission_time_ms_of
 from switch.domain.refusals import Invalid, Missing, NotPossible, TooMany
 from switch.domain.webhook import (
-    EVENT_TYPES,
-    EVERY_TYPE,
     PING,
+    WANTED_TYPES,
     Attempt,
     Delivery,
     DeliveryState,
@@ -34,7 +33,6 @@ _DAY_MS: Final = 24 * _HOUR_MS
 _PINGS_A_MINUTE: Final = 5
 _LAST: Final = UUID(int=(1 << 128) - 1)
 REPLAYED_AT_ONCE: Final = 10_000
-TYPES: Final = frozenset(EVENT_TYPES.values()) | {EVERY_TYPE}
 
 
 class WebhookStore(Protocol):
@@ -234,6 +232,6 @@ def _shown(secret: bytes) -> str:
 
 
 def _checked(event_types: Sequence[str]) -> tuple[str, ...]:
-    if not event_types or not set(event_types) <= TYPES:
-        raise Invalid("event_types", f"must be some of {', '.join(sorted(TYPES))}")
+    if not event_types or not set(event_types) <= WANTED_TYPES:
+        raise Invalid("event_types", f"must be some of {', '.join(sorted(WANTED_TYPES))}")
     return tuple(sorted(set(event_types)))

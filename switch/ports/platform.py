@@ -46,6 +46,13 @@ class Merchants(Protocol):
         """terminal_id -> store_id."""
 
 
+class CardTypes(Protocol):
+    """What BIN tables say of cards."""
+
+    def of(self, card_prefix: str) -> str:
+        """debit, credit, prepaid or charge, if every card that begins with these digits is; else "". Of "": ""."""
+
+
 class Payments(Protocol):
     """The authorization service: in this process, or in another one by gRPC.
 

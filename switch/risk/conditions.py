@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 from cel_expr_python import cel
@@ -83,6 +83,7 @@ class Condition:
         return tuple(dict.fromkeys(name for _, name in self.names))
 
 
+@lru_cache(maxsize=1024)  # a set is read, then compiled; and most of it is in the next one, too
 def check_condition(text: str, constant: bool = False) -> Condition:
     """constant: it may do without any fact ("true"). Raises ConditionRefused.
 
@@ -98,7 +99,7 @@ def check_condition(text: str, constant: bool = False) -> Condition:
     if strange is not None:
         raise _refused(text, strange, "a character that cannot be printed")
     root = _compiled(text)
-    complaints = [_at(text, offset, reason) for offset, reason in _faults(text, root)]
+    complaints = [_at(text, offset, reason) for offset, reason in sorted(_faults(text, root))]
     names = tuple(sorted((each.offset, each.name) for each in root.walk() if each.kind is Kind.NAME))
     if not names and not constant and not complaints:
         complaints.append(_at(text, 0, "reads no fact: it holds always or never"))
@@ -134,19 +135,20 @@ def source_of(condition: Condition, names: Mapping[str, str], also: str = "") ->
 
 
 @cache
-def _facts_environment() -> cel.Env:
+def facts_environment() -> cel.Env:
+    """In which every fact is a variable by its name."""
     return cel.NewEnv(variables={each.name: CEL_TYPES[each.type] for each in FACTS})
 
 
 def _compiled(text: str) -> Node:
     try:
-        compiled = _facts_environment().compile(text)
+        compiled = facts_environment().compile(text)
     except RuntimeError as error:
         raise ConditionRefused(_complaints_of(str(error))) from None
     if compiled.return_type() != cel.Type.BOOL:
         raise _refused(text, 0, f"is of type {compiled.return_type().name().lower()}, not bool")
     try:
-        _facts_environment().compile(f"[{'(' * _SPARE_DEPTH}{text}\n{')' * _SPARE_DEPTH}]")
+        facts_environment().compile(f"[{'(' * _SPARE_DEPTH}{text}\n{')' * _SPARE_DEPTH}]")
     except RuntimeError:
         raise _refused(text, 0, _TOO_DEEP) from None
     return read_expression(compiled.serialize())

@@ -5,7 +5,7 @@ docs/risk_rules.md tells an analyst how to write one; `starter_rules.toml` is on
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, Self
@@ -24,8 +24,9 @@ from pydantic import (
 from switch.domain.money import CURRENCIES, LARGEST_AMOUNT_MINOR
 from switch.domain.risk import Action, Mode, Rule, Subject, WithoutFacts
 from switch.domain.states import EntryMode
+from switch.domain.velocity import COUNTED_PAIRS
 from switch.risk.conditions import LONGEST_CONDITION, ConditionRefused, check_condition
-from switch.risk.facts import COUNTERS, PAIRS, WINDOWS, pair_name
+from switch.risk.facts import BY_NAME, COUNTERS, PAIRS, WINDOWS, pair_name
 
 LARGEST_CHARACTERS: Final = 1_000_000
 MOST_RULES: Final = 500  # limits are rules
@@ -44,6 +45,8 @@ ABOVE_AMOUNT: Final = "61"
 TOO_OFTEN: Final = "65"
 # A terminal that has asked without a PIN asks again with one; docs/risk_rules.md says why it is this code.
 PROVE_YOURSELF: Final = "61"
+
+Pairs = Collection[tuple[Subject, Subject]]
 
 _LONG_NUMBER: Final = re.compile(r"\d{12}")
 
@@ -281,8 +284,8 @@ class RuleDocument(Part):
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def read_rules(content: str) -> RuleDocument:
-    """Raises RulesRefused with every fault.
+def read_rules(content: str, pairs: Pairs = COUNTED_PAIRS) -> RuleDocument:
+    """pairs: those that the counters count. Raises RulesRefused with every fault.
 
     >>> read_rules('name = "x"').rules
     ()
@@ -303,8 +306,9 @@ def read_rules(content: str) -> RuleDocument:
     # Looked at as they were parsed, so that one misspelt name does not hide what is wrong in the conditions.
     limits, rules = _tables(parsed.get("limits")), _tables(parsed.get("rules"))
     faults += _faults_together(limits, rules)
+    faults += _pair_faults(limits, pairs)
     if len(rules) <= MOST_RULES:
-        faults += _condition_faults(rules)
+        faults += _condition_faults(rules, pairs)
     if faults or document is None:
         raise RulesRefused(faults)
     return document
@@ -340,7 +344,29 @@ def _faults_together(limits: Sequence[Mapping[str, Any]], rules: Sequence[Mappin
                 yield Fault(f"{place}.id", f"{first[name]} has this id, too")
 
 
-def _condition_faults(rules: Sequence[Mapping[str, Any]]) -> Iterator[Fault]:
+def _pair_faults(limits: Sequence[Mapping[str, Any]], pairs: Pairs) -> Iterator[Fault]:
+    uncounted = {pair_name(*each): each for each in PAIRS if each not in pairs}
+    for index, table in enumerate(limits):
+        pair = uncounted.get(table["per"]) if isinstance(table.get("per"), str) else None
+        if pair and table.get("amount_minor") is None:
+            yield Fault(f"limits[{index}].per", _not_counted(pair))
+
+
+def _not_counted(pair: tuple[Subject, Subject]) -> str:
+    return f"payments of one {pair[0]} and one {pair[1]} together are not counted here"
+
+
+def _pair_of(name: str) -> tuple[Subject, Subject] | None:
+    """
+    >>> _pair_of("card_ip_count_1h"), _pair_of("card_merchants_1h"), _pair_of("user_device_added_minutes")
+    ((<Subject.CARD: 'card'>, <Subject.IP: 'ip'>), None, None)
+    """
+    if len(BY_NAME[name].needs) < 2:
+        return None
+    return next((each for each in PAIRS if name.startswith(f"{pair_name(*each)}_")), None)
+
+
+def _condition_faults(rules: Sequence[Mapping[str, Any]], pairs: Pairs) -> Iterator[Fault]:
     for index, table in enumerate(rules):
         when = table.get("when")
         if not isinstance(when, str) or not 0 < len(when) <= LONGEST_CONDITION:
@@ -351,6 +377,10 @@ def _condition_faults(rules: Sequence[Mapping[str, Any]]) -> Iterator[Fault]:
             for each in refused.complaints:
                 yield Fault(f"rules[{index}].when:{each.line}:{each.column}", each.reason)
             continue
+        for name in condition.reads:
+            pair = _pair_of(name)
+            if pair and pair not in pairs:
+                yield Fault(f"rules[{index}].when", f"{name}: {_not_counted(pair)}")
         if table.get("without_facts") == WithoutFacts.LOCAL and COUNTERS not in condition.sources:
             yield Fault(f"rules[{index}].without_facts", "local, but its condition reads no counter")
 

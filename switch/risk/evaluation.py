@@ -3,19 +3,20 @@
 Together, the facts cross into the evaluator as four lists, one for each type, and a condition reads `i[7]` where the
 analyst wrote a name: a variable of its own for each fact costs as much as the evaluation itself (benchmarks/rules.py).
 A fact that needs what is not known has a zero there, which no condition reads: each is guarded by what it needs. That
-no other fact is missing is looked at first; if one is, conditions are evaluated alone, by name, and those that come to
-read it fail.
+no other fact is missing is looked at first; conditions that read one are evaluated alone, by name, and those that come
+to need it fail.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from cel_expr_python import cel
 
 from switch.domain.risk import FactValue
-from switch.risk.conditions import CEL_TYPES, Condition, source_of
-from switch.risk.facts import BY_NAME, FactType
+from switch.risk.conditions import CEL_TYPES, Condition, facts_environment, source_of
+from switch.risk.facts import BY_NAME, NUMBER, FactType
 
 # CEL takes 100,000 code points in one expression.
 _LONGEST_EXPRESSION: Final = 80_000
@@ -24,6 +25,9 @@ _COLUMN_TYPES: Final = {_COLUMNS[each]: cel.Type.List(type_) for each, type_ in 
 _FILLINGS: Final[Mapping[FactType, FactValue]] = {
     FactType.INT: 0, FactType.BOOL: False, FactType.TEXT: "", FactType.TEXTS: []
 }  # fmt: skip
+
+
+_NOTHING: Final = frozenset[str]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +52,8 @@ class Alone:
     """One condition, by the names of the facts."""
 
     def __init__(self, guarded: Guarded) -> None:
-        self.reads = tuple(name for name in BY_NAME if name in guarded.reads)
-        environment = cel.NewEnv(variables={name: CEL_TYPES[BY_NAME[name].type] for name in self.reads})
-        self._expression = environment.compile(guarded.source({name: name for name in self.reads}))
+        self.reads = tuple(sorted(guarded.reads, key=NUMBER.__getitem__))
+        self._expression = facts_environment().compile(guarded.source({name: name for name in self.reads}))
 
     def holds(self, facts: Mapping[str, FactValue]) -> bool | None:
         """None: it fails, by what is missing or by what it computes. && and || take a side that is decided."""
@@ -59,11 +62,16 @@ class Alone:
         return result if isinstance(result, bool) else None
 
 
+@cache
+def _columns_environment() -> cel.Env:
+    return cel.NewEnv(variables=_COLUMN_TYPES)
+
+
 class Together:
     """Several conditions, in order."""
 
     def __init__(self, all_guarded: Sequence[Guarded]) -> None:
-        reads = frozenset[str]().union(*(each.reads for each in all_guarded))
+        reads = _NOTHING.union(*(each.reads for each in all_guarded))
         facts = [each for each in BY_NAME.values() if each.name in reads]
         self._columns = [
             (column, _FILLINGS[type_], tuple(each.name for each in facts if each.type is type_))
@@ -73,19 +81,21 @@ class Together:
         self._known = tuple(sorted({need for each in facts for need in each.needs}))
         self._facts = facts
         self._expected: dict[tuple[Any, ...], frozenset[str]] = {}
-        self._environment = cel.NewEnv(variables=_COLUMN_TYPES)
         self._parts = [self._compile(part) for part in _parted([each.source(places) for each in all_guarded])]
 
     @property
     def reads(self) -> tuple[str, ...]:
         return tuple(each.name for each in self._facts)
 
+    def missing(self, facts: Mapping[str, FactValue]) -> frozenset[str]:
+        """Facts that should be there, by what is known, and are not."""
+        expected = self._expects(facts)
+        return _NOTHING if expected <= facts.keys() else expected.difference(facts)
+
     def hold(self, facts: Mapping[str, FactValue]) -> list[bool] | None:
-        """One for each condition; None if a fact is missing that should be there, or if one condition fails."""
-        if not self._expects(facts) <= facts.keys():
-            return None
+        """One for each condition, of facts of which none is missing; None if a condition fails."""
         get: Any = facts.get
-        activation = self._environment.Activation(
+        activation = _columns_environment().Activation(
             {column: [get(name, filling) for name in names] for column, filling, names in self._columns}
         )
         held: list[bool] = []
@@ -107,7 +117,7 @@ class Together:
         return found
 
     def _compile(self, sources: Iterable[str]) -> cel.Expression:
-        return self._environment.compile(f"[{', '.join(sources)}]")
+        return _columns_environment().compile(f"[{', '.join(sources)}]")
 
 
 def _parted(sources: Sequence[str]) -> Iterator[list[str]]:

@@ -1,7 +1,7 @@
 """Block, allow, watch and step-up lists in memory: what a payment's subjects stand on. Pure; the time is given.
 
 Each process holds them all, so that the road asks nobody. 16 bytes of key, a number for kind, name and expiry: some
-130 bytes an entry (benchmarks/rules.py), a million of them at most.
+120 bytes an entry (benchmarks/rules.py), a million of them at most.
 """
 
 import re
@@ -82,17 +82,20 @@ class Lists:
     def put(self, listing: Listing) -> None:
         """Adds it, or replaces its expiry. Raises ListingRefused."""
         check_listing(listing)
-        number = self._number(_List(listing.kind, listing.name, listing.subject))
-        packed = listing.expires_time_ms << _NUMBER_BITS | number
+        of = _List(listing.kind, listing.name, listing.subject)
         of_subject, key = self._entries[listing.subject], bytes.fromhex(listing.key)
         held = _all(of_subject.get(key, ()))
-        others = tuple(each for each in held if each & _NUMBER_MASK != number)
+        others = tuple(each for each in held if self._lists[each & _NUMBER_MASK] != of)
         if len(others) == len(held):
             if self._count >= MOST_ENTRIES:
                 raise ListingRefused(f"there are {MOST_ENTRIES:,} entries already")
             if len(held) >= MOST_OF_ONE_KEY:
                 raise ListingRefused(f"key: on {MOST_OF_ONE_KEY} lists already")
+            number = self._number(of)
             self._count += 1
+        else:
+            number = self._numbers[of]
+        packed = listing.expires_time_ms << _NUMBER_BITS | number
         of_subject[key] = (*others, packed) if others else packed
 
     def drop(self, kind: ListKind, name: str, subject: Subject, key: str) -> None:

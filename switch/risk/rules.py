@@ -5,7 +5,7 @@ All conditions are one CEL expression, a list of bools, so that the facts cross 
 failing ones are left out.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import Final
@@ -22,10 +22,11 @@ from switch.risk.document import (
     Thresholds,
 )
 from switch.risk.evaluation import Alone, Guarded, Together
-from switch.risk.facts import COUNTERS, MODEL
+from switch.risk.facts import BY_NAME, COUNTERS, MODEL
 from switch.risk.lists import NOT_LISTED, Standing
 
 _ABSENCES: Final = tuple(frozenset(each) for each in ((), (COUNTERS,), (MODEL,), (COUNTERS, MODEL)))
+_MOST_KINDS_OF_MISSING: Final = 8
 _OF_THE_PAYER: Final = frozenset({Subject.CARD, Subject.USER})
 _NO_LOCAL: Final[Mapping[str, int]] = {}
 _WORDS: Final = {
@@ -61,6 +62,7 @@ class CompiledRule:
     rule: Rule
     condition: Condition
     alone: Alone
+    reads: frozenset[str]
 
     def spared(self, allowed: Collection[Subject]) -> bool:
         """A rule about an allowed subject; one about nobody, if the payer is allowed."""
@@ -68,12 +70,14 @@ class CompiledRule:
 
 
 class _Batch:
-    """What is evaluated where the facts of some sources are absent: most rules together, those that read them alone."""
+    """What is evaluated where some facts are not there: most rules together, those that read them alone."""
 
-    def __init__(self, rules: Sequence[CompiledRule], absent: frozenset[str]) -> None:
-        self.absent = absent
-        self.rules = [each for each in rules if absent.isdisjoint(each.condition.sources)]
-        self.lacking = [each for each in rules if not absent.isdisjoint(each.condition.sources)]
+    def __init__(self, rules: Iterable[CompiledRule], absent: Collection[str]) -> None:
+        """absent: names of facts."""
+        self.rules: list[CompiledRule] = []
+        self.lacking: list[CompiledRule] = []
+        for each in rules:
+            (self.rules if each.reads.isdisjoint(absent) else self.lacking).append(each)
         self.together = Together([_guarded(each.rule, each.condition) for each in self.rules])
 
 
@@ -87,12 +91,14 @@ class RuleSet:
         self.rules = tuple(rules)
         self.by_id = {each.id: each for each in rules}
         self.compiled = tuple(
-            CompiledRule(rule, condition, Alone(_guarded(rule, condition)))
+            CompiledRule(rule, condition, Alone(_guarded(rule, condition)), _guarded(rule, condition).reads)
             for rule, condition in zip(rules, _conditions(rules), strict=True)
             if rule.mode is not Mode.OFF
         )
         self._order = {each.rule.id: number for number, each in enumerate(self.compiled)}
-        self._batches = {absent: _Batch(self.compiled, absent) for absent in _ABSENCES}
+        self._batches = _batches(self.compiled)
+        self._lacking: dict[frozenset[str], _Batch] = {}
+        self._alone = _Batch(self.compiled, BY_NAME)
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -107,45 +113,54 @@ class RuleSet:
         local: Mapping[str, int] = _NO_LOCAL,
         model_version: int = 0,
     ) -> Judgement:
-        """facts: those known, by name, those of `standing.names` among them. absent: COUNTERS or MODEL, if they could
-        not be asked; none of their facts is then among the facts.
+        """facts: those known, by name: every `*_known`, what those that are true make known, and `standing.names`.
+
+        absent: COUNTERS or MODEL, if they could not be asked; none of their facts is then among the facts.
 
         local: counters as this process has them alone, multiplied by the number of processes; read only by rules of
         WithoutFacts.LOCAL, and only while the counters are absent. Nothing that facts hold makes it raise.
         """
-        fired, failed = self._evaluate(facts, self._batches[frozenset(absent)], local)
+        fired, failed = self._evaluate(facts, frozenset(absent), local)
         if local and COUNTERS in absent:
             facts = {**local, **facts}
-        if not fired and not standing.declines:
+        if not fired and not standing.declines and not standing.allowed:
             return _quiet(facts, failed, absent, self.version, model_version)
         return self._weigh(fired, standing, facts, failed, absent, model_version)
 
     # --- evaluating ---------------------------------------------------------------------------------------------------
 
     def _evaluate(
-        self, facts: Mapping[str, FactValue], batch: _Batch, local: Mapping[str, int]
+        self, facts: Mapping[str, FactValue], absent: frozenset[str], local: Mapping[str, int]
     ) -> tuple[list[CompiledRule], list[str]]:
         """(rules that fired, ids of those that failed), in the document's order."""
+        batch = self._batches[absent]
+        missing = batch.together.missing(facts)
+        if missing:
+            batch = self._batch_without(missing | _facts_of(absent))
         held = batch.together.hold(facts)
         if held is not None and not batch.lacking:
             return list(compress(batch.rules, held)), []
-        fired: list[CompiledRule] = []
-        failed: list[str] = []
-        if held is not None:
-            fired += compress(batch.rules, held)
-        else:
-            for each in batch.rules:
-                holds = each.alone.holds(facts)
-                fired += [each] if _fires(each.rule, holds) else []
-                failed += [each.rule.id] if holds is None else []
-        if MODEL in batch.absent:
+        alone = batch.lacking if held is not None else [*batch.rules, *batch.lacking]
+        fired = [] if held is None else list(compress(batch.rules, held))
+        failed = []
+        if MODEL in absent:
             facts = {**facts, "model_known": True}  # there is one, and it did not answer: each rule's policy decides
-        counted = {**local, **facts} if COUNTERS in batch.absent else facts
-        for each in batch.lacking:
-            seen = counted if each.rule.without_facts is WithoutFacts.LOCAL else facts
-            fired += [each] if _fires(each.rule, each.alone.holds(seen)) else []
+        counted = {**local, **facts} if COUNTERS in absent else facts
+        for each in alone:
+            holds = each.alone.holds(counted if each.rule.without_facts is WithoutFacts.LOCAL else facts)
+            fired += [each] if _fires(each.rule, holds) else []
+            failed += [each.rule.id] if holds is None and absent.isdisjoint(each.condition.sources) else []
         fired.sort(key=lambda each: self._order[each.rule.id])
-        return fired, failed
+        return fired, sorted(failed, key=self._order.__getitem__)
+
+    def _batch_without(self, missing: frozenset[str]) -> _Batch:
+        """Made when it is first needed: of a few kinds of missing facts, and else with every rule alone."""
+        batch = self._lacking.get(missing)
+        if batch is None:
+            if len(self._lacking) >= _MOST_KINDS_OF_MISSING:
+                return self._alone
+            batch = self._lacking[missing] = _Batch(self.compiled, missing)
+        return batch
 
     # --- weighing -----------------------------------------------------------------------------------------------------
 
@@ -168,7 +183,7 @@ class RuleSet:
             reason,
             score,
             _model_score(facts),
-            (*(f"list:{each.name}" for each in standing.declines), *(each.rule.id for each in live)),
+            (*_by_lists(standing), *(each.rule.id for each in live)),
             tuple(each.rule.id for each in fired if each.rule.mode is Mode.SHADOW),
             tuple(absent),
             self.version,
@@ -202,6 +217,15 @@ class RuleSet:
 def compile_rules(document: RuleDocument, version: int = 0) -> RuleSet:
     """Raises RulesRefused."""
     return RuleSet(document.all_rules(), document.thresholds, version)
+
+
+def _by_lists(standing: Standing) -> Iterator[str]:
+    """What lists said, as a judgement names it: enough to judge it once more."""
+    for each in standing.declines:
+        yield f"list:{each.name}"
+    for subject in Subject:
+        if subject in standing.allowed:
+            yield f"allow:{subject}"
 
 
 def _conditions(rules: Sequence[Rule]) -> list[Condition]:
@@ -239,6 +263,17 @@ def _quiet(
 
 def _guarded(rule: Rule, condition: Condition) -> Guarded:
     return Guarded(condition, rule.limit_minor if rule.action is Action.LIMIT else None)
+
+
+def _batches(rules: Sequence[CompiledRule]) -> dict[frozenset[str], _Batch]:
+    """For each absence; where no rule reads what is absent, it is the same."""
+    read = frozenset(source for each in rules for source in each.condition.sources)
+    made = {each: _Batch(rules, _facts_of(each)) for each in _ABSENCES if each <= read}
+    return {absent: made[absent & read] for absent in _ABSENCES}
+
+
+def _facts_of(sources: Collection[str]) -> frozenset[str]:
+    return frozenset(each.name for each in BY_NAME.values() if each.source in sources)
 
 
 def _fires(rule: Rule, holds: bool | None) -> bool:

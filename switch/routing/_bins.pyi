@@ -41,3 +41,8 @@ class Segments:
         Of two equally narrow ranges the one for fewer lengths counts, then the one that begins higher, then the one
         for longer PANs. What is not 12 to 19 digits is in no range.
         """
+
+    def within(self, digits: str) -> list[set[int]]:
+        """What `find` gives for PANs that begin with these 1 to 12 digits: a set for each length, one for lengths that
+        no line tells apart; none for lengths in which no such PAN is in a range. Empty for what is no prefix.
+        """

@@ -146,6 +146,27 @@ cdef class Segments:
         cdef uint32_t kind = cut.kinds[base - cut.starts]
         return -1 if kind == NO_KIND else <Py_ssize_t> kind
 
+    def within(self, str digits not None):
+        if not 0 < len(digits) <= SHORTEST or not (digits.isascii() and digits.isdigit()):
+            return []
+        cdef uint64_t width = POWERS[LONGEST - len(digits)], low = <uint64_t> int(digits) * width
+        cuts = [length for length in range(LENGTHS) if self._cut_of[length] == length]
+        found = [kinds_between(&self._cuts[<int> length], low, low + width) for length in cuts]
+        return [each for each in found if each != {-1}]
+
+
+cdef set kinds_between(const Cut *cut, uint64_t low, uint64_t until):
+    """Of the PANs from low to below until; -1 where nothing is known."""
+    cdef Py_ssize_t first = cut.index[low // cut.divisor], n
+    while first + 1 < cut.count and cut.starts[first + 1] <= low:
+        first += 1
+    found = set()
+    for n in range(first, cut.count):
+        if n > first and cut.starts[n] >= until:
+            break
+        found.add(-1 if cut.kinds[n] == NO_KIND else <Py_ssize_t> cut.kinds[n])
+    return found
+
 
 cdef Py_ssize_t end_of_header(const uint8_t[::1] view) except -1:
     """Where the first line after the header begins."""

@@ -56,10 +56,25 @@ class BinTable:
         self.memory_bytes = segments.memory_bytes
         self.index_of = segments.find
         """PAN -> index in `bins` or -1."""
+        self._within = segments.within
 
     def find(self, pan: str) -> Bin | None:
         index = self.index_of(pan)
         return self.bins[index] if index >= 0 else None
+
+    def type_of_prefix(self, digits: str) -> str | None:
+        """The type of every card whose number begins with these digits; "" where they differ, some have none, or all;
+        None where the table knows none of them. Lengths in which no such card has a type do not count: a line for a
+        whole scheme stands behind those for its issuers.
+
+        >>> lines = b"6,,,x,,,,\\n6225,,16,x,,,debit,\\n62258,,16,x,,,credit,\\n6226,,16,x,,,debit,\\n"
+        >>> table = BinTable(b"low,high,length,scheme,issuer,issuer_name,type,country\\n" + lines)
+        >>> [table.type_of_prefix(each) for each in ("6225", "62258", "6226", "62", "7")]
+        ['', 'credit', 'debit', '', None]
+        """
+        lengths = [{self.bins[index].type if index >= 0 else "" for index in each} for each in self._within(digits)]
+        types = set().union(*(each for each in lengths if each != {""}))
+        return None if not lengths else types.pop() if len(types) == 1 else ""
 
 
 def _bin_from(text: bytes, line: int) -> Bin:

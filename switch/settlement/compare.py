@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import Final
 
 from switch.domain.bill import Bill, BillKind, BillLine
+from switch.domain.line_index import LineIndex
 from switch.domain.movement import Movement, Standing
-from switch.settlement.line_index import LineIndex
 
 
 class Verdict(StrEnum):

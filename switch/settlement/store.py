@@ -6,7 +6,8 @@ from typing import Protocol
 from uuid import UUID
 
 from switch.domain.audit import AuditEntry
-from switch.domain.books import Balance, ClosedDay, DayTotal, Fault, StatementFrame, StatementLine, Unpriced
+from switch.domain.books import Balance, ClosedDay, DayTotal, Fault, StatementFrame, StatementLine
+from switch.domain.pricing import Unpriced
 from switch.domain.settlement import Batch, Debtor, Drafted, LeftOut, Payout, PayoutState
 
 

@@ -12,7 +12,7 @@ from switch.store.heavy import HeavyConnections, snapshot
 from switch.store.sessions import Connection, Pool, Sessions
 
 _OPEN = "day > COALESCE((SELECT closed_through FROM ledger_books WHERE one), '-infinity')"
-_OF_PAYMENTS: Final = (PostingKind.PAYMENT, PostingKind.REFUND, PostingKind.UNDOING)
+_OF_PAYMENTS: Final = (PostingKind.PAYMENT, PostingKind.REFUND, PostingKind.UNDOING, PostingKind.PRICING)
 
 _BALANCES_OF = f"""
 SELECT merchant_id, currency, account, sum(closed)::bigint AS closed, sum(closed + since)::bigint AS now

@@ -28,10 +28,12 @@ from switch.domain.ledger import Leg, Posting, PostingKind
 from switch.domain.money import Money
 from switch.domain.refusals import Exists, Missing, NotPossible
 from switch.domain.states import State
+from switch.domain.webhook import told_of_dispute
 from switch.store.audit_trail import append
 from switch.store.dispute_holds import disputed_minor
 from switch.store.ledger import post
 from switch.store.sessions import Connection, Pool, Sessions
+from switch.store.webhooks import queue
 
 _LOCK_PAYMENT = """
 SELECT channel, currency, captured_minor, refunded_minor, state FROM authorizations
@@ -127,6 +129,7 @@ class PostgresDisputes:
                 dispute.merchant_id, dispute.opened_by, "DisputeService.OpenDispute", _subject(dispute), {}, after
             )
             await append(connection, entry)
+            await queue(connection, [told_of_dispute(dispute, dispute.opened_time_ms)])
             return dispute
 
         return await self._sessions.transaction(work)
@@ -264,6 +267,7 @@ async def _moved(connection: Connection, before: Dispute, after: Dispute, move: 
                 {"state": after.state.name, "statement": after.statement, "outcome": after.outcome},
             ),
         )  # fmt: skip
+    await queue(connection, [told_of_dispute(after, move.now_ms)])
     return after
 
 

@@ -15,6 +15,9 @@ from switch.store.sessions import Connection
 _MOST: Final = 100  # findings of one rule
 
 _OF_PAYMENTS = f"({PostingKind.PAYMENT:d}, {PostingKind.REFUND:d}, {PostingKind.UNDOING:d})"
+_FEES_OF = f"({PostingKind.PAYMENT:d}, {PostingKind.REFUND:d}, {PostingKind.UNDOING:d}, {PostingKind.PRICING:d})"
+# Of payments whose day the journal has dropped the events go with it; their entries are kept (docs/retention.md).
+_KEPT_FROM: Final = "(SELECT journal_from FROM housekeeping WHERE one)"
 _TOLD = f"""
 SELECT merchant_id, authorization_id, currency, 'channel:' || channel AS account,
        CASE kind WHEN {EventKind.REFUNDED:d} THEN {PostingKind.REFUND:d} WHEN {EventKind.UNDONE:d}
@@ -22,7 +25,7 @@ SELECT merchant_id, authorization_id, currency, 'channel:' || channel AS account
        sum(CASE WHEN kind IN ({EventKind.REFUNDED:d}, {EventKind.UNDONE:d}) THEN -amount_minor ELSE amount_minor END)
            AS amount_minor
 FROM journal_events
-WHERE position <= (SELECT position FROM ledger_followed WHERE one)
+WHERE position <= (SELECT position FROM ledger_followed WHERE one) AND authorization_id >= {_KEPT_FROM}
       AND (kind IN ({EventKind.CAPTURED:d}, {EventKind.REFUNDED:d}, {EventKind.UNDONE:d})
            OR kind = {EventKind.APPROVED:d} AND operation <> {Operation.PRE_AUTHORIZATION:d})
 GROUP BY 1, 2, 3, 4, 5
@@ -30,6 +33,7 @@ GROUP BY 1, 2, 3, 4, 5
 _ENTERED = f"""
 SELECT merchant_id, authorization_id, currency, account, kind, sum(amount_minor) AS amount_minor
 FROM ledger_entries WHERE kind IN {_OF_PAYMENTS} AND account NOT IN ('{MERCHANT}', '{FEES}')
+      AND (authorization_id IS NULL OR authorization_id >= {_KEPT_FROM})
 GROUP BY 1, 2, 3, 4, 5
 """  # noqa: S608
 
@@ -76,7 +80,7 @@ _WHOLE: Final = {
     "fee-within-its-payment": f"""
         SELECT concat_ws('/', merchant_id, authorization_id, currency),
                sum(-amount_minor) FILTER (WHERE account = '{FEES}') || ' kept'
-        FROM ledger_entries WHERE kind IN {_OF_PAYMENTS} AND account <> '{MERCHANT}'
+        FROM ledger_entries WHERE kind IN {_FEES_OF} AND account <> '{MERCHANT}'
         GROUP BY merchant_id, authorization_id, currency
         HAVING sum(-amount_minor) FILTER (WHERE account = '{FEES}') NOT BETWEEN 0 AND
                COALESCE(sum(amount_minor) FILTER (WHERE account <> '{FEES}' AND kind = {PostingKind.PAYMENT:d}), 0)

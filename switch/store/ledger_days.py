@@ -6,11 +6,13 @@ from typing import Final
 
 from asyncpg import Record
 
-from switch.domain.books import ClosedDay, DayTotal, Unpriced
+from switch.domain.books import ClosedDay, DayTotal
 from switch.domain.ledger import PostingKind
+from switch.domain.pricing import Unpriced
 from switch.domain.refusals import Missing, NotPossible
 from switch.store.heavy import HeavyConnections
 from switch.store.sessions import Connection, Pool, Sessions
+from switch.store.unpriced import unpriced_from
 
 _FED = "SELECT max(position) FROM journal_events"
 _FOLLOWED = "SELECT position FROM ledger_followed WHERE one"
@@ -51,7 +53,7 @@ SELECT currency, account, kind, sum(amount_minor)::bigint AS amount_minor, sum(e
 FROM ledger_days WHERE day = $1 GROUP BY currency, account, kind ORDER BY currency, account, kind
 """
 _UNPRICED = """
-SELECT merchant_id, currency, payments, amount_minor FROM ledger_unpriced
+SELECT merchant_id, day, currency, payments, amount_minor FROM ledger_unpriced
 WHERE day = $1 ORDER BY merchant_id, currency LIMIT $2
 """
 _MOST_UNPRICED: Final = 1_000
@@ -87,7 +89,7 @@ class PostgresDays:
                 DayTotal(row["currency"], row["account"], PostingKind(row["kind"]), row["amount_minor"], row["entries"])
                 for row in totals
             ],
-            [Unpriced(*row.values()) for row in unpriced],
+            [unpriced_from(row) for row in unpriced],
         )
 
     async def seal(self, day: str, by: str, position: int, now_ms: int) -> None:

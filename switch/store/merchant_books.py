@@ -26,7 +26,7 @@ ON CONFLICT (merchant_id) DO UPDATE SET
 
 _REVIEWS = """
 SELECT round, reviewer, approved, reason, time_ms FROM merchant_reviews WHERE merchant_id = $1 AND round = $2
-ORDER BY time_ms
+ORDER BY time_ms, person
 """
 _ADD_REVIEW = """
 INSERT INTO merchant_reviews (merchant_id, round, person, reviewer, approved, reason, time_ms)

@@ -1,14 +1,12 @@
 """Alerts of payments that were reviewed or declined: a consumer of the journal's feed."""
 
-from collections.abc import Sequence
 from uuid import UUID
 
 from asyncpg import Record
 
-from switch.domain.journal_event import JournalEvent
 from switch.domain.risk import Outcome
 from switch.ports.risk_cases import AlertsOfPayments, JudgedPayment
-from switch.store.feed_consumer import Apply
+from switch.store.feed_consumer import Apply, Span
 from switch.store.risk_cases import PaymentAlert, tell_payment
 from switch.store.sessions import Connection
 
@@ -27,15 +25,14 @@ ORDER BY e.position
 def telling(alerts_of: AlertsOfPayments) -> Apply:
     """For `FeedConsumer`."""
 
-    async def apply(connection: Connection, events: Sequence[JournalEvent]) -> None:
-        await tell_judged(connection, events[0].position - 1, events[-1].position, alerts_of)
+    async def apply(connection: Connection, span: Span) -> None:
+        await _tell(connection, span, alerts_of)
 
     return apply
 
 
-async def tell_judged(connection: Connection, after: int, until: int, alerts_of: AlertsOfPayments) -> None:
-    """Of the events whose position is above `after` and at most `until`; within the caller's transaction."""
-    payments = [_payment(row) for row in await connection.fetch(_JUDGED, after, until)]
+async def _tell(connection: Connection, span: Span, alerts_of: AlertsOfPayments) -> None:
+    payments = [_payment(row) for row in await connection.fetch(_JUDGED, span.after, span.until)]
     alerts = await alerts_of(payments)
     told = [
         PaymentAlert(alert, payment.merchant_id, payment.authorization_id)

@@ -7,8 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from switch.domain.audit import AuditEntry
-from switch.domain.business_day import day_at
-from switch.domain.ledger import MERCHANT, Posting, PostingKind
+from switch.domain.ledger import Posting
 from switch.domain.refusals import Missing, NotPossible
 from switch.domain.settlement import (
     TRANSITIONS,
@@ -22,7 +21,6 @@ from switch.domain.settlement import (
     paid,
     reserve_released,
     returned,
-    set_aside,
 )
 from switch.ports import Hsm
 from switch.store.audit_trail import append
@@ -30,44 +28,12 @@ from switch.store.heavy import HeavyConnections
 from switch.store.ledger import post
 from switch.store.payout_numbers import PayoutNumbers
 from switch.store.sessions import Connection, Pool, Sessions
-from switch.store.settlement_rows import BATCH, PAYOUT, batch_from, columns_of, left_out_from, payout_from
+from switch.store.settlement_drafts import add_batch, available
+from switch.store.settlement_rows import BATCH, PAYOUT, batch_from, left_out_from, payout_from
 
 # Whoever sets money aside: one after the other.
 _TURN = "SELECT one FROM settlement_turn WHERE one FOR UPDATE"
 _CLOSED = "SELECT closed_through FROM ledger_books WHERE one"
-# Payments count once their day is closed, everything else at once.
-_AVAILABLE = f"""
-SELECT merchant_id, sum(minor)::bigint AS minor
-FROM (
-    SELECT merchant_id, -balance_minor AS minor FROM ledger_balances WHERE account = '{MERCHANT}' AND currency = $1
-    UNION ALL
-    SELECT merchant_id, -sum(amount_minor) FROM ledger_entries
-    WHERE day > COALESCE((SELECT closed_through FROM ledger_books WHERE one), '-infinity')
-          AND account = '{MERCHANT}' AND currency = $1 AND kind <> {PostingKind.PAYMENT:d}
-    GROUP BY merchant_id
-) AS parts
-GROUP BY merchant_id HAVING sum(minor) <> 0
-"""  # noqa: S608
-_ADD_BATCH = """
-INSERT INTO settlement_batches (
-    id, currency, through_day, state, payouts, total_minor, reserve_minor, created_by, created_time_ms)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-"""
-_ADD_PAYOUTS = f"""
-INSERT INTO settlement_payouts ({PAYOUT}, sealed_number)
-SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::smallint[], $5::bigint[], $6::bigint[], $7::bigint[],
-                     $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::text[],
-                     $15::bytea[])
-"""  # noqa: S608
-_ADD_LEFT_OUT = """
-INSERT INTO settlement_left_out (batch_id, merchant_id, balance_minor, reason)
-SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::text[])
-"""
-_ADD_RESERVES = """
-INSERT INTO settlement_reserves (batch_id, merchant_id, currency, amount_minor, release_day)
-SELECT $1, merchant_id, $2, amount_minor, release_day
-FROM unnest($3::text[], $4::bigint[], $5::date[]) AS r (merchant_id, amount_minor, release_day)
-"""
 _LOCK = f"SELECT {BATCH} FROM settlement_batches WHERE id = $1 FOR UPDATE"  # noqa: S608
 _RELEASE = """
 UPDATE settlement_batches SET state = $2, decided_by = $3, decided_time_ms = $4, execution_day = $5, debtor_name = $6,
@@ -126,7 +92,7 @@ class PostgresBatches:
 
     async def available(self, currency: str) -> dict[str, int]:
         async with self._heavy.open() as connection:
-            return await _available(connection, currency)
+            return await available(connection, currency)
 
     async def find(self, batch_id: UUID) -> Batch | None:
         row = await self._sessions.run(lambda connection: connection.fetchrow(_FIND, batch_id))
@@ -165,12 +131,12 @@ class PostgresBatches:
             known = await connection.fetchrow(_FIND, batch.id)
             if known is not None:
                 return batch_from(known)
-            drafted = decide(await _available(connection, batch.currency))
+            drafted = decide(await available(connection, batch.currency))
             made = replace(
                 batch, payouts=len(drafted.payouts), total_minor=sum(each.payout_minor for each in drafted.payouts),
                 reserve_minor=sum(each.reserve_minor for each in drafted.payouts),
             )  # fmt: skip
-            await _add(connection, made, drafted, sealed)
+            await add_batch(connection, made, drafted, sealed)
             told = {**entry.after, "payouts": made.payouts, "total_minor": made.total_minor}
             await append(connection, replace(entry, after=told))
             return made
@@ -261,10 +227,6 @@ class PostgresBatches:
         return await self._heavy.transaction(work)
 
 
-async def _available(connection: Connection, currency: str) -> dict[str, int]:
-    return {row["merchant_id"]: row["minor"] for row in await connection.fetch(_AVAILABLE, currency)}
-
-
 async def _locked(connection: Connection, batch_id: UUID) -> Batch:
     row = await connection.fetchrow(_LOCK, batch_id)
     if row is None:
@@ -274,30 +236,6 @@ async def _locked(connection: Connection, batch_id: UUID) -> Batch:
 
 async def _payouts(connection: Connection, batch_id: UUID, merchant_ids: list[str] | None) -> list[Payout]:
     return [payout_from(row) for row in await connection.fetch(_PAYOUTS, batch_id, merchant_ids)]
-
-
-async def _add(connection: Connection, batch: Batch, drafted: Drafted, sealed: Mapping[str, bytes]) -> None:
-    payouts, left_out = drafted.payouts, drafted.left_out
-    day = date.fromisoformat(batch.through_day)
-    await connection.execute(
-        _ADD_BATCH, batch.id, batch.currency, day, batch.state.value, batch.payouts, batch.total_minor,
-        batch.reserve_minor, batch.created_by, batch.created_time_ms,
-    )  # fmt: skip
-    await connection.execute(_ADD_PAYOUTS, *columns_of(payouts), [sealed[each.merchant_id] for each in payouts])
-    if left_out:
-        await connection.execute(
-            _ADD_LEFT_OUT, batch.id, [each.merchant_id for each in left_out],
-            [each.balance_minor for each in left_out], [each.reason for each in left_out],
-        )  # fmt: skip
-    held = [each for each in payouts if each.reserve_minor]
-    if held:
-        await connection.execute(
-            _ADD_RESERVES, batch.id, batch.currency, [each.merchant_id for each in held],
-            [each.reserve_minor for each in held],
-            [date.fromisoformat(drafted.release_days[each.merchant_id]) for each in held],
-        )  # fmt: skip
-    today = day_at(batch.created_time_ms)
-    await post(connection, [set_aside(each, today, batch.created_time_ms) for each in payouts])
 
 
 def _check(current: PayoutState, following: PayoutState, what: str) -> None:

@@ -1,6 +1,6 @@
-"""Webhook endpoints and the messages to them: made from the journal's events, looked up, replayed."""
+"""Webhook endpoints and the messages to them: made of what is told, looked up, replayed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -8,24 +8,36 @@ from asyncpg import Record
 
 from switch.domain.audit import AuditEntry
 from switch.domain.identity import lowest_id_at
-from switch.domain.journal_event import JournalEvent
 from switch.domain.refusals import Missing, NotPossible
 from switch.domain.webhook import (
-    EVENT_TYPES,
     EVERY_TYPE,
     Attempt,
     Delivery,
     DeliveryState,
     Endpoint,
     EndpointState,
+    Message,
     delivery_id,
-    payload_of,
+    told_of_payment,
 )
 from switch.store import audit_trail
+from switch.store.feed_consumer import Span, events_of
+from switch.store.right_of_way import in_slices
 from switch.store.sessions import Connection, Pool, Sessions
 
 _DAY_MS = 86_400_000
+# Messages of one statement: what the driver encodes at once.
+_QUEUED_AT_ONCE = 200
 
+# Most merchants want none: their events are passed over where they are. A scalar subquery is a look-up, whatever the
+# statistics say.
+_WANTED = """
+SELECT * FROM journal_events AS e
+WHERE position > $1 AND position <= $2
+  AND (SELECT w.state FROM webhook_endpoints AS w WHERE w.merchant_id = e.merchant_id AND w.state IN (1, 2) LIMIT 1)
+      IS NOT NULL
+ORDER BY position
+"""
 _OF_MERCHANTS = "SELECT * FROM webhook_endpoints WHERE merchant_id = ANY ($1::text[]) AND state IN (1, 2)"
 _OF = "SELECT * FROM webhook_endpoints WHERE merchant_id = $1 AND state <> 4 ORDER BY created_time_ms, id"
 _FIND = "SELECT * FROM webhook_endpoints WHERE merchant_id = $1 AND id = $2 AND state <> 4"
@@ -85,25 +97,43 @@ WHERE merchant_id = $1 AND endpoint_id = $2 AND id >= $3 AND id < $4 AND state =
 """
 
 
-async def queue_events(connection: Connection, events: Sequence[JournalEvent]) -> None:
+async def queue_events(connection: Connection, span: Span) -> None:
     """A message for every endpoint that wants the event. Within the feed consumer's transaction: once each.
 
     A paused endpoint's messages wait for it, each its day; for a disabled one none are made.
     """
-    merchants = sorted({event.merchant_id for event in events})
+    events = await events_of(connection, _WANTED, span)
+    if events:
+        wanting = await _wanting(connection, {event.merchant_id for event in events})
+        told = [told_of_payment(event) async for event in in_slices(events)]
+        await _queue(connection, told, wanting)
+
+
+async def queue(connection: Connection, told: Sequence[Message]) -> None:
+    """The same of what is no payment's event. Within the transaction of the change that is told: once each."""
+    await _queue(connection, told, await _wanting(connection, {each.merchant_id for each in told}))
+
+
+async def _wanting(connection: Connection, merchant_ids: Iterable[str]) -> dict[str, list[Endpoint]]:
+    """The endpoints that messages are made for, by merchant."""
     wanting: dict[str, list[Endpoint]] = {}
-    for row in await connection.fetch(_OF_MERCHANTS, merchants):
+    for row in await connection.fetch(_OF_MERCHANTS, sorted(merchant_ids)):
         wanting.setdefault(row["merchant_id"], []).append(endpoint_from(row))
+    return wanting
+
+
+async def _queue(connection: Connection, told: Iterable[Message], wanting: Mapping[str, list[Endpoint]]) -> None:
     made = [
-        (event.merchant_id, delivery_id(event, endpoint.id), endpoint.id, EVENT_TYPES[event.kind], payload_of(event))
-        for event in events
-        for endpoint in wanting.get(event.merchant_id, ())
-        if {EVENT_TYPES[event.kind], EVERY_TYPE} & set(endpoint.event_types)
+        (each.merchant_id, delivery_id(each, endpoint.id), endpoint.id, each.event_type, each.payload)
+        async for each in in_slices(told)
+        for endpoint in wanting.get(each.merchant_id, ())
+        if {each.event_type, EVERY_TYPE} & set(endpoint.event_types)
     ]
     if made:
         now_ms = await connection.fetchval(_NOW)
-        columns = [list(column) for column in zip(*made, strict=True)]
-        await connection.execute(_QUEUE, *columns, _DAY_MS, now_ms)
+        for first in range(0, len(made), _QUEUED_AT_ONCE):
+            columns = map(list, zip(*made[first : first + _QUEUED_AT_ONCE], strict=True))
+            await connection.execute(_QUEUE, *columns, _DAY_MS, now_ms)
 
 
 class PostgresWebhooks:

@@ -1,5 +1,7 @@
 """The second factor, whichever of them is shown; and showing it again (step-up)."""
 
+from collections.abc import Callable
+
 from switch.domain.access import Caller
 from switch.domain.account import Account, AlertKind, Purpose
 from switch.domain.refusals import NotPossible, NotProved, TooMany
@@ -33,18 +35,25 @@ class SecondFactor:
 
 
 class Guarded:
-    """A try that is counted, and locks the login where it is one too many."""
+    """A try that is counted, and locks the login where it is one too many.
 
-    def __init__(self, tries: Tries, alerts: Alerts) -> None:
+    locked: told of every lock, also of a login that nobody has.
+    """
+
+    def __init__(self, tries: Tries, alerts: Alerts, locked: Callable[[], None]) -> None:
         self._tries = tries
         self._alerts = alerts
+        self._locked = locked
 
     async def begin(self, login_hash: bytes) -> Tally:
         """Raises TooMany."""
         return await self._tries.begin(login_hash)
 
     async def wrong(self, tally: Tally, account: Account | None, address: str) -> None:
-        if account is not None and self._tries.locks(tally):
+        if not self._tries.locks(tally):
+            return
+        self._locked()
+        if account is not None:
             await self._alerts.tell(account, AlertKind.LOCKED_OUT, address)
 
     async def right(self, login_hash: bytes, *, wholly: bool) -> None:

@@ -22,7 +22,8 @@ class UserSettings:
 
     grace_ms: within it a refresh may be repeated, and the access token before it is still good. ceremony_ms: of a
     challenge or ticket. rp_id, rp_name, origins: of WebAuthn. back_off: wrong tries to prove who one is, per login.
-    codes_of_…: sent to a login. per_address: calls in a minute of one address that prove something or have a code sent.
+    rescue_wait_ms: from approval to completion. codes_of_…: sent to a login. per_address: calls in a minute of one
+    address that prove something or have a code sent.
     """
 
     access_ms: int = 10 * 60_000
@@ -44,3 +45,4 @@ class UserSettings:
     per_address: int = 60
     most_passkeys: int = 10
     most_devices: int = 10
+    rescue_wait_ms: int = 72 * 3_600_000

@@ -13,6 +13,7 @@ from switch.domain.account import (
     OutgoingMessage,
     Passkey,
     Purpose,
+    Rescue,
     UserSession,
 )
 from switch.domain.audit import AuditEntry
@@ -156,6 +157,24 @@ class NoticeStore(Protocol):
     async def confirm_messages(self, ids: Sequence[UUID]) -> None: ...
 
 
+class RescueStore(Protocol):
+    async def get(self, rescue_id: UUID) -> Rescue | None: ...
+
+    async def open_of(self, user_id: UUID, now_ms: int) -> Rescue | None: ...
+
+    async def add(self, rescue: Rescue, entry: AuditEntry) -> bool:
+        """False where one is open already, or the account is closed by now."""
+
+    async def approve(self, rescue: Rescue, entry: AuditEntry) -> bool:
+        """False where it is not requested any more."""
+
+    async def stop(self, rescue_id: UUID, by: str, now_ms: int, entry: AuditEntry) -> bool: ...
+
+    async def complete(self, rescue: Rescue, by: str, password_hash: str, now_ms: int, entry: AuditEntry) -> bool:
+        """Password, second factors, devices and sessions are void. False where it is not approved any more, or a second
+        factor was shown since it was requested."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stores:
     accounts: AccountStore
@@ -166,3 +185,4 @@ class Stores:
     sessions: SessionStore
     devices: DeviceStore
     notices: NoticeStore
+    rescues: RescueStore

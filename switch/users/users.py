@@ -1,6 +1,6 @@
 """The user service, put together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from switch.ports import Counters
@@ -14,6 +14,7 @@ from switch.users.passkeys import Passkeys
 from switch.users.passwords import Passwords
 from switch.users.recovery import Recovery
 from switch.users.registration import Codes, Registration
+from switch.users.rescue import RescueDesk
 from switch.users.second_factor import Guarded, SecondFactor, StepUp
 from switch.users.session_book import SessionBook
 from switch.users.sign_in import SignIn
@@ -32,18 +33,19 @@ class Users:
     factors: FactorDesk
     devices: DeviceDesk
     outbox: OutboxMessenger
+    rescue: RescueDesk
 
 
 def build_users(
     world: World, passwords: Passwords, counters: Counters, messenger: Messenger | None = None,
-    belongings: Sequence[Belongings] = (),
+    belongings: Sequence[Belongings] = (), locked: Callable[[], None] = lambda: None,
 ) -> Users:  # fmt: skip
-    """messenger: in place of the outbox. belongings: what other services keep of a user."""
+    """messenger: in place of the outbox. belongings: what other services keep of a user. locked: told of each lock."""
     outbox = OutboxMessenger(world)
     teller = messenger or outbox
     alerts = Alerts(world, teller)
     limit = AddressLimit(counters, world.settings.per_address, world.clock.monotonic_s)
-    guarded = Guarded(Tries(world), alerts)
+    guarded = Guarded(Tries(world), alerts, locked)
     codes = Codes(world)
     book = SessionBook(world, alerts)
     totp, passkeys, recovery = Totp(world), Passkeys(world, alerts), Recovery(world, alerts)
@@ -59,4 +61,5 @@ def build_users(
         factors=FactorDesk(world, book, totp, passkeys, recovery, alerts),
         devices=DeviceDesk(world, book, passkeys, alerts),
         outbox=outbox,
+        rescue=RescueDesk(world, book, alerts, passwords),
     )

@@ -26,10 +26,13 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class Foundation:
+    """followers: connections for who follows the journal; the pool where nobody does."""
+
     settings: Settings
     lifecycle: Lifecycle
     clock: SystemClock
     pool: Pool
+    followers: Pool
     redis_url: str
     counters: RedisCounters
     hsm: HsmAccess
@@ -41,12 +44,26 @@ async def open_foundation(settings: Settings, lifecycle: Lifecycle) -> Foundatio
     await migrate_database(postgres_url)
     pool = await create_pool(postgres_url)
     lifecycle.on_close("postgres", pool.close)
+    followers = await _followers(settings, postgres_url, pool, lifecycle)
     await ensure_partitions(pool, clock.time_ms())
     keeper = asyncio.create_task(keep_partitions(pool), name="partitions")
     lifecycle.on_close("partitions", lambda: cancelled(keeper))
     counters = RedisCounters(redis_url)
     lifecycle.on_close("counters", counters.close)
-    return Foundation(settings, lifecycle, clock, pool, redis_url, counters, await open_hsm(settings, lifecycle))
+    return Foundation(
+        settings, lifecycle, clock, pool, followers, redis_url, counters, await open_hsm(settings, lifecycle)
+    )
+
+
+async def _followers(settings: Settings, postgres_url: str, pool: Pool, lifecycle: Lifecycle) -> Pool:
+    """Connections for who follows the journal: few, so that the road's are never lent out, and patient."""
+    if not set(settings.services) - {"authorization", "operations"}:
+        return pool
+    followers = await create_pool(
+        postgres_url, size=2, command_timeout_s=10.0, name="payswitch followers", durable_at_once=False
+    )
+    lifecycle.on_close("followers' postgres", followers.close)
+    return followers
 
 
 async def servers(settings: Settings, lifecycle: Lifecycle) -> tuple[str, str]:

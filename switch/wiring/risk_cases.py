@@ -28,6 +28,7 @@ from switch.store.risk_releases import PostgresReleases
 from switch.store.risk_traffic import PostgresTraffic
 from switch.store.sessions import Pool
 from switch.wiring.codes import WalletVault, wallet_vault
+from switch.wiring.feed import open_consumer
 from switch.wiring.foundation import cancelled
 from switch.wiring.monitor import starter_set
 from switch.wiring.platform import Platform, Served
@@ -72,9 +73,8 @@ def _follow(platform: Platform) -> None:
     """Alerts out of the journal's feed, labels out of disputes."""
     window_ms = platform.settings.risk_cases.alert_window_min * 60_000
     alerts = PaymentAlerts(PostgresReleases(platform.pool), starter_set(platform.settings), window_ms)
-    consumer = FeedConsumer(platform.pool, CONSUMER, telling(alerts))
-    consumer.start()
-    platform.lifecycle.on_close("risk alerts", consumer.close)
+    consumer = FeedConsumer(platform.following, CONSUMER, telling(alerts), right_of_way=platform.right_of_way)
+    open_consumer(platform, consumer)
     labels = asyncio.create_task(_keep_labels(DisputeLabels(platform.pool)), name="dispute labels")
     platform.lifecycle.on_close("dispute labels", lambda: cancelled(labels))
 

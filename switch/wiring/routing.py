@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from switch.config import Settings
 from switch.ops.lifecycle import Lifecycle
+from switch.routing.bin_watch import BinWatch
 from switch.routing.document import PlanRefused
 from switch.routing.live import LiveRouting, plan_of_settings
 from switch.routing.table import RoutingTable
@@ -38,6 +39,18 @@ async def begin_routing(
     watch.start()
     lifecycle.on_close("routing plans", watch.close)
     return live, watch
+
+
+async def begin_bin_tables(pool: Pool, lifecycle: Lifecycle) -> BinWatch:
+    """The live plan's BIN tables, for a process without a road. One that cannot load them ends with the reason."""
+    watch = BinWatch(PostgresRoutingPlans(pool))
+    try:
+        await watch.look()
+    except PlanRefused as error:
+        raise SystemExit(f"the live routing plan's BIN tables cannot be loaded:\n{error}") from None
+    watch.start()
+    lifecycle.on_close("bin tables", watch.close)
+    return watch
 
 
 @asynccontextmanager

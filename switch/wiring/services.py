@@ -12,9 +12,12 @@ from switch.config import Settings
 from switch.merchants.leaving import Leaving
 from switch.payments.local import LocalPayments
 from switch.ports.platform import Payments
+from switch.routing.card_types import BinCardTypes
+from switch.settings_sections import Followers
 from switch.store.merchant_administration import PostgresMerchantAdministration
 from switch.store.merchants import PostgresMerchants
 from switch.store.orders import PostgresOrders
+from switch.store.right_of_way import Patience, RightOfWay
 from switch.store.users_devices import PostgresDevices
 from switch.store.users_sessions import PostgresUserSessions
 from switch.wiring.analytics import open_analytics
@@ -30,6 +33,7 @@ from switch.wiring.platform import Platform, Served
 from switch.wiring.reconciliation import open_reconciliation
 from switch.wiring.risk import open_risk
 from switch.wiring.risk_cases import open_risk_cases
+from switch.wiring.routing import begin_bin_tables
 from switch.wiring.settlement import open_settlement
 from switch.wiring.transactions import open_transactions, open_webhooks
 from switch.wiring.users import open_users
@@ -64,7 +68,7 @@ _SERVICES: Final[dict[str, Sequence[Open]]] = {
 }
 
 
-def open_services(foundation: Foundation, engine: Engine | None) -> list[Served]:
+async def open_services(foundation: Foundation, engine: Engine | None) -> list[Served]:
     """The platform's services that the settings name, opened."""
     openers = [each for name in foundation.settings.services for each in _SERVICES.get(name, ())]
     if not openers:
@@ -72,9 +76,27 @@ def open_services(foundation: Foundation, engine: Engine | None) -> list[Served]
     platform = Platform(
         foundation.settings, foundation.lifecycle, foundation.pool, foundation.redis_url, foundation.hsm.hsm,
         foundation.clock, _payments(foundation, engine), _merchants(foundation),
-        engine.world.channels if engine is not None else {},
+        engine.world.channels if engine is not None else {}, await _card_types(foundation, engine),
+        _right_of_way(foundation.settings.followers, engine), foundation.followers,
     )  # fmt: skip
     return [served for each in (open_feed, *openers) for served in each(platform)]
+
+
+def _right_of_way(section: Followers, engine: Engine | None) -> RightOfWay:
+    """The road's of this process; that of another one's is not seen from here."""
+    if engine is None:
+        return RightOfWay()
+    road, patience = engine.road, Patience(section.insist_after_ms / 1000, section.no_rest_after_ms / 1000)
+    return RightOfWay(lambda: road.in_flight > section.give_way_above, patience)
+
+
+async def _card_types(foundation: Foundation, engine: Engine | None) -> BinCardTypes:
+    """By the BIN tables that route here, or by the live plan's, which a process without the road loads for itself."""
+    if engine is not None:
+        routing = engine.world.routing
+        return BinCardTypes(lambda: routing.table.tables)
+    watch = await begin_bin_tables(foundation.pool, foundation.lifecycle)
+    return BinCardTypes(lambda: watch.tables)
 
 
 def open_gate(foundation: Foundation) -> Gate:

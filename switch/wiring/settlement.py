@@ -8,6 +8,7 @@ from switch.config import Settings
 from switch.domain.settlement import Debtor
 from switch.settlement.batches import SettlementRules, Settlements
 from switch.settlement.close import DayClose
+from switch.settlement.pricing import LatePricing
 from switch.settlement.store import Feed
 from switch.store.accounts import PostgresAccounts
 from switch.store.embedded import EmbeddedPostgres
@@ -17,6 +18,8 @@ from switch.store.ledger_check import LedgerChecker
 from switch.store.ledger_days import PostgresDays
 from switch.store.ledger_follower import LedgerFollower
 from switch.store.settlement import PostgresBatches
+from switch.store.unpriced import PostgresUnpriced
+from switch.wiring.feed import open_consumer
 from switch.wiring.platform import Platform, Served
 
 _STATEMENTS_AT_ONCE = 4
@@ -27,14 +30,19 @@ def open_settlement(platform: Platform) -> Sequence[Served]:
 
 
 def open_settlement_with(platform: Platform, feed: Feed) -> Sequence[Served]:
-    follower = LedgerFollower(platform.pool, platform.merchants, platform.clock)
-    follower.start()
-    platform.lifecycle.on_close("ledger", follower.close)
-    servicer = servicer_of(platform, feed, follower)
+    follower = LedgerFollower(
+        platform.following, platform.merchants, platform.card_types, platform.clock,
+        right_of_way=platform.right_of_way,
+    )  # fmt: skip
+    open_consumer(platform, follower)
+    pricing = LatePricing(PostgresUnpriced(platform.pool, platform.card_types), platform.merchants, platform.clock)
+    pricing.start()
+    platform.lifecycle.on_close("late pricing", pricing.close)
+    servicer = servicer_of(platform, feed, follower, pricing)
     return [Served(settlement_pb2.DESCRIPTOR.services_by_name["SettlementService"], servicer)]
 
 
-def servicer_of(platform: Platform, feed: Feed, follower: LedgerFollower) -> SettlementServicer:
+def servicer_of(platform: Platform, feed: Feed, follower: LedgerFollower, pricing: LatePricing) -> SettlementServicer:
     dsn, section = dsn_of(platform.settings), platform.settings.settlement
     heavy = HeavyConnections(dsn)
     days = PostgresDays(platform.pool, heavy)
@@ -46,6 +54,7 @@ def servicer_of(platform: Platform, feed: Feed, follower: LedgerFollower) -> Set
     )
     return SettlementServicer(
         DayClose(days, batches, feed, follower, platform.clock, section.close_grace_s, early=section.early_close),
+        pricing,
         Settlements(batches, platform.merchants, platform.clock, rules),
         days,
         batches,

@@ -10,6 +10,7 @@ import structlog
 from payswitch.v1 import user_pb2
 from switch.api.user_service import UserServicer
 from switch.domain.tally import BackOff, Pace
+from switch.ops.metrics import USER_LOCK_OUTS
 from switch.ports import Clock, StoreUnavailable
 from switch.ports.platform import Belongings
 from switch.settings_sections import Users as Section
@@ -20,6 +21,7 @@ from switch.store.users_codes import PostgresAttempts, PostgresCodes
 from switch.store.users_devices import PostgresDevices
 from switch.store.users_factors import PostgresCeremonies, PostgresFactors
 from switch.store.users_notices import PostgresNotices
+from switch.store.users_rescues import PostgresRescues
 from switch.store.users_sessions import PostgresUserSessions
 from switch.users.passwords import Passwords
 from switch.users.seals import Seals
@@ -53,7 +55,7 @@ def open_users(platform: Platform, belongings: Sequence[Belongings] = ()) -> Seq
         await counters.close()
 
     platform.lifecycle.on_close("users", close)
-    servicer = UserServicer(build_users(world, passwords, counters, belongings=belongings))
+    servicer = UserServicer(build_users(world, passwords, counters, belongings=belongings, locked=USER_LOCK_OUTS.inc))
     return [Served(user_pb2.DESCRIPTOR.services_by_name["UserService"], servicer)]
 
 
@@ -76,6 +78,7 @@ def settings_of(section: Section) -> UserSettings:
         codes_of_hour=Pace(section.codes_per_hour, 3_600_000),
         codes_of_day=Pace(section.codes_per_day, 86_400_000),
         per_address=section.calls_per_address,
+        rescue_wait_ms=section.rescue_wait_h * 3_600_000,
     )  # fmt: skip
 
 
@@ -89,6 +92,7 @@ def stores_on(pool: Pool, clock: Clock) -> Stores:
         sessions=PostgresUserSessions(pool, clock),
         devices=PostgresDevices(pool),
         notices=PostgresNotices(pool),
+        rescues=PostgresRescues(pool),
     )
 
 

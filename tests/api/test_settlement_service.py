@@ -47,7 +47,7 @@ async def desk(database: asyncpg.Pool, postgres_dsn: str) -> AsyncIterator[Desk]
     books, gate = Books(database, postgres_dsn), OpenGate()
     await books.empty()
     servicer = SettlementServicer(
-        books.close, books.settlements, books.days, books.batches, books.accounts, books.checker
+        books.close, books.pricing, books.settlements, books.days, books.batches, books.accounts, books.checker
     )
     server = grpc.aio.server()
     add_guarded(SERVICE, servicer, gate, server)  # type: ignore[arg-type]

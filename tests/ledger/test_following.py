@@ -125,7 +125,7 @@ async def test_events_that_come_again_are_entered_once(books: Books) -> None:
 async def test_two_processes_enter_each_event_once(books: Books) -> None:
     books.merchants.sign()
     await books.feed_in(*(books.event(amount=100) for _ in range(300)))
-    other = LedgerFollower(books.pool, books.merchants, HandClock(0), batch=7)
+    other = LedgerFollower(books.pool, books.merchants, books.card_types, HandClock(0), batch=7)
     while await books.pool.fetchval("SELECT position FROM ledger_followed") < 300:
         await asyncio.gather(books.follower.step(), other.step())
     assert await books.balance("channel:unionpay") == 30_000
@@ -140,7 +140,7 @@ async def test_a_batch_that_fails_leaves_nothing(books: Books, monkeypatch: pyte
         async def fail(*_: object) -> None:
             raise RuntimeError
 
-        broken.setattr("switch.store.ledger_follower._add", fail)
+        broken.setattr("switch.store.ledger_follower.keep_unpriced", fail)
         with pytest.raises(RuntimeError):
             await books.follower.step()
     assert await books.pool.fetchval("SELECT count(*) FROM ledger_entries") == 0

@@ -38,7 +38,7 @@ class Ledger:
         )  # fmt: skip
         if not enters(event):
             return
-        one = enter(event, self.contract, self.books, {})
+        one = enter(event, self.contract, self.books, "", {})
         if one is not None:
             self.entered.setdefault(one.posting.id, one.posting)
 

@@ -53,9 +53,9 @@ async def test_two_people_and_no_day_that_has_begun(office: Office) -> None:
     first = await proposed(office, merchant_id, TODAY)
     with pytest.raises(NotPermitted):
         await approve(office, merchant_id, first, ANN)
+    await approve(office, merchant_id, first)
     with pytest.raises(NotPossible):
         await proposed(office, merchant_id, "2025-11-26")
-    await approve(office, merchant_id, first)
     with pytest.raises(NotPossible):
         await proposed(office, merchant_id, TODAY)
     late = await proposed(office, merchant_id, TOMORROW)
@@ -66,6 +66,22 @@ async def test_two_people_and_no_day_that_has_begun(office: Office) -> None:
         await approve(office, merchant_id, first)
     with pytest.raises(Missing):
         await approve(office, merchant_id, 9)
+
+
+async def test_while_no_contract_has_begun_one_reaches_back_a_month(office: Office) -> None:
+    merchant_id, _ = await office.active()
+    await approve(office, merchant_id, await proposed(office, merchant_id, LATER))
+    with pytest.raises(NotPossible, match="2025-10-27 or later"):
+        await proposed(office, merchant_id, "2025-10-26")
+    back = await proposed(office, merchant_id, "2025-10-27")
+    office.clock.now_ms += 12 * HOUR_MS
+    with pytest.raises(NotPossible, match="2025-10-28 or later"):
+        await approve(office, merchant_id, back)
+    back = await proposed(office, merchant_id, "2025-10-28")
+    await approve(office, merchant_id, back)
+    assert await in_force(office, merchant_id, "2025-10-28") == back
+    with pytest.raises(NotPossible, match="after"):
+        await proposed(office, merchant_id, "2025-10-29")
 
 
 async def test_an_overtaken_proposal_is_not_approved_any_more(office: Office) -> None:

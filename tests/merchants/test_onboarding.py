@@ -40,6 +40,15 @@ async def test_two_reviews_make_a_merchant_and_its_owner(office: Office) -> None
     assert merchant.account.account_number == "************7890"
 
 
+async def test_reviews_of_one_moment_have_an_order(office: Office) -> None:
+    """The clock stands: whoever was first, they are told by person."""
+    merchant_id = await office.applied(payer())
+    await office.service.ReviewApplication(review(merchant_id), BOB)
+    second = (await office.service.ReviewApplication(review(merchant_id), ANN)).application
+    assert [each.reviewer for each in second.reviews] == ["reviewer/ann", "reviewer/bob"]
+    assert len({each.time_ms for each in second.reviews}) == 1
+
+
 async def test_one_person_is_never_two(office: Office) -> None:
     merchant_id = await office.applied(payer())
     await office.service.ReviewApplication(review(merchant_id), ANN)

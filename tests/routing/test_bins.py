@@ -94,6 +94,36 @@ def test_what_is_no_pan_is_in_no_range(pan: str) -> None:
     assert table_of("0,9,,x,all,,,").find(pan) is None
 
 
+# Ranges have four digits at the most: what stands behind decides nothing.
+HEADS = [f"{number:04d}" for number in range(10_000)]
+
+
+@given(st.lists(ranges(), max_size=8, unique=True), st.text("0129", min_size=1, max_size=3))
+@example([Range("12", "12", 16, 16)], "1")
+@example([Range("12", "12", 16, 16), Range("1", "1", 17, 19)], "1")
+@settings(max_examples=60)
+def test_a_prefix_has_a_type_if_all_its_cards_have_that_one(given_ranges: list[Range], prefix: str) -> None:
+    same = {(each.low.ljust(19, "0"), each.high.ljust(19, "9"), each.shortest, each.longest) for each in given_ranges}
+    if len(same) < len(given_ranges):
+        return
+    types = ("debit", "credit", "")
+    table = table_of(*(f"{each.line(0)[:-1]}{types[index % 3]}," for index, each in enumerate(given_ranges)))
+    expected: set[str] = set()
+    known = False
+    for length in range(12, 20):
+        found = {by_brute_force(given_ranges, head.ljust(length, "5")) for head in HEADS if head.startswith(prefix)}
+        known = known or found != {None}
+        in_length = {types[int(each) % 3] if each is not None else "" for each in found}
+        expected |= in_length if in_length != {""} else set()
+    only = (expected.pop() if len(expected) == 1 else "") if known else None
+    assert table.type_of_prefix(prefix) == only
+
+
+@pytest.mark.parametrize("digits", ["", "6" * 13, "62258é", "62258x", "６２２５８８"])
+def test_what_is_no_prefix_has_no_type(digits: str) -> None:
+    assert table_of("0,9,,x,all,,debit,").type_of_prefix(digits) is None
+
+
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 

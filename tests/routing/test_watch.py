@@ -6,46 +6,13 @@ import time
 
 import pytest
 from prometheus_client import REGISTRY
-from routing_scene import BINS, CHANNELS, decide, plan_from
+from routing_scene import BINS, BINS_SHA256, CHANNELS, MemoryPlans, decide, plan_from
 
-from switch.domain.routing_plan import PlanState, StoredPlan
-from switch.ports import Phase, StoreUnavailable, Unknown
+from switch.ports import Phase, Unknown
 from switch.routing.document import PlanRefused
 from switch.routing.live import LiveRouting
 from switch.routing.table import RoutingTable
 from switch.routing.watch import PlanWatch
-
-SHA256 = hashlib.sha256(BINS).hexdigest()
-
-
-class MemoryPlans:
-    """Plans by version, and one BIN table in chunks of 10 bytes."""
-
-    def __init__(self):
-        self.live = 0
-        self.contents = {}
-        self.chunks = [BINS[at : at + 10] for at in range(0, len(BINS), 10)]
-        self.down = False
-        self.chunks_read = 0
-        self.plans_read = 0
-
-    async def live_version(self):
-        if self.down:
-            raise StoreUnavailable("down")
-        return self.live
-
-    async def find(self, version):
-        self.plans_read += 1
-        if version not in self.contents:
-            return None
-        return StoredPlan(version, "x", self.contents[version], PlanState.LIVE, "me", 1, "me", 1)
-
-    async def bin_table_chunks(self, sha256):
-        return (len(BINS), len(self.chunks)) if sha256 == SHA256 else None
-
-    async def bin_table_chunk(self, sha256, number):
-        self.chunks_read += 1
-        return self.chunks[number]
 
 
 @pytest.fixture
@@ -148,7 +115,7 @@ async def test_a_plan_that_fails_here_changes_nothing_and_is_told(plans, live, w
 
 
 async def test_bin_tables_come_in_chunks_and_stay_while_a_plan_names_them(plans, live, watch):
-    bins = [{"name": "main", "sha256": SHA256}]
+    bins = [{"name": "main", "sha256": BINS_SHA256}]
     rules = [
         {"name": "debit", "when": {"card_type": ["debit"]}, "channels": ["issuer:bank"]},
         {"name": "rest", "channels": ["unionpay"]},
@@ -168,7 +135,7 @@ async def test_bin_tables_come_in_chunks_and_stay_while_a_plan_names_them(plans,
 
 @pytest.mark.parametrize("spoilt", [b"\n62,,16,x,", b"", b"#"])
 async def test_a_bin_table_that_changed_in_the_store_is_refused(plans, live, watch, spoilt):
-    plans.contents = {1: content(bins=[{"name": "main", "sha256": SHA256}])}
+    plans.contents = {1: content(bins=[{"name": "main", "sha256": BINS_SHA256}])}
     plans.chunks[-2] = spoilt
     await watch.begin()
     before, plans.live = refusals("bins"), 1

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switch.domain.bill import BillKind, BillLine
+from switch.domain.line_index import LineIndex
 from switch.domain.money import Money
 from switch.domain.packed_lines import PackedLines, kind_from, stored_kind
-from switch.settlement.line_index import LineIndex
 
 TEXT = st.text("ab0-é", max_size=4)
 LINES = st.lists(

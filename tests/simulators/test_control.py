@@ -91,7 +91,9 @@ async def test_a_top_up_that_cannot_be_read_changes_nothing(control: Control, na
 
 @every_simulator
 async def test_accounts_show_no_number_in_full(control: Control, name: str) -> None:
-    for each in await control.get(f"/{name}/accounts?limit=50"):
+    accounts = await control.get(f"/{name}/accounts?limit=50")
+    assert accounts
+    for each in accounts:
         number = each.get("pan_masked", "")
         assert number == "" or (number[6:-4].strip("*") == "" and len(number) >= 16)
         assert {"account", "balance_minor", "held_minor", "opening_minor", "put_in_minor"} <= each.keys()

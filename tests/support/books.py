@@ -19,20 +19,23 @@ from switch.domain.settlement import Debtor
 from switch.domain.states import EntryMode, Operation
 from switch.settlement.batches import SettlementRules, Settlements
 from switch.settlement.close import DayClose
+from switch.settlement.pricing import LatePricing
 from switch.store.accounts import PostgresAccounts
 from switch.store.heavy import HeavyConnections
 from switch.store.ledger_check import LedgerChecker
 from switch.store.ledger_days import PostgresDays
 from switch.store.ledger_follower import LedgerFollower
 from switch.store.settlement import PostgresBatches
+from switch.store.unpriced import PostgresUnpriced
 
 DAY, NEXT_DAY = "2026-03-02", "2026-03-03"
 NIL = UUID(int=0)
 SHOP = "104110053110001"
 
-_EMPTY = """
+EMPTY = """
 DELETE FROM ledger_entries; DELETE FROM ledger_closings; DELETE FROM ledger_days; DELETE FROM ledger_balances;
-DELETE FROM ledger_volumes; DELETE FROM ledger_unpriced; DELETE FROM journal_events; DELETE FROM feed_cursors;
+DELETE FROM ledger_volumes; DELETE FROM ledger_unpriced; DELETE FROM ledger_unpriced_payments;
+DELETE FROM journal_events; DELETE FROM feed_cursors;
 DELETE FROM settlement_batches; DELETE FROM settlement_payouts; DELETE FROM settlement_left_out;
 DELETE FROM settlement_reserves; DELETE FROM audit_trail; UPDATE ledger_followed SET position = 0;
 UPDATE ledger_books SET sealed_through = NULL, closed_through = NULL
@@ -93,6 +96,16 @@ class ShopRegister:
         return {}
 
 
+@dataclass
+class KnownCards:
+    """Meets `switch.ports.platform.CardTypes`."""
+
+    types: dict[str, str] = field(default_factory=dict)
+
+    def of(self, card_prefix: str) -> str:
+        return self.types.get(card_prefix, "")
+
+
 class WholeFeed:
     """A feed that has found everything, or lets `found` happen when a day is completed."""
 
@@ -111,9 +124,10 @@ class Books:
     def __init__(self, pool: asyncpg.Pool, dsn: str) -> None:
         self.pool = pool
         self.clock = HandClock(begins_ms(DAY) + 30 * 3_600_000)
-        self.merchants, self.feed = ShopRegister(), WholeFeed()
+        self.merchants, self.feed, self.card_types = ShopRegister(), WholeFeed(), KnownCards()
         self.heavy = HeavyConnections(dsn)
-        self.follower = LedgerFollower(pool, self.merchants, self.clock, batch=50)
+        self.follower = LedgerFollower(pool, self.merchants, self.card_types, self.clock, batch=50)
+        self.pricing = LatePricing(PostgresUnpriced(pool, self.card_types), self.merchants, self.clock)
         self.days = PostgresDays(pool, self.heavy)
         self.hsm = PaperHsm()
         self.batches = PostgresBatches(pool, self.heavy, self.hsm)
@@ -125,7 +139,7 @@ class Books:
         self._numbers = itertools.count(1)
 
     async def empty(self) -> None:
-        await self.pool.execute(_EMPTY)
+        await self.pool.execute(EMPTY)
 
     def event(self, kind: EventKind = EventKind.APPROVED, amount: int = 10_000, **fields: Any) -> JournalEvent:
         """Another payment of DAY at noon unless the fields say otherwise; `of`: the event of the payment it is of."""

@@ -23,6 +23,7 @@ from switch.api.guarded import add_guarded
 from switch.api.user_service import UserServicer, shown_message
 from switch.demo.authenticator import SoftwareAuthenticator
 from switch.domain.tally import BackOff
+from switch.ops.metrics import USER_LOCK_OUTS
 from switch.store.counters import RedisCounters
 from switch.store.users_sessions import PostgresUserSessions
 from switch.users.passwords import Passwords
@@ -238,9 +239,9 @@ async def open_scene(
     passwords = Passwords(world.settings.argon2, os.urandom)
     counters = counters or RedisCounters(redis_url, timeout_s=2.0)
     belongings: list[Any] = []
-    users = build_users(world, passwords, counters, belongings=belongings)
+    users = build_users(world, passwords, counters, belongings=belongings, locked=USER_LOCK_OUTS.inc)
     server = grpc.aio.server()
-    gate = Gate(lambda names: ("platform", "sender"), PostgresUserSessions(database, clock), NoMerchants())
+    gate = Gate(lambda names: ("messenger", "sender"), PostgresUserSessions(database, clock), NoMerchants())
     add_guarded(pb.DESCRIPTOR.services_by_name["UserService"], UserServicer(users), gate, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

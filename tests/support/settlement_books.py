@@ -19,6 +19,7 @@ NOON_MS = day_of(DAY, 0).from_ms + 12 * 3_600_000
 TABLES = (
     *("bills", "bill_lines", "reconciliations", "channel_fees", "bill_edges", "breaks", "break_notes"),
     *("ledger_entries", "audit_trail", "disputes", "dispute_evidence", "follow_ons"),
+    *("webhook_endpoints", "webhook_deliveries"),
 )
 
 _numbers = itertools.count()

@@ -11,7 +11,7 @@ from switch.domain.refusals import Invalid
 from switch.users.messages import Message, OutboxMessenger
 from switch.users.users import build_users
 
-SENDER = Caller("platform/sender")
+SENDER = Caller("messenger/sender")
 
 
 async def take(scene: Scene, limit: int = 100) -> dict[str, pb.UserMessage]:

@@ -167,7 +167,7 @@ async def test_nothing_of_a_person_lies_clear_in_the_database(scene: Scene) -> N
     tables = await scene.database.fetch(
         "SELECT relname AS name FROM pg_class WHERE relkind = 'r' AND (relname ~ '^user' OR relname = 'audit_trail')"
     )
-    assert len(tables) == 13
+    assert len(tables) == 14
     for table in tables:
         rows = await scene.database.fetch(f"SELECT * FROM {table['name']}")
         text = " ".join(str(value) for row in rows for value in row.values())

@@ -57,15 +57,20 @@ def test_the_defaults_are_what_the_documentation_says() -> None:
 
 
 def test_who_may_call_what() -> None:
-    """Without a credential nothing but getting one; the outbox is for the switch's own processes."""
+    """Without a credential nothing but getting one; the outbox is for messengers alone."""
     roles = {method.name: {Role(each) for each in access_of(method).roles} for method in SERVICE.methods}
     anyone = {name for name, allowed in roles.items() if allowed == {Role.ANYONE}}
     assert anyone == {
         *("Register", "Verify", "RequestPasswordReset", "ResetPassword", "LogIn", "FinishLogIn"),
         *("BeginPasskeyLogIn", "LogInWithPasskey", "Refresh"),
     }
-    assert {name for name, allowed in roles.items() if allowed == {Role.PLATFORM}} == {
+    assert {name for name, allowed in roles.items() if allowed == {Role.MESSENGER}} == {
         "TakeMessages",
         "ConfirmMessages",
     }
-    assert all(roles[name] == {Role.PAYER} for name in roles if name not in anyone and "Messages" not in name)
+    assert {name: allowed for name, allowed in roles.items() if Role.REVIEWER in allowed} == {
+        **{name: {Role.REVIEWER} for name in ("RequestRescue", "ApproveRescue", "CompleteRescue")},
+        "StopRescue": {Role.REVIEWER, Role.PAYER},
+    }
+    others = {name for name in roles if name not in anyone and "Messages" not in name and "Rescue" not in name}
+    assert all(roles[name] == {Role.PAYER} for name in others)

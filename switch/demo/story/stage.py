@@ -86,7 +86,7 @@ class Story:
     def __post_init__(self) -> None:
         self.day = self.today()
         self.people = self._keep(self.environment.people(self.people_target))
-        self.mailbox = Mailbox(self.participant("platform", "sender"))
+        self.mailbox = Mailbox(self.participant("messenger", "sender"))
         self.ann, self.bob = self.participant("reviewer", "ann"), self.participant("reviewer", "bob")
         self.fay, self.gus = self.participant("finance", "fay"), self.participant("finance", "gus")
         self.owner: Person

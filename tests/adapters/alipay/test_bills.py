@@ -3,6 +3,7 @@
 import contextlib
 import datetime as dt
 import io
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from typing import Any
@@ -301,6 +302,36 @@ def test_a_bomb_does_not_go_off() -> None:
     assert cause_of(bomb.replace(size, (1_000).to_bytes(4, "little"))) == "malformed"
     huge = (600 * 1024 * 1024).to_bytes(4, "little")
     assert cause_of(bomb.replace(size, huge)) == "malformed"
+
+
+@pytest.mark.parametrize(
+    "add",
+    [
+        lambda text: text + "#" + "x" * 20_000,
+        lambda text: text + "#\r\n" * 2_000,
+        lambda text: text.replace("o2\t", "o\x0b2\t"),
+        lambda text: text.replace("o2\t", "o\x002\t"),
+    ],
+    ids=["long-line", "many-comments", "vertical-tab", "nul"],
+)
+def test_text_that_no_bill_has(add: Callable[[str], str]) -> None:
+    assert cause_of(changed(DETAILS, add)) == "malformed"
+
+
+def test_a_bomb_in_a_line_is_given_up_soon() -> None:
+    """A hundred megabytes that the directory owns up to, and no line's end in them."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(DETAILS, b"#" * 100_000_000)
+        archive.writestr(SUMS, FILES[SUMS].encode("gbk"))
+    bomb = buffer.getvalue()
+    tracemalloc.start()
+    try:
+        assert cause_of(bomb) == "malformed"
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2_000_000
 
 
 @given(st.integers(0, len(MADE) - 1), st.integers(1, 255))

@@ -42,6 +42,7 @@ async def test_nothing_of_a_payment_leaves_in_the_clear(channels: Any, served: A
     channel = await channels(await served(handler), simulator.public_key_pem, content_key="alipay/content")
     sale = till.sale(1_234)
     await till.ask(channel, sale)
+    assert seen
     for text in seen:
         form = parse_qs(text.partition(b"&")[0].decode())
         assert set(form) == {"biz_content"} or b"encrypt_type=AES" in text

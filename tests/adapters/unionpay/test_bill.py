@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import io
 from collections.abc import AsyncIterator, Callable
 from datetime import date, datetime
 from pathlib import Path
@@ -48,7 +49,7 @@ GOOD_DIGEST = hashlib.sha256(LINES.encode()).hexdigest()
 
 
 def read(content: bytes, **changes: Any) -> Any:
-    return read_bill("unionpay", DAY, INSTITUTION, [content], **changes)
+    return read_bill("unionpay", DAY, INSTITUTION, [io.BytesIO(content)], **changes)
 
 
 def test_a_file_written_by_hand() -> None:
@@ -63,7 +64,7 @@ def test_a_file_written_by_hand() -> None:
     assert sale.time_ms == 1_795_764_001_000
     assert (refund.kind, refund.original_reference, refund.fee_minor) == (BillKind.REFUND, sale.reference, -1)
     assert read(LINES.encode(), totals=False) == bill
-    assert read(closed("", lines=0, paid=0, returned=0)).lines == ()
+    assert read(closed("", lines=0, paid=0, returned=0)).lines == []
 
 
 FIRST, SECOND = LINES.splitlines(keepends=True)
@@ -116,6 +117,27 @@ def test_every_line_removed_doubled_or_changed_is_noticed() -> None:
                 continue
             with pytest.raises(BillRefused):
                 read(content[:at] + bytes((other,)) + content[at + 1 :])
+
+
+class Endless(io.RawIOBase):
+    """A file of zeros without a line's end, that counts what is read of it."""
+
+    read_bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        buffer[:] = b"0" * len(buffer)
+        self.read_bytes += len(buffer)
+        return len(buffer)
+
+
+def test_a_line_without_an_end_is_given_up_soon() -> None:
+    endless = Endless()
+    with pytest.raises(BillRefused, match="too long"):
+        read_bill("unionpay", DAY, INSTITUTION, [io.BufferedReader(endless)])
+    assert endless.read_bytes < 100_000
 
 
 # --- the network's own ------------------------------------------------------------------------------------------------
@@ -216,7 +238,10 @@ async def test_what_was_undone_twice_is_whole_again(
     assert network.rules.process("0420", "reversal", fields, None, [])[0] == "00"
     day = network.settlement_day()
     bill = read_bill(
-        "unionpay", day, INSTITUTION, [settlement_file(INSTITUTION, day, network._book.of(INSTITUTION, f"{day}"))]
+        "unionpay",
+        day,
+        INSTITUTION,
+        [io.BytesIO(settlement_file(INSTITUTION, day, network._book.of(INSTITUTION, f"{day}")))],
     )
     assert [each.kind for each in bill.lines] == [BillKind.PAYMENT, BillKind.REVERSAL, BillKind.PAYMENT]
     assert sum(each.fee_minor for each in bill.lines) == bill.lines[0].fee_minor

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.unionpay._codec import Header, encode_frame
+from adapters.unionpay.format import HEADER_LENGTH
 from adapters.unionpay.frame import FrameError, Framer, Remedy
 
 FRAMES = [encode_frame(Header("1", "2"), "0820", {11: f"{n:06d}", 70: "301"}) for n in range(4)]
@@ -80,8 +81,11 @@ def test_endless_garbage_drops_the_link() -> None:
 
 @given(st.binary(max_size=400))
 def test_never_raises_and_never_hoards(junk: bytes) -> None:
-    framer = Framer()
+    longest = HEADER_LENGTH + 20
+    framer = Framer(longest)
     for _ in range(3):
         framer.feed(junk)
         while framer.error is not None and framer.error.remedy is Remedy.RESYNCHRONISE:
             framer.resynchronise()
+        assert framer.error is None
+        assert len(framer._buffer) < 4 + longest

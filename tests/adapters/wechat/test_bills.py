@@ -3,8 +3,10 @@
 import gzip
 import hashlib
 import json
+import tracemalloc
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -203,9 +205,9 @@ async def test_a_changed_bill_that_hashes_well(
     """As if the platform itself had made it so."""
     [book] = simulator.world.books.values()
     plain = trade_bill(book, today(simulator), "ALL", simulator.world.now_ms())
-    assert len(bill.trade_lines(plain, MCHID, today(simulator))) == 5
+    assert len(bill.trade_lines([plain], MCHID, today(simulator))) == 5
     with pytest.raises(BillRefused) as refused:
-        bill.trade_lines(joined(change(lines_of(plain))), MCHID, today(simulator))
+        bill.trade_lines([joined(change(lines_of(plain)))], MCHID, today(simulator))
     assert refused.value.cause == cause
 
 
@@ -213,7 +215,7 @@ async def test_another_days_bill(till: Any, simulator: Any, traded: Any) -> None
     [book] = simulator.world.books.values()
     plain = trade_bill(book, today(simulator), "ALL", simulator.world.now_ms())
     with pytest.raises(BillRefused, match="another day"):
-        bill.trade_lines(plain, MCHID, today(simulator) - timedelta(days=1))
+        bill.trade_lines([plain], MCHID, today(simulator) - timedelta(days=1))
 
 
 async def test_a_file_that_is_not_what_was_offered(
@@ -239,14 +241,60 @@ async def test_a_file_that_is_not_what_was_offered(
 )
 def test_packing_that_is_broken(packed: bytes) -> None:
     with pytest.raises(BillRefused) as refused:
-        bill.unpacked(packed, hashlib.sha1(b"bill").hexdigest())
+        list(bill.unpacked(packed, hashlib.sha1(b"bill").hexdigest()))
     assert refused.value.cause == "malformed"
 
 
 def test_a_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bill, "_LARGEST_BYTES", 1_000)
     with pytest.raises(BillRefused, match="too large"):
-        bill.unpacked(gzip.compress(b"\0" * 1_001), "")
+        list(bill.unpacked(gzip.compress(b"\0" * 1_001), ""))
+
+
+def test_a_bomb_is_given_up_where_it_grows_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty megabytes in little: no more of them are ever there than a few pieces."""
+    bomb = gzip.compress(b"\0" * 30_000_000, 1)
+    monkeypatch.setattr(bill, "_LARGEST_BYTES", 10_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BillRefused, match="too large"):
+            for _ in bill.unpacked(bomb, ""):
+                pass
+        with pytest.raises(BillRefused, match="line is too long"):
+            bill.trade_lines(bill.unpacked(bomb, ""), MCHID, date(2026, 1, 2))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2_000_000
+
+
+async def test_a_large_bill_takes_little_memory(till: Any, simulator: Any, traded: Any) -> None:
+    """The first line twenty thousand times, under numbers of their own: what is kept of them is shorter than the text,
+    and nothing else is large."""
+    [book] = simulator.world.books.values()
+    header, first, *_, summary_header, _, _ = lines_of(
+        trade_bill(book, today(simulator), "ALL", simulator.world.now_ms())
+    )
+    cells = dict(zip(header.removeprefix("\ufeff").split(","), first.removeprefix("`").split(",`"), strict=True))
+    count, number = 20_000, cells["商户订单号"]
+    totals = {"应结订单总金额": "应结订单金额", "退款总金额": "退款金额", "充值券退款总金额": "充值券退款金额"}
+    totals |= {"手续费总金额": "手续费", "订单总金额": "订单金额", "申请退款总金额": "申请退款金额"}
+    sums = [str(Decimal(cells[totals[name]]) * count) for name in summary_header.split(",")[1:]]
+    said = ["`" + str(count), *sums]
+    rows = [first.replace(number, f"{number[:-6]}{n:06d}") for n in range(count)]
+    plain = joined([header, *rows, summary_header, ",`".join(said), ""])
+    del rows
+    packed, sha1 = gzip.compress(plain, 1), hashlib.sha1(plain).hexdigest()
+    size = len(plain)
+    del plain
+    tracemalloc.start()
+    try:
+        lines = bill.trade_lines(bill.unpacked(packed, sha1), MCHID, today(simulator))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(lines) == count
+    assert peak < size * 2 / 3
 
 
 @pytest.mark.parametrize(
@@ -264,10 +312,10 @@ async def test_a_changed_fund_flow(
 ) -> None:
     [book] = simulator.world.books.values()
     plain = fund_flow_bill(book, today(simulator))
-    flows = bill.flows(plain, today(simulator))
+    flows = list(bill.flows([plain], today(simulator)))
     assert len(flows) == 9
     with pytest.raises(BillRefused) as refused:
-        bill.flows(joined(change(lines_of(plain))), today(simulator))
+        list(bill.flows([joined(change(lines_of(plain)))], today(simulator)))
     assert refused.value.cause == "totals"
 
 
