@@ -21,7 +21,7 @@ from switch.domain.risk_listing import (
 )
 from switch.ports import Clock
 from switch.ports.risk_cases import Listings, Traffic
-from switch.risk.lists import ListingRefused, check_listing
+from switch.risk.lists import MOST_OF_ONE_KEY, ListingRefused, check_listing
 from switch.risk.poisoning import WEIGHED, Impacts, PoisonRules, keys_of, needs_second, united
 
 _DAY_MS: Final = 86_400_000
@@ -82,8 +82,16 @@ class ListingDesk:
         return await self._listings.decide(batch_id, approves, entry, self._clock.time_ms())
 
     async def remove(self, which: ListingKey, reason: str, caller: Caller) -> None:
+        """The audit trail names the batch that it came with: what is listed, it must not hold."""
         _check_text("reason", reason)
-        before = {"kind": which.kind.name, "list": which.name, "subject": which.subject.value}
+        page = await self._listings.page(which.subject, which.key, which.name, None, MOST_OF_ONE_KEY)
+        found = next((each for each in page if each.listing.kind is which.kind), None)
+        if found is None:
+            raise Missing("there is no such entry")
+        before = {
+            "kind": which.kind.name, "list": which.name, "subject": which.subject.value, "batch": str(found.batch_id),
+            "shown": found.shown,
+        }  # fmt: skip
         entry = AuditEntry(
             "", caller.name, f"{SERVICE}.RemoveListing", f"listing/{which.name}", before, {"reason": reason}
         )
