@@ -60,7 +60,8 @@ class Listings(Protocol):
     async def page(
         self, subject: Subject | None, key: str, name: str, behind: ListingKey | None, limit: int
     ) -> list[StoredListing]:
-        """In the order of subject, key, kind and name. key, name: "" for all."""
+        """In the order of subject, key, kind and name; of one list by kind first. key: with a subject. key, name:
+        "" for all."""
 
     async def batches(self, waiting: bool, before_ms: int, limit: int) -> list[ListingBatch]:
         """The newest first."""

@@ -15,7 +15,7 @@ from switch.risk.monitor import LiveRisk
 
 log = structlog.get_logger()
 
-_AT_ONCE: Final = 2_000
+_AT_ONCE: Final = 1_000
 _EXPIRED_AT_ONCE: Final = 10_000
 
 

@@ -38,28 +38,28 @@ _HEAD = "SELECT position, purged FROM risk_listings_turn"
 _TURN = "SELECT position, live FROM risk_listings_turn WHERE one FOR UPDATE"
 _TURN_IF_FREE = _TURN + " SKIP LOCKED"
 _MOVE = "UPDATE risk_listings_turn SET position = $1, live = $2"
+# One lower bound: of two the index may begin at the wrong one.
 _CHANGES = """
 SELECT position, kind, name, subject, key, reason, source, expires_time_ms, live FROM risk_listings
-WHERE position > $1 AND position <= $2
-  AND (position, subject, key, kind, name) > ($3, $4, $5, $6, $7) AND (live OR $1 > 0)
+WHERE (position, subject, key, kind, name) > ($1, $2, $3, $4, $5) AND position <= $6 AND (live OR $7)
 ORDER BY position, subject, key, kind, name LIMIT $8
 """
+# One look into the primary key for each, whatever the planner thinks of the tables.
 _HELD = """
-SELECT count(*) FROM risk_listings AS l JOIN unnest($3::text[], $4::text[]) AS e(subject, key) USING (subject, key)
-WHERE l.kind = $1 AND l.name = $2 AND l.live
+SELECT count(*) FROM unnest($3::text[], $4::text[]) AS e(subject, key) WHERE (
+    SELECT l.live FROM risk_listings AS l
+    WHERE l.subject = e.subject AND l.key = e.key AND l.kind = $1 AND l.name = $2 LIMIT 1)
 """
 _CROWDED = """
-SELECT count(*) FROM (
-    SELECT FROM risk_listings AS l JOIN unnest($3::text[], $4::text[]) AS e(subject, key) USING (subject, key)
-    WHERE l.live AND NOT (l.kind = $1 AND l.name = $2) GROUP BY l.subject, l.key HAVING count(*) >= $5
-) AS crowded
+SELECT count(*) FROM unnest($3::text[], $4::text[]) AS e(subject, key) WHERE (
+    SELECT count(*) FROM risk_listings AS l
+    WHERE l.subject = e.subject AND l.key = e.key AND l.live AND NOT (l.kind = $1 AND l.name = $2)) >= $5
 """
-_NAMES = """
-SELECT count(*) FROM (
-    SELECT DISTINCT kind, name, subject FROM risk_listings
-    UNION SELECT $1::smallint, $2::text, subject FROM unnest($3::text[]) AS e(subject)
-) AS names
+_NEW_NAMES = """
+SELECT count(*) FROM unnest($3::text[]) AS e(subject) WHERE (
+    SELECT 1 FROM risk_listings WHERE name = $2 AND kind = $1 AND subject = e.subject LIMIT 1) IS NULL
 """
+_NAMES = "SELECT count(*) FROM (SELECT DISTINCT kind, name, subject FROM risk_listings) AS names"
 _PUT = """
 INSERT INTO risk_listings AS l (
     kind, name, subject, key, reason, source, shown, marking, expires_time_ms, batch_id, created_by, second,
@@ -118,12 +118,18 @@ _DUE = """
 SELECT EXISTS (SELECT FROM risk_listings WHERE live AND expires_time_ms > 0 AND expires_time_ms <= $1)
     OR EXISTS (SELECT FROM risk_listings WHERE NOT live AND changed_time_ms < $2)
 """
+# A page of one subject or list never reads the others.
 _PAGE = """
 SELECT * FROM risk_listings
-WHERE live AND ($1 = '' OR subject = $1) AND ($2 = '' OR key = $2) AND ($3 = '' OR name = $3)
-  AND (subject, key, kind, name) > ($4, $5, $6, $7)
-ORDER BY subject, key, kind, name LIMIT $8
+WHERE live AND (subject, key, kind, name) > ($1, $2, $3, $4) AND (subject, key) <= ($5, $6)
+ORDER BY subject, key, kind, name LIMIT $7
 """
+_PAGE_OF_LIST = """
+SELECT * FROM risk_listings
+WHERE live AND name = $1 AND (kind, subject, key) > ($2, $3, $4) AND ($5 = '' OR subject = $5) AND ($6 = '' OR key = $6)
+ORDER BY name, kind, subject, key LIMIT $7
+"""
+_LAST: Final = "zzzz"  # above every subject and key, in any collation
 _UNCONFIRMED = """
 SELECT subject, key FROM risk_listings
 WHERE created_by = $1 AND live AND changed_time_ms >= $2 AND second = '' AND kind IN (1, 4) LIMIT 100000
@@ -166,11 +172,11 @@ class PostgresListings:
     async def changes(
         self, after: int, until: int, from_key: ListingChange | None, limit: int
     ) -> Sequence[ListingChange]:
-        start: tuple[object, ...] = (after, "", "", 0, "")
+        start: tuple[object, ...] = (after, _LAST, "", 0, "")
         if from_key is not None:
             of = from_key.listing
             start = (from_key.position, of.subject, of.key, of.kind, of.name)
-        rows = await self._sessions.run(lambda each: each.fetch(_CHANGES, after, until, *start, limit))
+        rows = await self._sessions.run(lambda each: each.fetch(_CHANGES, *start, until, after > 0, limit))
         return [ListingChange(row["position"], _listing(row), row["live"]) for row in rows]
 
     async def expire(self, now_ms: int, limit: int) -> int:
@@ -251,9 +257,15 @@ class PostgresListings:
     async def page(
         self, subject: Subject | None, key: str, name: str, behind: ListingKey | None, limit: int
     ) -> list[StoredListing]:
-        start = ("", "", 0, "") if behind is None else (behind.subject, behind.key, behind.kind, behind.name)
         of = "" if subject is None else subject.value
-        rows = await self._sessions.run(lambda each: each.fetch(_PAGE, of, key, name, *start, limit))
+        given: tuple[object, ...]
+        if name:
+            first = (-1, "", "") if behind is None else (behind.kind, behind.subject, behind.key)
+            query, given = _PAGE_OF_LIST, (name, *first, of, key, limit)
+        else:
+            start = (of, key, -1, "") if behind is None else (behind.subject, behind.key, behind.kind, behind.name)
+            query, given = _PAGE, (*start, of or _LAST, key or _LAST, limit)
+        rows = await self._sessions.run(lambda each: each.fetch(query, *given))
         return [_stored(row) for row in rows]
 
     async def batches(self, waiting: bool, before_ms: int, limit: int) -> list[ListingBatch]:
@@ -303,7 +315,8 @@ async def _apply(
         raise NotPossible(f"the lists would have more than {MOST_ENTRIES:,} entries")
     if await connection.fetchval(_CROWDED, batch.kind, batch.name, subjects, keys, MOST_OF_ONE_KEY):
         raise NotPossible(f"one of these subjects is on {MOST_OF_ONE_KEY} lists already")
-    if await connection.fetchval(_NAMES, batch.kind, batch.name, list(set(subjects))) > MOST_NAMES:
+    new = await connection.fetchval(_NEW_NAMES, batch.kind, batch.name, list(set(subjects)))
+    if new and await connection.fetchval(_NAMES) + new > MOST_NAMES:
         raise NotPossible(f"there are {MOST_NAMES:,} lists already")
     position = turn["position"] + 1
     await connection.execute(

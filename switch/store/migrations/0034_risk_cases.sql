@@ -36,6 +36,7 @@ CREATE TABLE risk_listings (
 );
 
 CREATE INDEX risk_listings_position ON risk_listings (position, subject, key, kind, name);
+CREATE INDEX risk_listings_name ON risk_listings (name, kind, subject, key);
 CREATE INDEX risk_listings_expiry ON risk_listings (expires_time_ms) WHERE live AND expires_time_ms > 0;
 CREATE INDEX risk_listings_source ON risk_listings (source) WHERE live;
 CREATE INDEX risk_listings_maker ON risk_listings (created_by, changed_time_ms) WHERE live;
