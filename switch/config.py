@@ -50,7 +50,9 @@ from switch.settings_sections import (
     RedisUrl,
     Retention,
     Risk,
+    RiskCases,
     RiskDesk,
+    RiskShare,
     RouteRule,
     Settlement,
     StandInRule,
@@ -140,6 +142,8 @@ class Settings(BaseSettings):
     transmission: TransmissionWindow = TransmissionWindow()
     risk: Risk = Risk()
     risk_desk: RiskDesk = RiskDesk()
+    risk_cases: RiskCases = RiskCases()
+    risk_share: RiskShare = RiskShare()
     follow_ups: FollowUps = FollowUps()
     notifications: Notifications = Notifications()
     unionpay: UnionPaySettings = UnionPaySettings()
