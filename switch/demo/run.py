@@ -16,6 +16,7 @@ from switch.demo.environment import Environment
 from switch.demo.presenting import fresh_code
 from switch.demo.scenes import SCENES, Row, stage_for
 from switch.demo.story.chapters import CHAPTERS
+from switch.demo.story.judging import take_back
 from switch.demo.story.telling import Told, tell
 from switch.ops import logs
 
@@ -38,6 +39,7 @@ async def _play(console: Console, keep: bool) -> int:
         async with environment.client() as client:
             stage = stage_for(environment, client)
             await client.ready.wait()
+            await take_back(environment)
             for scene in SCENES:
                 row = await scene(stage)
                 rows.append(row)

@@ -6,12 +6,14 @@ from typing import Any
 
 from benchmarks.terminal import load_account
 from payswitch.v1 import authorization_pb2, risk_pb2
+from switch.demo.environment import Environment
 from switch.demo.presenting import Card, Terminal
 from switch.demo.simulators.cards import LOAD_ACCOUNTS
 from switch.demo.story.asking import answered, decision, sold
-from switch.demo.story.callers import expect, until
+from switch.demo.story.callers import Caller, expect, until
 from switch.demo.story.stage import Story, yuan
 
+NAME = "the story's"
 RULE, CODE, CATEGORY = "tea_house_ceiling", "61", "5812"
 REASON = "more than a tea house takes at once"
 # The order that was paid by QR is above the ceiling: the replay finds it.
@@ -39,9 +41,9 @@ async def goes_live(story: Story) -> str:
     """The starter rules with one more; a faulty one is refused with its place, and its author does not approve it."""
     starter = (await story.ida.ask(risk_pb2.GetRuleSetRequest(version=0))).document
     place = f"rules[{starter.count('[[rules]]')}].when:1:"
-    faulty = risk_pb2.AddRuleSetRequest(name="the story's", document=starter + _FAULTY)
+    faulty = risk_pb2.AddRuleSetRequest(name=NAME, document=starter + _FAULTY)
     await story.ida.refused(faulty, "INVALID_ARGUMENT", place)
-    request = risk_pb2.AddRuleSetRequest(name="the story's", document=starter + _RULE)
+    request = risk_pb2.AddRuleSetRequest(name=NAME, document=starter + _RULE)
     version = (await story.ida.ask(request)).rule_set.version
     approval = risk_pb2.ApproveRuleSetRequest(version=version)
     await story.jon.refused(approval, "FAILED_PRECONDITION", "not replayed")
@@ -54,7 +56,7 @@ async def goes_live(story: Story) -> str:
     story.live_rules = version
     live = (await story.jon.ask(approval)).rule_set
     expect((live.state, live.approved_by), (risk_pb2.RISK_RELEASE_STATE_LIVE, "risk/jon"), "the rule set")
-    await _in_force(story, version)
+    await _in_force(story.environment, version)
     newly = report.newly_declined.payments
     return f"version {version}, replayed over {report.judged.payments}: would decline {newly} more, as was confirmed"
 
@@ -64,7 +66,7 @@ async def declines(story: Story) -> str:
     answer = await answered(story, lambda: _code(story, ABOVE))
     told = (decision(answer), answer.stage, answer.response_code, answer.reason, answer.channel)
     expect(told, ("declined", "assess", CODE, REASON, ""), "the payment above the ceiling")
-    judgement = await _judgement(story, story.merchant_id, answer)
+    judgement = await judgement_of(story, story.merchant_id, answer)
     found = (judgement.outcome, judgement.response_code, judgement.rules_version)
     expect(found, (risk_pb2.RISK_OUTCOME_DECLINE, CODE, story.live_rules), "the judgement")
     [fired] = [each for each in judgement.fired if each.id == RULE]
@@ -80,12 +82,12 @@ async def stops_a_stolen_card(story: Story) -> str:
     story.stolen = _another_card(story)
     story.secrets.append(story.stolen.pan)
     for shop in (*SHOPS[:3], SHOPS[0]):
-        tested = await answered(story, lambda shop=shop: _keyed(story, shop, TEST), counted=False)  # type: ignore[misc]
-        expect((tested.stage == "assess", decision(tested) == "declined"), (False, False), f"the test at {shop}")
-    answer = await answered(story, lambda: _keyed(story, SHOPS[3], LARGE), counted=False)
+        tested = await answered(story, lambda shop=shop: keyed(story, shop, TEST), counted=False)  # type: ignore[misc]
+        expect(tested.stage == "assess", False, f"a test that was declined at {shop}")
+    answer = await answered(story, lambda: keyed(story, SHOPS[3], LARGE), counted=False)
     told = (decision(answer), answer.stage, answer.response_code, answer.channel)
     expect(told, ("declined", "assess", "59", ""), "the large payment")
-    judgement = await _judgement(story, SHOPS[3], answer)
+    judgement = await judgement_of(story, SHOPS[3], answer)
     fired = {each.id: each.score for each in judgement.fired}
     expect({"tests_then_large", "keyed_large"} <= fired.keys(), True, f"what fired: {sorted(fired)}")
     expect(judgement.score, min(sum(fired.values()), 1_000), "the points")
@@ -104,9 +106,22 @@ async def is_rolled_back(story: Story) -> str:
     story.live_rules = 0
     expect(gone.state, risk_pb2.RISK_RELEASE_STATE_ROLLED_BACK, "the rule set")
     expect((await story.ida.ask(request)).rule_set, gone, "the rule set, rolled back again")
-    await _in_force(story, gone.replaces)
+    await _in_force(story.environment, gone.replaces)
     await sold(story, "above", lambda: _code(story, ABOVE))
     return f"version {gone.replaces} judges again: {yuan(ABOVE)} is approved"
+
+
+async def take_back(environment: Environment) -> None:
+    """What a story that was killed left in force would judge the next one. Others' rule sets stay."""
+    async with environment.participants("operator", "olga") as channel:
+        operator = Caller(channel)
+        while True:
+            listed = await operator.ask(risk_pb2.ListRuleSetsRequest(page_size=100))
+            live = {each.version: each for each in listed.rule_sets}.get(listed.live_version)
+            if live is None or live.name != NAME:
+                return
+            await operator.ask(risk_pb2.RollBackRuleSetRequest(version=live.version))
+            await _in_force(environment, live.replaces)
 
 
 # --- asking ---------------------------------------------------------------------------------------------------------
@@ -130,17 +145,17 @@ async def _replayed(story: Story, version: int) -> risk_pb2.ReplayReport:
     return report
 
 
-async def _in_force(story: Story, version: int) -> None:
+async def _in_force(environment: Environment, version: int) -> None:
     """On the road."""
-    url = f"{story.environment.operations_url}/metrics"
+    url = f"{environment.operations_url}/metrics"
 
     async def in_force() -> list[str]:
-        return _VERSION_IN_FORCE.findall(await story.environment.get_text(url))
+        return _VERSION_IN_FORCE.findall(await environment.get_text(url))
 
     await until(in_force, lambda each: each == [str(version)], f"rule set {version}, in force")
 
 
-async def _judgement(
+async def judgement_of(
     story: Story, merchant_id: str, answer: authorization_pb2.AuthorizeResponse
 ) -> risk_pb2.GetJudgementResponse:
     request = risk_pb2.GetJudgementRequest(merchant_id=merchant_id, authorization_id=answer.authorization_id)
@@ -165,6 +180,6 @@ def _code(story: Story, amount_minor: int) -> authorization_pb2.AuthorizeRequest
     return request
 
 
-def _keyed(story: Story, merchant_id: str, amount_minor: int) -> authorization_pb2.AuthorizeRequest:
+def keyed(story: Story, merchant_id: str, amount_minor: int) -> authorization_pb2.AuthorizeRequest:
     """By whoever has the stolen card's number."""
     return Terminal(story.environment.state_dir, merchant_id).keyed(story.stolen, amount_minor)
