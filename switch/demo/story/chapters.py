@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from switch.demo.story import (
     billing,
+    casework,
     disputing,
     figures,
     judging,
@@ -35,6 +36,7 @@ CHAPTERS: tuple[tuple[str, Chapter], ...] = (
     ("what it is for is declined, and explained", judging.declines),
     ("a stolen card is tested, then stopped", judging.stops_a_stolen_card),
     ("the rule set is rolled back", judging.is_rolled_back),
+    ("its case is taken, acted on and closed", casework.is_closed),
     ("a refund in two parts", refunding.in_two_parts),
     ("the payments, listed and exported", refunding.is_searched),
     ("the day is closed", settling.closes_the_day),
