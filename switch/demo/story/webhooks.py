@@ -13,6 +13,8 @@ from switch.demo.environment import HOST
 from switch.demo.story.callers import expect, until
 from switch.demo.story.stage import Story
 
+_OF_A_DISPUTE = ("dispute.opened", "dispute.updated", "dispute.closed")
+
 
 class Receiver:
     """messages: by webhook-id."""
@@ -62,15 +64,16 @@ async def are_asked_for(story: Story) -> str:
 
 
 async def all_came(story: Story) -> str:
-    """One message for each event, none else; the log says so, too."""
+    """One message for each event, none else; the log says so, too. The dispute was opened, answered and lost."""
     refunds = sum(len(each.refunds) for each in story.sales.values())
     receiver = story.receiver
+    wanted = {"ping": 1, "payment.refunded": refunds, **dict.fromkeys(_OF_A_DISPUTE, 1)}
 
     def complete(types: list[str]) -> bool:
         found = Counter(types)
-        others = (found.pop("ping", 0), found.pop("payment.refunded", 0))
+        others = {name: found.pop(name, 0) for name in wanted}
         answers = {name.removeprefix("payment."): count for name, count in found.items()}
-        return others == (1, refunds) and story.has_asked(answers)
+        return others == wanted and story.has_asked(answers)
 
     types = await until(lambda: _types(receiver), complete, "the webhooks")
     expect(receiver.refused, 0, "webhooks that were not genuine")
