@@ -50,6 +50,7 @@ from switch.settings_sections import (
     Retention,
     Risk,
     RiskDesk,
+    RiskMonitors,
     RouteRule,
     Settlement,
     StandInRule,
@@ -139,6 +140,7 @@ class Settings(BaseSettings):
     transmission: TransmissionWindow = TransmissionWindow()
     risk: Risk = Risk()
     risk_desk: RiskDesk = RiskDesk()
+    risk_monitors: RiskMonitors = RiskMonitors()
     follow_ups: FollowUps = FollowUps()
     notifications: Notifications = Notifications()
     unionpay: UnionPaySettings = UnionPaySettings()

@@ -39,7 +39,7 @@ class DeviceMonitor:
         if not noted:
             return Verdict()
         findings = self._many_devices(who.keys[Subject.USER], noted[0].count, "added within a day")
-        if len(noted) > 1 and noted[1].count > 1:
+        if len(noted) > 1 and noted[1].count >= self._settings.accounts_of_device:
             count = noted[1].count
             text = f"{count} accounts bound one and the same key as a device of theirs"
             findings.append(

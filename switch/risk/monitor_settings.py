@@ -16,11 +16,12 @@ class MonitorSettings:
     """How many make an alert; the windows are in docs/risk_monitors.md.
 
     short_ms: the window of what a machine does. stuffed_accounts: tried in vain from one address. guessing_addresses:
-    that tried one account in vain. anomaly_failures: of an account, before somebody enters from a new network without a
-    bound device. failures_before_success: from one address at one account. takeover_ms: in which three changes of an
+    that tried one account in vain. anomaly_failures: of an account, before somebody enters from a new network without
+    a bound device. failures_before_success: from one address at one account. takeover_ms: in which three changes of an
     account, the password's first, are one story. dormant_ms: without a sign-in. devices_of_account: added in a day, or
-    paid with in 30. code_guesses, pin_failed_cards: at one terminal, the cards different ones. again_ms: for so long the same alert of the same subject is not raised again. block_ms: of an address, for the
-    alerts in blocking; 0: none is blocked. never_blocked: proxies and one's own networks.
+    paid with in 30. code_guesses, pin_failed_cards: at one terminal, the cards different ones. again_ms: for so long
+    the same alert of the same subject is not raised again. block_ms: of an address, for the alerts in blocking; 0: none
+    is blocked. never_blocked: proxies and one's own networks.
     """
 
     short_ms: int = 600_000

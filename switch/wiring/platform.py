@@ -10,6 +10,7 @@ from switch.config import Settings
 from switch.ops.lifecycle import Lifecycle
 from switch.ports import Channel, Clock, Hsm
 from switch.ports.platform import CardTypes, Merchants, Payments
+from switch.ports.signals import NOBODY_BLOCKED, UNHEARD, Blocked, Signals
 from switch.routing.card_types import BinCardTypes
 from switch.store.sessions import Pool
 
@@ -22,6 +23,7 @@ class Platform:
 
     payments: the road of this process, or that of another one. channels: empty where the road is another process's.
     redis_url: for what may be lost. card_types: nothing is known of any card unless BIN tables are given.
+    signals: risk control's. blocked: whom no door lets in.
     """
 
     settings: Settings
@@ -34,6 +36,8 @@ class Platform:
     merchants: Merchants
     channels: Mapping[str, Channel]
     card_types: CardTypes = _NO_TABLES
+    signals: Signals = UNHEARD
+    blocked: Blocked = NOBODY_BLOCKED
 
 
 @dataclass(frozen=True, slots=True)
