@@ -20,6 +20,7 @@ from switch.store.feed import JournalFeed
 from switch.store.migrate import migrate
 from switch.store.partitions import ensure_partitions
 from switch.store.pool import create_pool
+from switch.store.sessions import Connection, Pool
 
 T = TypeVar("T")
 
@@ -68,15 +69,9 @@ async def measure(dsn: str, payments: int) -> Figures:
     await migrate(dsn)
     pool = await create_pool(dsn, size=2, command_timeout_s=600)
     try:
-        now_ms = int(time.time() * 1000)
-        first_ms = now_ms - payments - 60_000
-        await ensure_partitions(pool, now_ms, days_back=2 + payments // 86_400_000)
         connection = await asyncpg.connect(dsn)
-        await connection.execute(_PAYMENTS, payments, first_ms)
-        await connection.execute(_REFUNDS)
+        first_ms, now_ms = await journal_of(pool, connection, payments)
         await connection.execute("CREATE TABLE bare (LIKE journal_events INCLUDING ALL)")
-        for table in ("authorizations", "follow_ons"):
-            await connection.execute(f"VACUUM ANALYZE {table}")
         feed = JournalFeed(pool)
         catch_up_s, events = await _timed(feed.catch_up())
         complete_s, missed = await _timed(feed.complete(first_ms, now_ms))
@@ -89,6 +84,18 @@ async def measure(dsn: str, payments: int) -> Figures:
         return Figures(events, catch_up_s, complete_s, bare_s, idle_s)
     finally:
         await pool.close()
+
+
+async def journal_of(pool: Pool, connection: Connection, payments: int) -> tuple[int, int]:
+    """Payments, one a millisecond, and the refunds; returns (before all of them, now), Unix milliseconds."""
+    now_ms = int(time.time() * 1000)
+    first_ms = now_ms - payments - 60_000
+    await ensure_partitions(pool, now_ms, days_back=2 + payments // 86_400_000)
+    await connection.execute(_PAYMENTS, payments, first_ms)
+    await connection.execute(_REFUNDS)
+    for table in ("authorizations", "follow_ons"):
+        await connection.execute(f"VACUUM ANALYZE {table}")
+    return first_ms, now_ms
 
 
 async def _timed(work: Awaitable[T]) -> tuple[float, T]:

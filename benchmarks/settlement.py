@@ -6,7 +6,6 @@ an operator waits for; the ledger follows while the day runs.
 
 import argparse
 import asyncio
-import os
 import resource
 import sys
 import tempfile
@@ -18,8 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import asyncpg
-
+from benchmarks.processor import family, family_s, postmaster_of
 from benchmarks.settlement_day import Merchants, fill
 from hsm.direct import DirectHsm
 from hsm.token import create_token
@@ -80,7 +78,7 @@ class Stopwatch:
         self._figures.seconds[self._step] = (took, worked)
 
     def _processor_s(self) -> float:
-        return time.process_time() + sum(map(_processor_s, _family(self._postmaster)))
+        return time.process_time() + family_s(self._postmaster)
 
 
 class AfterTheDay:
@@ -117,21 +115,7 @@ class ServerMemory:
 
     def _run(self) -> None:
         while not self._over.wait(_SAMPLE_S):
-            self.highest_kb = max(self.highest_kb, sum(map(_pss_kb, _family(self._postmaster))))
-
-
-def _family(parent: int) -> list[int]:
-    with suppress(OSError):
-        return [parent, *map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split())]
-    return []
-
-
-def _processor_s(pid: int) -> float:
-    """Its own, and that of its children that have ended."""
-    with suppress(OSError):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-    return 0.0
+            self.highest_kb = max(self.highest_kb, sum(map(_pss_kb, family(self._postmaster))))
 
 
 def _pss_kb(pid: int) -> int:
@@ -197,22 +181,9 @@ async def scratch(payments: int, merchants: int) -> Figures:
         server = EmbeddedPostgres(Path(folder) / "postgres")
         dsn = await server.start()
         try:
-            return await run(dsn, await _postmaster(dsn), payments, merchants)
+            return await run(dsn, await postmaster_of(dsn), payments, merchants)
         finally:
             await server.stop()
-
-
-async def _postmaster(dsn: str) -> int:
-    """The parent of the process that serves us."""
-    connection = await asyncpg.connect(dsn)
-    try:
-        return _parent_of(await connection.fetchval("SELECT pg_backend_pid()"))
-    finally:
-        await connection.close()
-
-
-def _parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -34,6 +34,7 @@ from switch.settings_sections import (
     Batching,
     Budgets,
     Disputes,
+    Followers,
     FollowUps,
     HsmSettings,
     Merchants,
@@ -151,6 +152,7 @@ class Settings(BaseSettings):
     orders: Orders = Orders()
     wallet: Wallet = Wallet()
     platform: Platform = Platform()
+    followers: Followers = Followers()
     users: Users = Users()
     messages: Messages = Messages()
     reconciliation: Reconciliation = Reconciliation()

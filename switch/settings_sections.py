@@ -520,6 +520,18 @@ class Platform(Section):
     )
 
 
+class Followers(Section):
+    """Who follows the journal gives way to the road of his process (docs/feed.md)."""
+
+    give_way_above: int = Field(
+        default=16, ge=0, le=100_000, description="authorizations in flight above which followers of the journal wait"
+    )
+    insist_after_ms: int = Field(
+        default=3_000, ge=0, le=600_000, description="behind by more, a follower goes on, with rests"
+    )
+    no_rest_after_ms: int = Field(default=30_000, ge=0, le=3_600_000, description="behind by more, without rests")
+
+
 class Orders(Section):
     """Orders, and the page behind their QR (docs/orders.md). Without TLS: a proxy in front speaks it."""
 

@@ -80,7 +80,7 @@ RISK_JUDGEMENTS = TallyFamily(
 )
 RISK_RULES_FIRED = TallyFamily(
     "payswitch_risk_rules_fired_total",
-    "Payments that a rule, or a list (list:<name>), fired for; mode: live or shadow.",
+    "Payments that a rule, or a list (list:<name>, allow:<subject>), fired for; mode: live or shadow.",
     ("rule", "mode"),
 )
 RISK_RULES_FAILED = TallyFamily(
@@ -110,6 +110,10 @@ RISK_ABSENT = TallyFamily(
     "payswitch_risk_absent_total",
     "Batches judged without what rules read: counters (Redis), model. Each rule says what it does then.",
     ("source",),
+)
+RISK_MALFORMED = Counter(
+    "payswitch_risk_malformed_total",
+    "Values of the counters in Redis that were none of ours, and were begun anew.",
 )
 TERMINAL_MESSAGES = Counter(
     "payswitch_terminal_messages_total", "Messages of terminals that were answered.", ("kind", "response_code")
@@ -146,6 +150,14 @@ HSM_FAILURES = Counter(
 CHECK_READY = Gauge("payswitch_check_ready", "1 if the readiness check passed last time.", ("check",))
 FEED_LAG = Gauge("payswitch_feed_lag_seconds", "How far the journal's feed is behind now.")
 FEED_EVENTS = Counter("payswitch_feed_events_total", "Events that this process fed from the journal.")
+FEED_CONSUMER_LAG = ReadingFamily(
+    "payswitch_feed_consumer_lag_seconds",
+    "How long ago everything there was of the journal's events was worked by now.",
+    ("consumer",),
+)
+FEED_CONSUMER_WAITING = ReadingFamily(
+    "payswitch_feed_consumer_waiting_events", "Events that waited when the consumer last looked.", ("consumer",)
+)
 
 
 class AnswerCounts:

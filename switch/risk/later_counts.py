@@ -27,22 +27,18 @@ class Told:
     findings: Sequence[Finding]
 
 
-def told_by(events: Sequence[JudgedEvent], reference_currency: str, devices: DeviceMonitor) -> Told:
+def told_by(event: JudgedEvent, reference_currency: str, devices: DeviceMonitor) -> Told:
     """The same however often it is told."""
-    happenings: list[Happening] = []
-    signals: list[Signal] = []
+    keys, laters = unpack_subjects(event.packed_subjects), _laters(event)
+    name = f"{event.authorization_id.hex}:{event.kind.value}:{event.follow_on_id.hex}"
+    amount_minor = event.amount_minor if event.currency == reference_currency else 0
+    happenings = [
+        Happening(name, each, keys, event.time_ms, amount_minor if each is Later.REFUNDS else 0) for each in laters
+    ]
+    signals = [Signal(SignalKind.PIN_FAILED, keys=keys)] if Later.PIN_FAILURES in laters else []
     findings: list[Finding] = []
-    for event in events:
-        keys = unpack_subjects(event.packed_subjects)
-        for later in _laters(event):
-            amount_minor = event.amount_minor if event.currency == reference_currency else 0
-            name = f"{event.authorization_id.hex}:{event.kind.value}:{event.follow_on_id.hex}"
-            counted = amount_minor if later is Later.REFUNDS else 0
-            happenings.append(Happening(name, later, keys, event.time_ms, counted))
-            if later is Later.PIN_FAILURES:
-                signals.append(Signal(SignalKind.PIN_FAILED, keys=keys))
-        if event.kind in (EventKind.APPROVED, EventKind.DECLINED) and Subject.DEVICE in keys:
-            findings += devices.of_payment(keys, unpack_facts(event.packed_facts, DEVICE_FACTS))
+    if event.kind in (EventKind.APPROVED, EventKind.DECLINED) and Subject.DEVICE in keys:
+        findings = devices.of_payment(keys, unpack_facts(event.packed_facts, DEVICE_FACTS))
     return Told(happenings, signals, findings)
 
 

@@ -43,6 +43,8 @@ _COUNTERPARTIES: Final = {
     subject: tuple(other for one, other in DISTINCT if one is subject) for subject in Subject
 }  # fmt: skip
 
+_TRAVEL: Final = ["card_travel_km", "card_travel_kmh"]
+
 _Kept = TypeVar("_Kept")
 
 
@@ -132,32 +134,42 @@ def _bounded(amount_minor: int) -> int:
     return min(max(amount_minor, 0), MOST_SUM)
 
 
-class _Facts:
-    """The facts of one subject or pair: their names, in the order in which `values` has them."""
+_Values = Callable[[list[int]], Sequence[int]]
 
-    __slots__ = ("_kept", "_pick", "_subject", "prefix")
+
+class _Facts:
+    """The facts of one subject or pair: their names, in the order in which the values are worked out."""
+
+    __slots__ = ("_kept", "_pick", "_place_kept", "_place_pick", "_subject", "prefix")
 
     def __init__(self, name: str, subject: Subject | None, wanted: frozenset[str] | None) -> None:
         self.prefix = name + ":"
         self._subject = subject
         names = _names(name, subject)
-        places = [at for at, each in enumerate(names) if wanted is None or each in wanted]
-        self._kept = tuple(names[at] for at in places)
-        self._pick: Callable[[list[int]], Sequence[int]] | None = None
-        # The journey is last, and not there without a place: then the values are fewer than the names.
-        if len(places) == 1 or (len(places) < len(names) and any("_travel_" in each for each in self._kept)):
-            self._pick = lambda values: [values[at] for at in places if at < len(values)]
-        elif len(places) < len(names):
-            self._pick = itemgetter(*places) if places else None
+        self._kept, self._pick = _picked(names, wanted)
+        self._place_kept, self._place_pick = self._kept, self._pick
+        if subject is Subject.CARD:
+            self._place_kept, self._place_pick = _picked(names + _TRAVEL, wanted)
 
     def read(self, facts: dict[str, int], record: _Record, sighting: Sighting, now_ms: int) -> None:
-        if self._kept:
-            values = _payment_values(record, sighting.event_id, now_ms)
-            if self._subject is not None:
-                values += _subject_values(self._subject, record, now_ms)
-                if self._subject is Subject.CARD:
-                    values += _journey(record, sighting, now_ms)
-            facts.update(zip(self._kept, self._pick(values) if self._pick else values, strict=False))
+        if not self._place_kept:
+            return
+        values = _payment_values(record, sighting.event_id, now_ms)
+        if self._subject is not None:
+            values += _subject_values(self._subject, record, now_ms)
+        if sighting.place is None:
+            facts.update(zip(self._kept, self._pick(values), strict=False))
+        else:
+            values += _journey(record.visits, sighting.place, sighting.event_id, now_ms)
+            facts.update(zip(self._place_kept, self._place_pick(values), strict=False))
+
+
+def _picked(names: list[str], wanted: frozenset[str] | None) -> tuple[tuple[str, ...], _Values]:
+    places = [at for at, each in enumerate(names) if wanted is None or each in wanted]
+    kept = tuple(names[at] for at in places)
+    if len(places) < 2:  # of one alone `itemgetter` makes no tuple
+        return kept, lambda values: [values[at] for at in places]
+    return kept, itemgetter(*places)
 
 
 def _names(name: str, subject: Subject | None) -> list[str]:
@@ -172,8 +184,6 @@ def _names(name: str, subject: Subject | None) -> list[str]:
             names += [f"{name}_refund_sum_{window}" for window in _LATER_WINDOWS[what]]
     if subject is Subject.USER:
         names += [f"user_{mark}_minutes" for mark in MARKS]
-    if subject is Subject.CARD:
-        names += ["card_travel_km", "card_travel_kmh"]
     return names
 
 
@@ -183,12 +193,9 @@ def _payment_values(record: _Record, event_id: str, now_ms: int) -> list[int]:
     last_ms, before_ms = record.last_ms, record.before_ms
     if record.event_id != event_id:  # a repeat, and there were others since
         last_ms, before_ms = now_ms, last_ms
-    return [
-        *_capped(payments.counts, MOST_COUNT),
-        *_capped(payments.sums, MOST_SUM),
-        (last_ms - record.first_ms) // _MINUTE_MS,
-        (last_ms - before_ms) // _MINUTE_MS if before_ms else NEVER,
-    ]
+    age = (last_ms - record.first_ms) // _MINUTE_MS
+    idle = (last_ms - before_ms) // _MINUTE_MS if before_ms else NEVER
+    return _capped(payments.counts, MOST_COUNT) + _capped(payments.sums, MOST_SUM) + [age, idle]
 
 
 def _capped(totals: list[int], most: int) -> list[int]:
@@ -197,32 +204,44 @@ def _capped(totals: list[int], most: int) -> list[int]:
 
 def _subject_values(subject: Subject, record: _Record, now_ms: int) -> list[int]:
     values: list[int] = []
-    distinct, later = record.distinct, record.later
-    for other in _COUNTERPARTIES[subject]:
-        values += distinct[other].counts(now_ms // _DISTINCT_MS) if distinct else (0, 0, 0)
-    for what in _LATER_OF[subject]:
-        series = later.get(what) if later else None
-        if series is None:
-            values += (0, 0, 0, 0) if what is Later.REFUNDS else (0, 0)
-            continue
-        series.slide(now_ms)
-        values += series.counts
-        if what is Later.REFUNDS:
-            values += _capped(series.sums, MOST_SUM)
+    distinct = record.distinct
+    if distinct is None:
+        values += _NO_DISTINCT[subject]
+    else:
+        for each in distinct.values():
+            values += each.counts(now_ms // _DISTINCT_MS)
+    if record.later is None:
+        values += _NO_LATER[subject]
+    else:
+        for what in _LATER_OF[subject]:
+            values += _later_values(what, record.later.get(what), now_ms)
     if subject is Subject.USER:
         marks_ms: Mapping[str, int] = record.marks_ms or {}
         values += [(now_ms - marks_ms[name]) // _MINUTE_MS if name in marks_ms else NEVER for name in MARKS]
     return values
 
 
-def _journey(record: _Record, sighting: Sighting, now_ms: int) -> tuple[int, ...]:
-    """Nothing where this payment has no place."""
-    if sighting.place is None or record.visits is None:
-        return ()
-    before, last = record.visits
-    if last.event_id != sighting.event_id:
-        return travel(last.place, sighting.place, now_ms - last.time_ms)
-    return (0, 0) if before is None else travel(before.place, sighting.place, last.time_ms - before.time_ms)
+def _later_values(what: Later, series: Windows | None, now_ms: int) -> Sequence[int]:
+    if series is None:
+        return (0, 0, 0, 0) if what is Later.REFUNDS else (0, 0)
+    series.slide(now_ms)
+    return series.counts + _capped(series.sums, MOST_SUM) if what is Later.REFUNDS else series.counts
+
+
+_NO_DISTINCT: Final = {subject: (0, 0, 0) * len(others) for subject, others in _COUNTERPARTIES.items()}
+_NO_LATER: Final = {
+    subject: tuple(value for what in series for value in _later_values(what, None, 0))
+    for subject, series in _LATER_OF.items()
+}
+
+
+def _journey(visits: tuple[_Visit | None, _Visit] | None, place: Place, event_id: str, now_ms: int) -> tuple[int, int]:
+    if visits is None:
+        return 0, 0
+    before, last = visits
+    if last.event_id != event_id:
+        return travel(last.place, place, now_ms - last.time_ms)
+    return (0, 0) if before is None else travel(before.place, place, last.time_ms - before.time_ms)
 
 
 class LocalVelocity:

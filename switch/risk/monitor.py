@@ -10,7 +10,7 @@ from switch.domain.risk import FactValue, Judged, Judgement, Subject
 from switch.ports import Clock, CountersUnavailable
 from switch.ports.risk import Sighting, Velocity
 from switch.risk.facts import COUNTERS, FACTS, MODEL, FactType
-from switch.risk.lists import Lists
+from switch.risk.lists import Lists, Standing
 from switch.risk.packing import pack_facts, pack_subjects
 from switch.risk.rules import RuleSet
 
@@ -18,6 +18,7 @@ log = structlog.get_logger()
 
 MODEL_KNOWN: Final = "model_known"
 MODEL_SCORE: Final = "model_score"
+_NOTHING: Final[Mapping[str, int]] = {}
 _UNCHANGED: Final = ("_minutes", "_travel_km", "_travel_kmh")
 # Counters that grow with the traffic: one process of three has seen a third of them.
 SHARED: Final = frozenset(
@@ -29,7 +30,7 @@ SHARED: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """One payment before it is judged. facts: those of no source."""
+    """One payment before it is judged. facts: those of no source; whoever judges it adds the others to them."""
 
     facts: dict[str, FactValue]
     sighting: Sighting
@@ -95,7 +96,7 @@ class PaymentMonitor:
         """In order."""
         rules, scorer, lists = self._live.rules, self._live.scorer, self._live.lists
         absent: list[str] = []
-        counted: Sequence[Mapping[str, int]] = [{}] * len(batch)
+        counted: Sequence[Mapping[str, int]] = [_NOTHING] * len(batch)
         local = counted
         try:
             counted = await self._velocity.see([each.sighting for each in batch])
@@ -104,10 +105,7 @@ class PaymentMonitor:
             local = await self._counted_here(batch)
         now_ms = self._clock.time_ms()
         standings = [lists.standing(each.sighting.subjects, now_ms) for each in batch]
-        facts: list[dict[str, FactValue]] = [
-            {**each.facts, **standing.names, **counts, MODEL_KNOWN: False}
-            for each, standing, counts in zip(batch, standings, counted, strict=True)
-        ]
+        facts = [_together(*each) for each in zip(batch, standings, counted, strict=True)]
         if scorer is not None and not self._score(scorer, facts):
             absent.append(MODEL)
         for source in absent:
@@ -139,6 +137,14 @@ class PaymentMonitor:
             known[MODEL_KNOWN] = True
             known[MODEL_SCORE] = score
         return True
+
+
+def _together(payment: Presented, standing: Standing, counts: Mapping[str, int]) -> dict[str, FactValue]:
+    facts = payment.facts
+    facts.update(standing.names)
+    facts.update(counts)
+    facts[MODEL_KNOWN] = False
+    return facts
 
 
 def _stored(judgement: Judgement, subjects: Mapping[Subject, str]) -> Judged:

@@ -35,40 +35,50 @@ class Windows:
     def slide(self, now_ms: int) -> None:
         if now_ms < self._moves_ms:
             return
-        cells, starts = self._cells, self._starts
+        cells, moves_ms = self._cells, _NO_MOVE_MS
+        size = len(cells)
         for window, twelfth_ms in enumerate(self._twelfths_ms):
-            oldest_ms = (now_ms // twelfth_ms - 12) * twelfth_ms
-            start = starts[window]
-            while start < len(cells) and cells[start][0] < oldest_ms:
-                self.counts[window] -= cells[start][1]
-                self.sums[window] -= cells[start][2]
-                start += 1
-                if window + 1 < len(starts) and self._coarsen(start - 1, window + 1):
-                    start -= 1
-            starts[window] = start
-        gone = starts[-1]
+            start = self._starts[window]
+            if start < size:
+                oldest_ms = now_ms - now_ms % twelfth_ms - 12 * twelfth_ms
+                if cells[start][0] < oldest_ms:
+                    start = self._leave(window, oldest_ms)
+                    size = len(cells)
+                    if start == size:
+                        continue
+                began_ms = cells[start][0]
+                ends_ms = began_ms - began_ms % twelfth_ms + 13 * twelfth_ms
+                if ends_ms < moves_ms:
+                    moves_ms = ends_ms
+        gone = self._starts[-1]
         if gone:
             del cells[:gone]
-            self._starts = starts = [start - gone for start in starts]
-        moves_ms = _NO_MOVE_MS
-        for start, twelfth_ms in zip(starts, self._twelfths_ms, strict=True):
-            if start < len(cells):
-                moves_ms = min(moves_ms, (cells[start][0] // twelfth_ms + 13) * twelfth_ms)
+            self._starts = [start - gone for start in self._starts]
         self._moves_ms = moves_ms
 
-    def _coarsen(self, at: int, window: int) -> bool:
-        """That cell is this window's from now on. Whether it became one with the cell before it."""
-        cells, stretch_ms = self._cells, self._twelfths_ms[window]
-        cell = cells[at]
-        cell[0] = cell[0] // stretch_ms * stretch_ms
-        if at <= self._starts[window] or cells[at - 1][0] != cell[0]:
-            return False
-        cells[at - 1][1] += cell[1]
-        cells[at - 1][2] += cell[2]
-        del cells[at]
-        for shorter in range(window - 1):
-            self._starts[shorter] -= 1
-        return True
+    def _leave(self, window: int, oldest_ms: int) -> int:
+        """Cells that began before are the next window's from now on. Where this window starts then."""
+        cells, starts = self._cells, self._starts
+        start, beyond, merged = starts[window], window + 1, 0
+        stretch_ms = self._twelfths_ms[beyond] if beyond < len(starts) else 0
+        while start < len(cells) and cells[start][0] < oldest_ms:
+            cell = cells[start]
+            self.counts[window] -= cell[1]
+            self.sums[window] -= cell[2]
+            if stretch_ms:
+                cell[0] -= cell[0] % stretch_ms
+                if start > starts[beyond] and cells[start - 1][0] == cell[0]:
+                    cells[start - 1][1] += cell[1]
+                    cells[start - 1][2] += cell[2]
+                    del cells[start]
+                    merged += 1
+                    continue
+            start += 1
+        starts[window] = start
+        if merged:
+            for shorter in range(window):
+                starts[shorter] -= merged
+        return start
 
     def add_now(self, now_ms: int, amount: int) -> None:
         if now_ms >= self._moves_ms:
@@ -143,12 +153,12 @@ class Distinct:
 
     def counts(self, stretch: int) -> list[int]:
         """Per window."""
-        at, counts = self._at, []
-        for size in self._stretches:
-            start = bisect_left(at, (stretch // size - 12) * size) if at else 0
-            counts.append(len(at) - start)
-        if at and counts[-1] < len(at):
-            self._forget(len(at) - counts[-1])
+        at, held = self._at, len(self._at)
+        if not held or at[0] >= stretch - 12:
+            return [held] * len(self._stretches)
+        counts = [held - bisect_left(at, (stretch // size - 12) * size) for size in self._stretches]
+        if counts[-1] < held:
+            self._forget(held - counts[-1])
         return counts
 
     def _forget(self, count: int) -> None:

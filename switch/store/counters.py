@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Sequence
 from zlib import crc32
 
-from switch.store.bounded_redis import BoundedRedis, Script
+from switch.store.bounded_redis import BoundedRedis, script_of
 
-_SCRIPT = Script("count_many.lua")
+_SCRIPT = script_of("count_many.lua")
 
 
 class RedisCounters:

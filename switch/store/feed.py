@@ -16,6 +16,7 @@ import structlog
 from switch.domain.identity import lowest_id_at
 from switch.ports import StoreUnavailable
 from switch.store.feed_sql import FEED
+from switch.store.right_of_way import RightOfWay
 from switch.store.sessions import Connection, Pool, Sessions
 
 log = structlog.get_logger()
@@ -140,19 +141,22 @@ class _Reading:
 
 
 class JournalFeed:
-    """settle_ms: how much the clocks of the processes, and their commits, may be behind the database's for an event to
-    come at once; later ones come with the second reading, a minute later, or when their day is completed.
+    """right_of_way: when a step may be taken; whoever calls `step` or `catch_up` does not wait. settle_ms: how much the
+    clocks of the processes, and their commits, may be behind the database's for an event to come at once; later ones
+    come with the second reading, a minute later, or when their day is completed.
     """
 
     def __init__(
         self, pool: Pool, observe: Observe = lambda _events, _lag_s: None, *, batch: int = _BATCH,
-        settle_ms: int = _SETTLE_MS, again_ms: int = _AGAIN_MS,
+        settle_ms: int = _SETTLE_MS, again_ms: int = _AGAIN_MS, right_of_way: RightOfWay | None = None,
     ) -> None:  # fmt: skip
         self._sessions = Sessions(pool)
         self._observe = observe
         self._batch = batch
         self._first = _Reading("first", _BEGINNING_MS, -_AHEAD_MS, settle_ms, _Widths(batch))
         self._again = _Reading("again", 0, again_ms, again_ms, _Widths(batch))
+        self._right_of_way = right_of_way or RightOfWay()
+        self._at_end_s = self._right_of_way.clock_s()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -227,16 +231,23 @@ class JournalFeed:
 
     async def _run(self) -> None:
         while True:
-            more = False
-            try:
-                more = (await self.step()).more
-            except StoreUnavailable as error:
-                log.warning("feed_not_written", reason=str(error))
-            except Exception:
-                log.exception("feed_failed")
-                await asyncio.sleep(_FAILED_PAUSE_S)
-            if not more:
-                await asyncio.sleep(_POLL_S)
+            async with self._right_of_way.turn(lambda: self._right_of_way.clock_s() - self._at_end_s):
+                pause_s = await self._attempt()
+            await asyncio.sleep(pause_s)
+
+    async def _attempt(self) -> float:
+        """One step, whatever becomes of it; how long until the next, in seconds."""
+        at_s = self._right_of_way.clock_s()
+        try:
+            if (await self.step()).more:
+                return 0
+            self._at_end_s = at_s
+        except StoreUnavailable as error:
+            log.warning("feed_not_written", reason=str(error))
+        except Exception:
+            log.exception("feed_failed")
+            return _FAILED_PAUSE_S
+        return _POLL_S
 
 
 async def _complete(window: _Window, limit: int, connection: Connection) -> tuple[int, int]:

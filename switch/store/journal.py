@@ -33,7 +33,7 @@ WITH recorded AS (
 judged AS (
     INSERT INTO risk_judgements (
         merchant_id, id, outcome, response_code, score, model_score, rules_version, model_version, fired, shadow,
-        absent, facts, subjects, amount_minor, currency, time_ms)
+        absent, failed, facts, subjects, amount_minor, currency, time_ms)
     SELECT j.* FROM unnest($2::risk_judgement_row[]) AS j
     JOIN recorded AS r ON r.merchant_id = j.merchant_id AND r.id = j.id)
 SELECT count(*) AS count, array_agg(merchant_id) AS merchant_ids, array_agg(id) AS ids FROM recorded

@@ -27,6 +27,7 @@ def _row(record: Authorization, judged: Judged) -> Row:
         judgement.fired,
         judgement.shadow,
         judgement.absent,
+        judgement.failed,
         judged.packed_facts,
         judged.packed_subjects,
         record.money.amount_minor,

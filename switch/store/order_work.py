@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
-from switch.domain.journal_event import EventKind, JournalEvent
+from switch.domain.journal_event import EventKind
 from switch.domain.order import OrderPayment, PaymentState
+from switch.store.feed_consumer import Span
 from switch.store.order_rows import payment_from
+from switch.store.right_of_way import in_slices
 from switch.store.sessions import Connection, Pool, Sessions
 
 # BEGUN 1, AWAITING 2, UNDOING 5.
@@ -43,11 +45,15 @@ FROM unnest($1::text[], $2::uuid[], $3::bigint[]) AS w (merchant_id, authorizati
 WHERE p.merchant_id = w.merchant_id AND p.authorization_id = w.authorization_id AND p.fence = w.fence
 """
 
+# Events of payments that are of an order. LIMIT: the event's own row is looked up, whatever the statistics say.
 _OF_EVENTS = """
-SELECT p.merchant_id, p.authorization_id, p.order_id, p.state
-FROM unnest($1::text[], $2::uuid[]) AS e (merchant_id, authorization_id)
-JOIN order_payments AS p ON p.merchant_id = e.merchant_id AND p.authorization_id = e.authorization_id
-ORDER BY p.merchant_id, p.order_id
+SELECT e.merchant_id, e.authorization_id, e.kind, e.amount_minor, e.time_ms, p.order_id, p.state AS payment_state
+FROM journal_events AS e
+CROSS JOIN LATERAL (
+    SELECT o.order_id, o.state FROM order_payments AS o
+    WHERE o.merchant_id = e.merchant_id AND o.authorization_id = e.authorization_id LIMIT 1) AS p
+WHERE e.position > $1 AND e.position <= $2
+ORDER BY e.merchant_id COLLATE "C", p.order_id, e.position
 """
 
 # Whoever has claimed it learns of it when he puts it off.
@@ -64,6 +70,7 @@ SET refunded_minor = LEAST(amount_minor, refunded_minor + $3),
 WHERE merchant_id = $1 AND id = $2 AND state IN (3, 6)
 """
 
+_REFUND = EventKind.REFUNDED
 _GAVE_BACK = frozenset({EventKind.REFUNDED, EventKind.UNDONE})
 
 
@@ -119,21 +126,18 @@ class PostgresOrderWork:
         )
 
 
-async def apply_events(connection: Connection, events: Sequence[JournalEvent]) -> None:
+async def apply_events(connection: Connection, span: Span) -> None:
     """For a FeedConsumer: what happened to the payments of orders is looked at now, what was given back is counted."""
-    keys = {(each.merchant_id, each.authorization_id) for each in events}
-    rows = await connection.fetch(_OF_EVENTS, [key[0] for key in keys], [key[1] for key in keys])
-    known = {(row["merchant_id"], row["authorization_id"]): row for row in rows}
-    ours = [each for each in events if (each.merchant_id, each.authorization_id) in known]
+    rows = await connection.fetch(_OF_EVENTS, span.after, span.until)
     # Orders before payments, and in the order of their keys, as everywhere.
-    for event in sorted(
-        ours, key=lambda each: (each.merchant_id, known[each.merchant_id, each.authorization_id]["order_id"])
-    ):
-        row = known[event.merchant_id, event.authorization_id]
-        if event.kind in _GAVE_BACK and row["state"] == PaymentState.WON:
-            await connection.execute(
-                _REFUNDED, event.merchant_id, row["order_id"], event.money.amount_minor, event.time_ms
-            )
-    for event in sorted(ours, key=lambda each: (each.merchant_id, each.authorization_id)):
-        refunded_minor = event.money.amount_minor if event.kind is EventKind.REFUNDED else 0
-        await connection.execute(_HASTEN, event.merchant_id, event.authorization_id, refunded_minor)
+    given_back = [
+        (row["merchant_id"], row["order_id"], row["amount_minor"], row["time_ms"])
+        async for row in in_slices(rows)
+        if row["kind"] in _GAVE_BACK and row["payment_state"] == PaymentState.WON
+    ]
+    await connection.executemany(_REFUNDED, given_back)
+    happened = [
+        (row["merchant_id"], row["authorization_id"], row["amount_minor"] if row["kind"] == _REFUND else 0)
+        async for row in in_slices(rows)
+    ]
+    await connection.executemany(_HASTEN, sorted(happened))

@@ -24,10 +24,13 @@ async def create_pool(
     connect_timeout_s: float = 3.0,
     command_timeout_s: float = 2.0,
     name: str = "payswitch",
+    durable_at_once: bool = True,
 ) -> Pool:
     """Connect `size` times to a database that `migrate` has prepared, and prepare what the hot path will ask.
 
     A command that takes longer than `command_timeout_s` fails; the server gives it up a little later by itself.
+    durable_at_once: whether a commit waits for the disk. Who follows the journal need not: what he did and how far he
+    came are one commit, and lost together it is done again; whatever builds on it commits later in the same log.
     Raises asyncpg's and OS errors if the database cannot be reached now; later it may come and go.
     """
     settings = {
@@ -35,7 +38,7 @@ async def create_pool(
         "application_name": name,
         "statement_timeout": str(int(command_timeout_s * 2000)),
         "idle_in_transaction_session_timeout": str(int(command_timeout_s * 4000)),
-        "synchronous_commit": "on",
+        "synchronous_commit": "on" if durable_at_once else "off",
     }
     return await asyncpg.create_pool(
         dsn,

@@ -1,14 +1,15 @@
 """The journal's events beside the judgements of their payments: what risk control counts after the road."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
 from asyncpg import Record
 
-from switch.domain.journal_event import EventKind, JournalEvent
+from switch.domain.journal_event import EventKind
 from switch.domain.judged_event import JudgedEvent
-from switch.store.feed_consumer import Apply
+from switch.store.feed_consumer import Apply, Span
+from switch.store.right_of_way import in_slices
 from switch.store.sessions import Connection
 
 CONSUMER: Final = "risk_counters"
@@ -27,19 +28,16 @@ ORDER BY e.position
 
 # Within the transaction that keeps how far the consumer came: it tells, and waits for nobody. What is told may be told
 # again after a rollback.
-Tell = Callable[[Sequence[JudgedEvent]], None]
-
-
-async def tell_span(connection: Connection, after: int, until: int, oldest_time_ms: int, tell: Tell) -> None:
-    """Events with a position above `after` and at most `until` that happened after oldest_time_ms (Unix)."""
-    tell([_judged(row) for row in await connection.fetch(_JUDGED, after, until, oldest_time_ms)])
+Tell = Callable[[JudgedEvent], None]
 
 
 def applying(tell: Tell, oldest_time_ms: Callable[[], int]) -> Apply:
-    """For a feed consumer."""
+    """For a feed consumer: of events that happened after oldest_time_ms (Unix)."""
 
-    async def apply(connection: Connection, events: Sequence[JournalEvent]) -> None:
-        await tell_span(connection, events[0].position - 1, events[-1].position, oldest_time_ms(), tell)
+    async def apply(connection: Connection, span: Span) -> None:
+        rows = await connection.fetch(_JUDGED, span.after, span.until, oldest_time_ms())
+        async for row in in_slices(rows):
+            tell(_judged(row))
 
     return apply
 

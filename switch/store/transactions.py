@@ -10,6 +10,7 @@ from switch.domain.journal_event import EventKind, JournalEvent
 from switch.domain.states import Operation, State
 from switch.domain.transaction import Page, TransactionFilter
 from switch.store import audit_trail
+from switch.store.feed_consumer import Span, events_of
 from switch.store.rows import authorization_from, follow_on_from
 from switch.store.sessions import Connection, Pool, Sessions
 from switch.store.transaction_search import Search
@@ -27,7 +28,7 @@ SELECT a.merchant_id, a.id, a.created_time_ms, a.answered_time_ms, now_ms(), a.a
        a.approval_code, a.retrieval_reference, a.channel_reference, e.reference, a.masked_credential,
        CASE WHEN card.is_one THEN left(a.masked_credential, 6) ELSE '' END,
        CASE WHEN card.is_one THEN right(a.masked_credential, 4) ELSE '' END, a.payer_key
-FROM unnest($1::text[], $2::uuid[], $3::text[]) AS e (merchant_id, id, reference)
+FROM PAYMENTS AS e
 JOIN authorizations AS a ON a.merchant_id = e.merchant_id AND a.id = e.id
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(f.amount_minor) FILTER (WHERE f.operation = 3), 0)::bigint AS captures,
@@ -43,6 +44,32 @@ SET answered_time_ms = excluded.answered_time_ms, checked_time_ms = excluded.che
     retrieval_reference = excluded.retrieval_reference, channel_reference = excluded.channel_reference,
     reference = CASE excluded.reference WHEN '' THEN t.reference ELSE excluded.reference END
 RETURNING merchant_id, id
+"""
+_PROJECT_NAMED: Final = _PROJECT.replace("PAYMENTS", "unnest($1::text[], $2::uuid[], $3::text[])").replace(
+    "AS e\n", "AS e (merchant_id, id, reference)\n"
+)
+
+# Each payment of the events once, with the last reference of its own. In the order in which the sweep of open rows
+# locks them, too.
+_PROJECT_TOLD: Final = f"""
+WITH told AS MATERIALIZED (
+    SELECT merchant_id, authorization_id AS id,
+           coalesce((array_agg(reference ORDER BY position DESC) FILTER (
+               WHERE reference <> '' AND follow_on_id = '00000000-0000-0000-0000-000000000000'))[1], '') AS reference
+    FROM journal_events WHERE position > $1 AND position <= $2
+    GROUP BY merchant_id, authorization_id ORDER BY merchant_id COLLATE "C", authorization_id),
+written AS ({_PROJECT.replace("PAYMENTS", "told")})
+SELECT (SELECT count(*) FROM told) - (SELECT count(*) FROM written)
+"""  # noqa: S608, constants
+
+# Of payments that the journal has no more; scalar, to be a look-up whatever the statistics say. Nothing is dropped
+# between the two statements: that would wait for this transaction.
+_GONE: Final = """
+SELECT * FROM journal_events AS e
+WHERE position > $1 AND position <= $2
+  AND (SELECT a.state FROM authorizations AS a WHERE a.merchant_id = e.merchant_id AND a.id = e.authorization_id)
+      IS NULL
+ORDER BY position
 """
 
 # Where the journal's row is gone: what the events themselves say, added up. Each event comes once.
@@ -93,25 +120,16 @@ _STATE_OF: Final = {
 _RAISES: Final = frozenset({EventKind.APPROVED, EventKind.INCREMENTED})
 
 
-async def project(connection: Connection, events: Sequence[JournalEvent]) -> None:
+async def project(connection: Connection, span: Span) -> None:
     """The rows of those events' payments, as the journal has them now. Within the feed consumer's transaction."""
-    references: dict[tuple[str, UUID], str] = {}
-    for event in events:
-        key = (event.merchant_id, event.authorization_id)
-        own = event.reference if not event.follow_on_id.int else ""
-        references[key] = own or references.get(key, "")
-    # Sorted: the sweep of open rows locks in this order, too.
-    keys = sorted(references, key=lambda key: (key[0], key[1].int))
-    found = await _project(connection, keys, [references[key] for key in keys])
-    gone = [event for event in events if (event.merchant_id, event.authorization_id) not in found]
-    if gone:
-        await connection.executemany(_FOLD, [_folded(event) for event in gone])
+    if await connection.fetchval(_PROJECT_TOLD, span.after, span.until):
+        folded = [_folded(event) for event in await events_of(connection, _GONE, span)]
+        await connection.executemany(_FOLD, folded)
 
 
-async def _project(
-    connection: Connection, keys: Sequence[tuple[str, UUID]], references: Sequence[str]
-) -> set[tuple[str, UUID]]:
-    rows = await connection.fetch(_PROJECT, [key[0] for key in keys], [key[1] for key in keys], references)
+async def _project(connection: Connection, keys: Sequence[tuple[str, UUID]]) -> set[tuple[str, UUID]]:
+    """Those that the journal has."""
+    rows = await connection.fetch(_PROJECT_NAMED, [key[0] for key in keys], [key[1] for key in keys], [""] * len(keys))
     return {(row["merchant_id"], row["id"]) for row in rows}
 
 
@@ -170,7 +188,7 @@ class PostgresTransactions:
             due = [(row["merchant_id"], row["id"]) for row in await connection.fetch(_DUE, older_than_ms, limit)]
             if due:
                 due.sort(key=lambda key: (key[0], key[1].int))
-                found = await _project(connection, due, [""] * len(due))
+                found = await _project(connection, due)
                 gone = [key for key in due if key not in found]
                 await connection.execute(_CHECKED, [key[0] for key in gone], [key[1] for key in gone])
             return len(due)

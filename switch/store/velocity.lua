@@ -14,6 +14,8 @@ local call, try = redis.call, redis.pcall
 local pack, unpack_bytes, sub, find, rep = struct.pack, struct.unpack, string.sub, string.find, string.rep
 local floor, min, max = math.floor, math.min, math.max
 
+local KEYS, ARGV = KEYS, ARGV
+
 local VERSION = 1
 -- version, flags, the tick when something must move, ms of the first, the last and the last but one payment, the last
 -- one's id, cells per level, count per window, sum per window, two lists' lengths in 30 days, a day and an hour,
@@ -80,60 +82,89 @@ local function write_cells(cells, n)
     return write_cells(cells, 40) .. pack(cells_format(n - 40), unpack(cells, 121, 3 * n))
 end
 
--- Move cells to where they belong now. sizes: ticks in a stretch, by level. per_level: cells at each, from `first` on.
--- fresh: one more: level, stretch, count, sum. Answers bytes, the tick of the next move; sets per_level and the totals.
-local function settle(cells, sizes, record, first, counts, sums, fresh_level, fresh_at, fresh_count, fresh_sum)
+local per_level, count_of, sum_of, oldest = {}, {}, {}, {}
+
+-- Move cells, in place, to where they belong now; sets cells per level, from `first` on, and the totals of the windows.
+-- sizes: ticks in a stretch, by level. amount: of one payment more, which is now; or nil.
+-- Answers how many numbers the cells are, and the tick of the next move.
+local function settle(cells, sizes, record, first, counts, sums, amount)
     local top = #sizes
-    local out, o, out_level = {}, 0, 0
-    local n, c, s, oldest = {}, {}, {}, {}
-    for level = 1, top do n[level], c[level], s[level] = 0, 0, 0 end
-
-    local function emit(level, at, count, sum)
-        if o > 0 and out_level == level and out[o - 2] == at then
-            out[o - 1] = min(out[o - 1] + count, MOST_COUNT)
-            out[o] = min(out[o] + sum, MOST_SUM)
-        else
-            if n[level] == 0 then oldest[level] = at end
-            n[level] = n[level] + 1
-            out[o + 1], out[o + 2], out[o + 3] = at, count, sum
-            o, out_level = o + 3, level
-        end
-        c[level] = min(c[level] + count, MOST_COUNT)
-        s[level] = min(s[level] + sum, MOST_SUM)
-    end
-
-    local i = 1
+    for level = 1, top do per_level[level], count_of[level], sum_of[level] = 0, 0, 0 end
+    local i, o, last_level, last_at = 1, 0, 0, 0
     for was = top, 1, -1 do
+        local size_was = sizes[was]
+        local now_was = now_of[size_was]
         for _ = 1, record[first + was - 1] do
-            local at, level = cells[i], was
-            local size = sizes[was]
-            if at > now_of[size] then at = now_of[size] end -- the clock went back
-            while level and now_of[size] - at > 12 do
-                level = level < top and level + 1
-                if level then
+            local at, count, sum = cells[i], cells[i + 1], cells[i + 2]
+            local level = was
+            i = i + 3
+            if at > now_was then at = now_was end -- the clock went back
+            if now_was - at > 12 then
+                local size = size_was
+                repeat
+                    level = level + 1
+                    if level > top then break end
                     at = floor(at * size / sizes[level])
                     size = sizes[level]
+                until now_of[size] - at <= 12
+            end
+            if level <= top then
+                count_of[level], sum_of[level] = count_of[level] + count, sum_of[level] + sum
+                if level == last_level and at == last_at then
+                    cells[o - 1], cells[o] = min(cells[o - 1] + count, MOST_COUNT), min(cells[o] + sum, MOST_SUM)
+                else
+                    if per_level[level] == 0 then oldest[level] = at end
+                    per_level[level] = per_level[level] + 1
+                    cells[o + 1], cells[o + 2], cells[o + 3] = at, count, sum
+                    o, last_level, last_at = o + 3, level, at
                 end
             end
-            if level then
-                if fresh_level and (fresh_level > level or fresh_level == level and fresh_at < at) then
-                    emit(fresh_level, fresh_at, fresh_count, fresh_sum)
-                    fresh_level = nil
-                end
-                emit(level, at, cells[i + 1], cells[i + 2])
-            end
-            i = i + 3
         end
     end
-    if fresh_level then emit(fresh_level, fresh_at, fresh_count, fresh_sum) end
-
+    if amount then
+        count_of[1], sum_of[1] = count_of[1] + 1, sum_of[1] + amount
+        if last_level == 1 and last_at == now_tick then
+            cells[o - 1], cells[o] = min(cells[o - 1] + 1, MOST_COUNT), min(cells[o] + amount, MOST_SUM)
+        else
+            if per_level[1] == 0 then oldest[1] = now_tick end
+            per_level[1] = per_level[1] + 1
+            cells[o + 1], cells[o + 2], cells[o + 3] = now_tick, 1, amount
+            o = o + 3
+        end
+    end
     local move, count, sum = NO_MOVE, 0, 0
     for level = 1, top do
-        if n[level] > 0 then move = min(move, (oldest[level] + 13) * sizes[level]) end
-        count, sum = min(count + c[level], MOST_COUNT), min(sum + s[level], MOST_SUM)
-        record[first + level - 1], record[counts + level - 1], record[sums + level - 1] = n[level], count, sum
+        if per_level[level] > 0 then
+            local moves = (oldest[level] + 13) * sizes[level]
+            if moves < move then move = moves end
+        end
+        count, sum = count + count_of[level], sum + sum_of[level]
+        if count > MOST_COUNT then count = MOST_COUNT end
+        if sum > MOST_SUM then sum = MOST_SUM end
+        record[first + level - 1], record[counts + level - 1], record[sums + level - 1] = per_level[level], count, sum
     end
-    return write_cells(out, o / 3), move
+    return o, move
+end
+
+-- One more into settled cells, of a time up to now; nothing where no window reaches so far back.
+local function insert(cells, numbers, sizes, record, first, tick, amount)
+    local level, at = 1, floor(tick / sizes[1])
+    while now_of[sizes[level]] - at > 12 do
+        level = level + 1
+        if level > #sizes then return end
+        at = floor(tick / sizes[level])
+    end
+    local i = 1
+    for higher = #sizes, level + 1, -1 do i = i + 3 * record[first + higher - 1] end
+    local stop = i + 3 * record[first + level - 1]
+    while i < stop and cells[i] < at do i = i + 3 end
+    if i < stop and cells[i] == at then
+        cells[i + 1], cells[i + 2] = min(cells[i + 1] + 1, MOST_COUNT), min(cells[i + 2] + amount, MOST_SUM)
+        return
+    end
+    for each = numbers, i, -1 do cells[each + 3] = cells[each] end
+    cells[i], cells[i + 1], cells[i + 2] = at, 1, amount
+    record[first + level - 1] = record[first + level - 1] + 1
 end
 
 -- How many of the last `held` entries of a list are in a window still. size: stretches of 300 s in one of the window's.
@@ -151,13 +182,9 @@ local function still_held(list, held, size, now)
     return low
 end
 
-local function entry_move(list, held, size)
-    if held == 0 then return NO_MOVE end
-    return (floor(unpack_bytes('<I4', list, #list - held * ENTRY_BYTES + 9) / size) + 13) * size * 60
-end
-
+-- None of a list has to move before a cell has: each was last seen with a payment, of the same stretches.
 local function settle_list(list, record, at)
-    if list == '' then return list, NO_MOVE end
+    if list == '' then return list end
     local now, n = now_of[60], #list / ENTRY_BYTES
     local later = 0 -- entries of a clock that went back
     while later < n and unpack_bytes('<I4', list, #list - later * ENTRY_BYTES - 3) > now do later = later + 1 end
@@ -173,7 +200,7 @@ local function settle_list(list, record, at)
     local day = still_held(list, min(record[at + 1], month), 24, now_of[1440])
     local hour = still_held(list, min(record[at + 2], day), 1, now)
     record[at], record[at + 1], record[at + 2] = month, day, hour
-    return list, min(entry_move(list, month, 720), entry_move(list, day, 24), entry_move(list, hour, 1))
+    return list
 end
 
 -- A counterparty was seen: it goes to the end of its list.
@@ -227,16 +254,13 @@ local function settle_tail(tail, record, number, time_ms, amount, mark)
                 head[1], head[2] = n1, n2
                 cells, at = read_cells(tail, n1 + n2, at + SERIES_HEAD_BYTES)
             end
-            -- cells per level, then totals: { n, n, count, count, sum, sum } here, and by window in the record
-            local level, stretch
+            -- cells per level, counts and sums: { n, n, count, count, sum, sum } here, and by window in the record
+            local numbers, moves = settle(cells, sizes, head, 1, 3, 5)
             if i == number then
-                local tick = floor(time_ms / 5000)
-                for each = 1, 2 do
-                    local there = floor(tick / sizes[each])
-                    if not level and now_of[sizes[each]] - there <= 12 then level, stretch = each, there end
-                end
+                insert(cells, numbers, sizes, head, 1, floor(time_ms / 5000), amount)
+                numbers, moves = settle(cells, sizes, head, 1, 3, 5)
             end
-            local bytes, moves = settle(cells, sizes, head, 1, 3, 5, level, stretch, 1, amount)
+            local bytes = write_cells(cells, numbers / 3)
             local stays = head[1] + head[2] > 0
             if stays then
                 parts[#parts + 1] = pack(SERIES_HEAD, head[1], head[2], head[3], head[5], head[4], head[6]) .. bytes
@@ -267,15 +291,19 @@ end
 -- The record's fields, then its parts: tail, list, list, cells. nil if it is none of ours.
 local function parse(raw)
     if #raw < HEAD_BYTES then return nil end
-    local r = { unpack_bytes(HEAD, raw) }
+    -- All that it will ever hold, so that the table is made once.
+    local r = {
+        tail = '', one = '', other = '', cells = '', written = false, changed = false, counted = false,
+        unpack_bytes(HEAD, raw),
+    }
     local cells = (r[8] + r[9] + r[10] + r[11] + r[12]) * CELL_BYTES
     local tail, one, other = r[TAIL], r[LISTS] * ENTRY_BYTES, r[LISTS + 3] * ENTRY_BYTES
     if r[1] ~= VERSION or #raw ~= HEAD_BYTES + tail + one + other + cells then return nil end
     if (tail > 0 or r[FLAGS] > 0) and not tail_fits(raw, r[FLAGS], tail) then return nil end
     local at = HEAD_BYTES + tail
-    r.tail = tail > 0 and sub(raw, HEAD_BYTES + 1, at) or ''
-    r.one = one > 0 and sub(raw, at + 1, at + one) or ''
-    r.other = other > 0 and sub(raw, at + one + 1, at + one + other) or ''
+    if tail > 0 then r.tail = sub(raw, HEAD_BYTES + 1, at) end
+    if one > 0 then r.one = sub(raw, at + 1, at + one) end
+    if other > 0 then r.other = sub(raw, at + one + 1, at + one + other) end
     r.cells = sub(raw, at + one + other + 1)
     return r
 end
@@ -289,11 +317,9 @@ local function load(key)
         if not r then malformed = malformed + 1 end
     end
     if not r then
-        r = { unpack(NEW) }
+        r = { tail = '', one = '', other = '', cells = '', unpack(NEW) }
         r[MOVE] = NO_MOVE
-        r.tail, r.one, r.other, r.cells = '', '', '', ''
     end
-    r[FIELDS + 1] = nil
     if r[LAST] == 0 then r.counted = {} end
     records[key] = r
     return r
@@ -309,16 +335,17 @@ end
 -- Everything of it to where it belongs now. arrives: a payment's amount, or nil.
 local function settle_record(r, arrives)
     local cells = read_cells(r.cells, r[8] + r[9] + r[10] + r[11] + r[12], 1)
-    local move, one, other, tail
-    r.cells, move = settle(cells, PAYMENTS, r, CELLS, COUNTS, SUMS, arrives and 1, now_tick, 1, arrives)
-    r.one, one = settle_list(r.one, r, LISTS)
-    r.other, other = settle_list(r.other, r, LISTS + 3)
-    move = min(move, one, other)
+    local move, tail
+    local numbers
+    numbers, move = settle(cells, PAYMENTS, r, CELLS, COUNTS, SUMS, arrives)
+    r.cells = write_cells(cells, numbers / 3)
+    r.one = settle_list(r.one, r, LISTS)
+    r.other = settle_list(r.other, r, LISTS + 3)
     if r[FLAGS] > 0 then
         r.tail, tail = settle_tail(r.tail, r)
         move = min(move, tail)
     end
-    r[MOVE], r.settled = move, true
+    r[MOVE] = move
 end
 
 -- A payment, where nothing has to move: into the newest cell, or into one more.
@@ -341,8 +368,13 @@ local function append(r, amount)
         r.cells = cells .. pack('<' .. CELL, now_tick, 1, amount)
     end
     r[MOVE] = min(r[MOVE], now_tick + 13)
-    for i = COUNTS, COUNTS + 4 do r[i] = min(r[i] + 1, MOST_COUNT) end
-    for i = SUMS, SUMS + 4 do r[i] = min(r[i] + amount, MOST_SUM) end
+    for i = COUNTS, COUNTS + 4 do
+        if r[i] < MOST_COUNT then r[i] = r[i] + 1 end
+    end
+    for i = SUMS, SUMS + 4 do
+        local sum = r[i] + amount
+        r[i] = sum < MOST_SUM and sum or MOST_SUM
+    end
     return true
 end
 
@@ -375,7 +407,6 @@ end
 
 local function written(r)
     r[TAIL] = #r.tail
-    r[FIELDS + 1] = nil
     return pack(HEAD, unpack(r, 1, FIELDS)) .. r.tail
 end
 

@@ -14,7 +14,7 @@ from zlib import crc32
 from switch.domain.risk import Subject
 from switch.domain.velocity import COUNTED_PAIRS, MARKS, pair_name
 from switch.ports.risk import Happening, Mark, Sighting
-from switch.store.bounded_redis import BoundedRedis, Script
+from switch.store.bounded_redis import BoundedRedis, script_of
 from switch.store.velocity_records import (
     LATER_SUBJECTS,
     NUMBER,
@@ -28,7 +28,7 @@ from switch.store.velocity_records import (
     subject_columns,
 )
 
-_SCRIPT = Script("velocity.lua")
+_SCRIPT = script_of("velocity.lua")
 _HAPPENING: Final = struct.Struct("<2sBBBQQ")
 _MOST_IN_A_CALL: Final = 128  # all of Redis waits for the end of a script
 _MARK_NUMBER: Final = {name: number for number, name in enumerate(MARKS, 1)}

@@ -8,7 +8,6 @@ from asyncpg import Record
 
 from switch.domain.audit import AuditEntry
 from switch.domain.identity import lowest_id_at
-from switch.domain.journal_event import JournalEvent
 from switch.domain.refusals import Missing, NotPossible
 from switch.domain.webhook import (
     EVERY_TYPE,
@@ -22,10 +21,23 @@ from switch.domain.webhook import (
     told_of_payment,
 )
 from switch.store import audit_trail
+from switch.store.feed_consumer import Span, events_of
+from switch.store.right_of_way import in_slices
 from switch.store.sessions import Connection, Pool, Sessions
 
 _DAY_MS = 86_400_000
+# Messages of one statement: what the driver encodes at once.
+_QUEUED_AT_ONCE = 200
 
+# Most merchants want none: their events are passed over where they are. A scalar subquery is a look-up, whatever the
+# statistics say.
+_WANTED = """
+SELECT * FROM journal_events AS e
+WHERE position > $1 AND position <= $2
+  AND (SELECT w.state FROM webhook_endpoints AS w WHERE w.merchant_id = e.merchant_id AND w.state IN (1, 2) LIMIT 1)
+      IS NOT NULL
+ORDER BY position
+"""
 _OF_MERCHANTS = "SELECT * FROM webhook_endpoints WHERE merchant_id = ANY ($1::text[]) AND state IN (1, 2)"
 _OF = "SELECT * FROM webhook_endpoints WHERE merchant_id = $1 AND state <> 4 ORDER BY created_time_ms, id"
 _FIND = "SELECT * FROM webhook_endpoints WHERE merchant_id = $1 AND id = $2 AND state <> 4"
@@ -85,14 +97,16 @@ WHERE merchant_id = $1 AND endpoint_id = $2 AND id >= $3 AND id < $4 AND state =
 """
 
 
-async def queue_events(connection: Connection, events: Sequence[JournalEvent]) -> None:
+async def queue_events(connection: Connection, span: Span) -> None:
     """A message for every endpoint that wants the event. Within the feed consumer's transaction: once each.
 
     A paused endpoint's messages wait for it, each its day; for a disabled one none are made.
     """
-    wanting = await _wanting(connection, {event.merchant_id for event in events})
-    told = [told_of_payment(event) for event in events if event.merchant_id in wanting]
-    await _queue(connection, told, wanting)
+    events = await events_of(connection, _WANTED, span)
+    if events:
+        wanting = await _wanting(connection, {event.merchant_id for event in events})
+        told = [told_of_payment(event) async for event in in_slices(events)]
+        await _queue(connection, told, wanting)
 
 
 async def queue(connection: Connection, told: Sequence[Message]) -> None:
@@ -111,14 +125,15 @@ async def _wanting(connection: Connection, merchant_ids: Iterable[str]) -> dict[
 async def _queue(connection: Connection, told: Iterable[Message], wanting: Mapping[str, list[Endpoint]]) -> None:
     made = [
         (each.merchant_id, delivery_id(each, endpoint.id), endpoint.id, each.event_type, each.payload)
-        for each in told
+        async for each in in_slices(told)
         for endpoint in wanting.get(each.merchant_id, ())
         if {each.event_type, EVERY_TYPE} & set(endpoint.event_types)
     ]
     if made:
         now_ms = await connection.fetchval(_NOW)
-        columns = [list(column) for column in zip(*made, strict=True)]
-        await connection.execute(_QUEUE, *columns, _DAY_MS, now_ms)
+        for first in range(0, len(made), _QUEUED_AT_ONCE):
+            columns = map(list, zip(*made[first : first + _QUEUED_AT_ONCE], strict=True))
+            await connection.execute(_QUEUE, *columns, _DAY_MS, now_ms)
 
 
 class PostgresWebhooks:

@@ -29,12 +29,15 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class Foundation:
-    """watch: hears of every signal. blocks: whom no door lets in."""
+    """followers: connections for who follows the journal; the pool where nobody does. watch: hears of every signal.
+    blocks: whom no door lets in.
+    """
 
     settings: Settings
     lifecycle: Lifecycle
     clock: SystemClock
     pool: Pool
+    followers: Pool
     redis_url: str
     counters: RedisCounters
     hsm: HsmAccess
@@ -48,6 +51,7 @@ async def open_foundation(settings: Settings, lifecycle: Lifecycle) -> Foundatio
     await migrate_database(postgres_url)
     pool = await create_pool(postgres_url)
     lifecycle.on_close("postgres", pool.close)
+    followers = await _followers(settings, postgres_url, pool, lifecycle)
     await ensure_partitions(pool, clock.time_ms())
     keeper = asyncio.create_task(keep_partitions(pool), name="partitions")
     lifecycle.on_close("partitions", lambda: cancelled(keeper))
@@ -55,7 +59,18 @@ async def open_foundation(settings: Settings, lifecycle: Lifecycle) -> Foundatio
     lifecycle.on_close("counters", counters.close)
     hsm = await open_hsm(settings, lifecycle)
     watch, blocks = open_signals(settings, lifecycle, clock, redis_url)
-    return Foundation(settings, lifecycle, clock, pool, redis_url, counters, hsm, watch, blocks)
+    return Foundation(settings, lifecycle, clock, pool, followers, redis_url, counters, hsm, watch, blocks)
+
+
+async def _followers(settings: Settings, postgres_url: str, pool: Pool, lifecycle: Lifecycle) -> Pool:
+    """Connections for who follows the journal: few, so that the road's are never lent out, and patient."""
+    if not set(settings.services) - {"authorization", "operations"}:
+        return pool
+    followers = await create_pool(
+        postgres_url, size=2, command_timeout_s=10.0, name="payswitch followers", durable_at_once=False
+    )
+    lifecycle.on_close("followers' postgres", followers.close)
+    return followers
 
 
 async def servers(settings: Settings, lifecycle: Lifecycle) -> tuple[str, str]:

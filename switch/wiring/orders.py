@@ -24,6 +24,7 @@ from switch.store.feed_consumer import FeedConsumer
 from switch.store.order_work import PostgresOrderWork, apply_events
 from switch.store.orders import PostgresOrders
 from switch.store.shop_codes import PostgresShopCodes
+from switch.wiring.feed import open_consumer
 from switch.wiring.platform import Platform, Served
 
 log = structlog.get_logger()
@@ -44,13 +45,12 @@ def open_orders(platform: Platform, cards: Cards | None = None) -> Sequence[Serv
     desk = OrderDesk(store, platform.payments, platform.merchants, cards, clock, secrets.token_bytes, settings)
     shop = ShopCodes(PostgresShopCodes(platform.pool), platform.merchants, clock, secrets.token_bytes)
     pursuit = Pursuit(store, PostgresOrderWork(platform.pool), platform.payments, clock, settings)
-    consumer = FeedConsumer(platform.pool, CONSUMER, apply_events)
-    retention = Retention(store, settings)
+    consumer = FeedConsumer(platform.following, CONSUMER, apply_events, right_of_way=platform.right_of_way)
     pursuit.start()
-    consumer.start()
-    retention.start()
     platform.lifecycle.on_close("orders", pursuit.close)
-    platform.lifecycle.on_close("orders' events", consumer.close)
+    open_consumer(platform, consumer)
+    retention = Retention(store, settings)
+    retention.start()
     platform.lifecycle.on_close("orders' retention", retention.close)
     if section.listen:
         _open_page(platform, desk, shop)

@@ -1,7 +1,7 @@
 """What a service of the platform is built from, and what it gives to be served."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from google.protobuf.descriptor import ServiceDescriptor
@@ -12,6 +12,7 @@ from switch.ports import Channel, Clock, Hsm
 from switch.ports.platform import CardTypes, Merchants, Payments
 from switch.ports.signals import NOBODY_BLOCKED, UNHEARD, Blocked, Signals
 from switch.routing.card_types import BinCardTypes
+from switch.store.right_of_way import RightOfWay
 from switch.store.sessions import Pool
 
 _NO_TABLES: Final[CardTypes] = BinCardTypes(tuple)
@@ -23,6 +24,8 @@ class Platform:
 
     payments: the road of this process, or that of another one. channels: empty where the road is another process's.
     redis_url: for what may be lost. card_types: nothing is known of any card unless BIN tables are given.
+    right_of_way: the road's, where it is in this process: followers of the journal wait for it. followers: their
+    connections, where they have their own.
     signals: risk control's. blocked: whom no door lets in.
     """
 
@@ -36,8 +39,15 @@ class Platform:
     merchants: Merchants
     channels: Mapping[str, Channel]
     card_types: CardTypes = _NO_TABLES
+    right_of_way: RightOfWay = field(default_factory=RightOfWay)
+    followers: Pool | None = None
     signals: Signals = UNHEARD
     blocked: Blocked = NOBODY_BLOCKED
+
+    @property
+    def following(self) -> Pool:
+        """What followers of the journal read and write by."""
+        return self.followers or self.pool
 
 
 @dataclass(frozen=True, slots=True)

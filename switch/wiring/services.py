@@ -13,9 +13,11 @@ from switch.merchants.leaving import Leaving
 from switch.payments.local import LocalPayments
 from switch.ports.platform import Payments
 from switch.routing.card_types import BinCardTypes
+from switch.settings_sections import Followers
 from switch.store.merchant_administration import PostgresMerchantAdministration
 from switch.store.merchants import PostgresMerchants
 from switch.store.orders import PostgresOrders
+from switch.store.right_of_way import Patience, RightOfWay
 from switch.store.users_devices import PostgresDevices
 from switch.store.users_sessions import PostgresUserSessions
 from switch.wiring.analytics import open_analytics
@@ -75,11 +77,20 @@ async def open_services(foundation: Foundation, engine: Engine | None) -> list[S
         foundation.settings, foundation.lifecycle, foundation.pool, foundation.redis_url, foundation.hsm.hsm,
         foundation.clock, _payments(foundation, engine), _merchants(foundation),
         engine.world.channels if engine is not None else {}, await _card_types(foundation, engine),
+        _right_of_way(foundation.settings.followers, engine), foundation.followers,
         foundation.watch, foundation.blocks,
     )  # fmt: skip
     if "risk" in foundation.settings.services:
         open_risk_counters(platform, foundation.watch)
     return [served for each in (open_feed, *openers) for served in each(platform)]
+
+
+def _right_of_way(section: Followers, engine: Engine | None) -> RightOfWay:
+    """The road's of this process; that of another one's is not seen from here."""
+    if engine is None:
+        return RightOfWay()
+    road, patience = engine.road, Patience(section.insist_after_ms / 1000, section.no_rest_after_ms / 1000)
+    return RightOfWay(lambda: road.in_flight > section.give_way_above, patience)
 
 
 async def _card_types(foundation: Foundation, engine: Engine | None) -> BinCardTypes:

@@ -19,6 +19,7 @@ from switch.store.ledger_days import PostgresDays
 from switch.store.ledger_follower import LedgerFollower
 from switch.store.settlement import PostgresBatches
 from switch.store.unpriced import PostgresUnpriced
+from switch.wiring.feed import open_consumer
 from switch.wiring.platform import Platform, Served
 
 _STATEMENTS_AT_ONCE = 4
@@ -29,9 +30,11 @@ def open_settlement(platform: Platform) -> Sequence[Served]:
 
 
 def open_settlement_with(platform: Platform, feed: Feed) -> Sequence[Served]:
-    follower = LedgerFollower(platform.pool, platform.merchants, platform.card_types, platform.clock)
-    follower.start()
-    platform.lifecycle.on_close("ledger", follower.close)
+    follower = LedgerFollower(
+        platform.following, platform.merchants, platform.card_types, platform.clock,
+        right_of_way=platform.right_of_way,
+    )  # fmt: skip
+    open_consumer(platform, follower)
     pricing = LatePricing(PostgresUnpriced(platform.pool, platform.card_types), platform.merchants, platform.clock)
     pricing.start()
     platform.lifecycle.on_close("late pricing", pricing.close)

@@ -24,6 +24,7 @@ from switch.store.feed_consumer import FeedConsumer
 from switch.store.risk_counters import CONSUMER, applying
 from switch.store.signal_windows import RedisSignalWindows
 from switch.store.velocity import RedisVelocity
+from switch.wiring.feed import open_consumer
 from switch.wiring.platform import Platform
 
 log = structlog.get_logger()
@@ -32,7 +33,6 @@ _MINUTE_MS: Final = 60_000
 _DAY_MS: Final = 86_400_000
 # Nobody waits for what is told: it may take longer than the road's own counters.
 _TELL_TIMEOUT_S: Final = 0.25
-_EVENTS_AT_ONCE: Final = 500
 
 
 class LoggedAlerts:
@@ -70,17 +70,15 @@ def open_risk_counters(platform: Platform, watch: SignalWatch) -> None:
     devices, currency = DeviceMonitor(monitor_settings(platform.settings)), RoadSettings().reference_currency
     clock = platform.clock
 
-    def tell(events: Sequence[JudgedEvent]) -> None:
-        told = told_by(events, currency, devices)
+    def tell(event: JudgedEvent) -> None:
+        told = told_by(event, currency, devices)
         watch.count(told.happenings)
         watch.find(told.findings)
         for signal in told.signals:
             watch.report(signal)
 
     apply = applying(tell, lambda: clock.time_ms() - OLDEST_MS)
-    consumer = FeedConsumer(platform.pool, CONSUMER, apply, _EVENTS_AT_ONCE)
-    consumer.start()
-    platform.lifecycle.on_close("risk counters' feed", consumer.close)
+    open_consumer(platform, FeedConsumer(platform.following, CONSUMER, apply, right_of_way=platform.right_of_way))
 
 
 def monitor_settings(settings: Settings) -> MonitorSettings:

@@ -12,7 +12,6 @@ from switch.api.refund_service import RefundServicer
 from switch.api.transaction_service import TransactionServicer
 from switch.api.webhook_service import WebhookServicer
 from switch.domain.audit import AuditEntry
-from switch.domain.journal_event import JournalEvent
 from switch.merchants.exports import Exports
 from switch.merchants.page_tokens import PageTokens
 from switch.merchants.refunds import Disputed, Refunds
@@ -23,21 +22,20 @@ from switch.merchants.webhook_target import TargetRules
 from switch.merchants.webhooks import Webhooks
 from switch.ports import StoreUnavailable
 from switch.store.disputes import PostgresDisputes
-from switch.store.feed_consumer import FeedConsumer
+from switch.store.feed_consumer import FeedConsumer, Span
 from switch.store.merchants import PostgresMerchants
 from switch.store.refunds import PostgresRefunds, finish_from_feed
 from switch.store.sessions import Connection
 from switch.store.transactions import PostgresTransactions, append_audit, project
 from switch.store.webhook_queue import Circuit, WebhookQueue
 from switch.store.webhooks import PostgresWebhooks, queue_events
+from switch.wiring.feed import open_consumer
 from switch.wiring.platform import Platform, Served
 
 log = structlog.get_logger()
 
 # An export's searches may take longer than a page's, and less than the database lets a statement.
 _EXPORT_BUDGET_S = 0.3
-# Each is a row with many indexes, or ten messages: a batch stays well below the database's time limit.
-_EVENTS_AT_ONCE = 500
 _REFUNDS_EVERY_S = 2.0
 _OPEN_EVERY_S = 2.0
 _OPEN_OLDER_THAN_MS = 5_000
@@ -65,13 +63,12 @@ def open_transactions(
     disputed = disputed or PostgresDisputes(pool).disputed_minor
     refunds = Refunds(PostgresRefunds(pool), platform.payments, tokens, platform.clock, disputed, told_secrets)
 
-    async def apply(connection: Connection, events: Sequence[JournalEvent]) -> None:
-        await project(connection, events)
-        await finish_from_feed(connection, events)
+    async def apply(connection: Connection, span: Span) -> None:
+        await project(connection, span)
+        await finish_from_feed(connection, span)
 
-    consumer = FeedConsumer(pool, "transactions", apply, _EVENTS_AT_ONCE)
-    consumer.start()
-    platform.lifecycle.on_close("transactions feed", consumer.close)
+    way = platform.right_of_way
+    open_consumer(platform, FeedConsumer(platform.following, "transactions", apply, right_of_way=way))
     _repeat(platform, "refunds under way", _REFUNDS_EVERY_S, refunds.resume)
     _repeat(
         platform, "open transactions", _OPEN_EVERY_S, lambda: store.refresh_open(_OPEN_OLDER_THAN_MS, _OPEN_AT_ONCE)
@@ -91,9 +88,8 @@ def open_webhooks(platform: Platform) -> Sequence[Served]:
     webhooks = Webhooks(
         PostgresWebhooks(pool), platform.hsm, platform.clock, os.urandom, rules, section.endpoints_per_merchant
     )
-    consumer = FeedConsumer(pool, "webhooks", queue_events, _EVENTS_AT_ONCE)
-    consumer.start()
-    platform.lifecycle.on_close("webhooks feed", consumer.close)
+    way = platform.right_of_way
+    open_consumer(platform, FeedConsumer(platform.following, "webhooks", queue_events, right_of_way=way))
     sender = WebhookSender(rules)
     platform.lifecycle.on_close("webhooks sender", sender.close)
     limits = WorkerLimits(section.at_once, section.of_each_endpoint)

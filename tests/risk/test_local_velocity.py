@@ -3,6 +3,7 @@ from exact_velocity import ExactVelocity
 from hypothesis import given
 from velocity_story import DAY_MS, HOUR_MS, Step, played, stories
 
+from switch.domain.payer import Place
 from switch.domain.risk import Subject
 from switch.domain.velocity import COUNTED_PAIRS, MOST_SUM, NEVER
 from switch.ports.risk import Happening, Later, Sighting
@@ -110,5 +111,11 @@ async def test_the_port_s_own_calls(clock: Clock) -> None:
     assert velocity.count(Sighting("3", TAP, 5)) == {"card_count_1h": 3}
     velocity.want(frozenset({"card_travel_km"}))
     assert velocity.count(Sighting("3", TAP, 5)) == {}
+    velocity.want(frozenset({"card_travel_km", "card_sum_1m", "merchant_sum_1m"}))
+    sums = {"card_sum_1m": 20, "merchant_sum_1m": 20}
+    assert velocity.count(Sighting("3a", TAP, 5)) == sums
+    assert velocity.count(Sighting("3a", TAP, 5, Place(0, 0))) == sums | {"card_travel_km": 0}
+    assert velocity.count(Sighting("3b", TAP, 0, Place(0, 0))) == sums | {"card_travel_km": 0}
+    assert velocity.count(Sighting("3c", TAP, 0, Place(1_000_000, 0))) == sums | {"card_travel_km": 111}
     velocity.want(frozenset())
     assert velocity.count(Sighting("4", TAP, 5)) == {}

@@ -18,7 +18,7 @@ from switch.ports import StoreUnavailable
 from switch.store.analytics import PostgresAnalytics
 from switch.store.analytics_rollups import CONSUMER, add, analytics_consumer, rebuild
 from switch.store.feed import JournalFeed
-from switch.store.feed_consumer import FeedConsumer, event_from
+from switch.store.feed_consumer import FeedConsumer, Span, event_from
 from switch.store.journal import PostgresJournal
 from switch.store.sessions import Connection
 
@@ -90,11 +90,23 @@ async def test_rebuilding_changes_nothing_and_mends_what_was_wrong(database: asy
     await agree(database, "other", others, RANGES)
 
 
+async def test_rebuilding_everybody_tells_the_same(database: asyncpg.Pool, merchant: str) -> None:
+    random = Random(8)
+    events, others = [await put(database, made_up(random, each, 250)) for each in (merchant, "other")]
+    await database.execute("INSERT INTO feed_cursors VALUES ($1, 500)", CONSUMER)
+    async with database.acquire() as connection:
+        assert await rebuild(connection) == 500
+    late = await put(database, made_up(random, merchant, 60))
+    await analytics_consumer(database).catch_up()
+    await agree(database, merchant, [*events, *late], RANGES)
+    await agree(database, "other", others, RANGES)
+
+
 async def test_an_interrupted_batch_counts_once(database: asyncpg.Pool, merchant: str) -> None:
     events = await put(database, made_up(Random(4), merchant, 50))
 
-    async def fails(connection: Connection, batch: Sequence[JournalEvent]) -> None:
-        await add(connection, batch)
+    async def fails(connection: Connection, span: Span) -> None:
+        await add(connection, span)
         raise StoreUnavailable("just then")
 
     with pytest.raises(StoreUnavailable):

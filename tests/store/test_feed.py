@@ -18,7 +18,7 @@ from switch.domain.journal_event import EventKind, JournalEvent
 from switch.domain.states import Decision, Operation, State
 from switch.ports import FollowUpResult, StoreUnavailable
 from switch.store.feed import JournalFeed
-from switch.store.feed_consumer import FeedConsumer, event_from
+from switch.store.feed_consumer import FeedConsumer, Span, event_from
 from switch.store.journal import PostgresJournal
 from switch.store.leases import PostgresLeases
 from switch.store.pool import create_pool
@@ -274,8 +274,13 @@ async def test_a_consumer_that_reads_along_misses_nothing(
 ) -> None:
     seen: list[int] = []
 
-    async def apply(_: Connection, events: Any) -> None:
-        seen.extend(each.position for each in events)
+    async def apply(connection: Connection, span: Span) -> None:
+        rows = await connection.fetch(
+            "SELECT position FROM journal_events WHERE position > $1 AND position <= $2 ORDER BY 1",
+            span.after, span.until,
+        )  # fmt: skip
+        assert len(rows) == span.events
+        seen.extend(row["position"] for row in rows)
 
     await database.execute("DELETE FROM feed_cursors WHERE consumer = 'reader'")
     consumer = FeedConsumer(database, "reader", apply, batch=3)

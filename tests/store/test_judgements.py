@@ -16,7 +16,14 @@ SUBJECTS = {Subject.CARD: "00" * 16, Subject.MERCHANT: "ff" * 16}
 
 def judged(score: int = 0) -> Judged:
     judgement = Judgement(
-        Outcome.REVIEW, score=score, model_score=17, fired=("big", "new"), shadow=("maybe",), absent=(), rules_version=3
+        Outcome.REVIEW,
+        score=score,
+        model_score=17,
+        fired=("big", "new"),
+        shadow=("maybe",),
+        absent=(),
+        rules_version=3,
+        failed=("odd",),
     )
     return Judged(judgement, pack_facts(FACTS), pack_subjects(SUBJECTS))
 
@@ -34,6 +41,7 @@ async def test_a_judgement_is_stored_with_its_intent(
     [row] = await stored(database, one.id)
     assert (row["outcome"], row["score"], row["model_score"], row["rules_version"]) == (2, 250, 17, 3)
     assert (row["fired"], row["shadow"], row["absent"]) == (["big", "new"], ["maybe"], [])
+    assert row["failed"] == ["odd"]
     assert (row["amount_minor"], row["currency"]) == (one.money.amount_minor, one.money.currency)
     assert unpack_facts(row["facts"]) == FACTS
     assert unpack_facts(row["facts"], {"currency"}) == {"currency": "CNY"}

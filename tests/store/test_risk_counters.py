@@ -40,13 +40,19 @@ class Follower:
         self.oldest_ms = 0
         self.told: list[JudgedEvent] = []
         self._feed = JournalFeed(database, settle_ms=600_000)
-        self._consumer = FeedConsumer(database, CONSUMER, applying(self.told.extend, lambda: self.oldest_ms))
+        self._consumer = FeedConsumer(database, CONSUMER, applying(self.told.append, lambda: self.oldest_ms))
 
     async def follow(self) -> Told:
         self.told.clear()
         await self._feed.catch_up()
         await self._consumer.catch_up()
-        return told_by(self.told, "CNY", DeviceMonitor(MonitorSettings()))
+        monitor = DeviceMonitor(MonitorSettings())
+        each = [told_by(event, "CNY", monitor) for event in self.told]
+        return Told(
+            [one for told in each for one in told.happenings],
+            [one for told in each for one in told.signals],
+            [one for told in each for one in told.findings],
+        )
 
     async def paid(
         self, keys: dict[Subject, str] | None = None, facts: dict[str, FactValue] | None = None, **fields: Any

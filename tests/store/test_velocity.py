@@ -92,6 +92,10 @@ async def test_wanted_narrows_what_is_answered_and_not_what_is_counted(redis_url
     assert await one(velocity, "1") == {"card_count_1m": 1, "card_merchant_sum_1h": 100}
     velocity.want(frozenset({"merchant_count_30d"}))
     assert await one(velocity, "2") == {"merchant_count_30d": 2}
+    velocity.want(frozenset({"card_travel_km"}))
+    assert await one(velocity, "2a") == {}
+    assert await one(velocity, "2b", place=SHANGHAI) == {"card_travel_km": 0}
+    assert await one(velocity, "2c", place=BEIJING) == {"card_travel_km": 1067}
     velocity.want(frozenset())
     assert await one(velocity, "3") == {}
     velocity.want(None)

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from trade_told import put_at
 
 from switch.domain.authorization import Authorization, AuthorizationRequest, CardCredential
 from switch.domain.journal_event import EventKind, JournalEvent
@@ -29,7 +30,7 @@ from switch.payments.ownership import Ownership
 from switch.payments.resolve import Resolver, ResolveSettings
 from switch.payments.road import Road
 from switch.ports import Approved, AwaitingPayer, ChannelRequest, ChannelResult, Declined
-from switch.store.feed_consumer import FeedConsumer
+from switch.store.feed_consumer import FeedConsumer, Span
 from switch.store.journal import PostgresJournal
 from switch.store.leases import PostgresLeases
 from switch.store.order_rows import payment_from
@@ -39,7 +40,8 @@ from switch.store.scanned_orders import PostgresScannedOrders
 from switch.store.shop_codes import PostgresShopCodes
 
 PAN = "6225880000000005"
-_positions = itertools.count(1)
+# Above what the feed gives in a test.
+_positions = itertools.count(1_000_000)
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
@@ -183,12 +185,14 @@ class Scene(SimpleNamespace):
 
     async def event(self, kind: EventKind, payment: OrderPayment, amount_minor: int) -> None:
         """As the journal's feed would tell it."""
+        position = next(_positions)
         event = JournalEvent(
-            next(_positions), payment.merchant_id, payment.authorization_id, uuid4(), kind, Operation.SALE,
+            position, payment.merchant_id, payment.authorization_id, uuid4(), kind, Operation.SALE,
             Money(amount_minor, "CNY"), 1, 1, "acme", "t", "first", EntryMode.NFC, "00", "", b"", "",
         )  # fmt: skip
         async with self.database.acquire() as connection, connection.transaction():
-            await apply_events(connection, [event])
+            await put_at(connection, event)
+            await apply_events(connection, Span(position - 1, position, 1))
 
 
 @pytest.fixture

@@ -48,6 +48,11 @@ async def put(database: asyncpg.Pool, events: Sequence[JournalEvent]) -> list[Jo
     return placed
 
 
+async def put_at(connection: Any, event: JournalEvent) -> None:
+    """Where the event says."""
+    await connection.copy_records_to_table("journal_events", columns=_COLUMNS, records=[_row(event)])
+
+
 _COLUMNS = (
     *("merchant_id", "authorization_id", "kind", "follow_on_id", "position", "operation", "amount_minor", "currency"),
     *("time_ms", "created_time_ms", "acquirer_id", "terminal_id", "channel", "entry", "response_code", "reference"),

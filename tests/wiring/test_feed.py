@@ -6,6 +6,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 import asyncpg
+from prometheus_client import REGISTRY
 from trade_told import FIRST_DAY, made_up, put
 
 from payswitch.v1 import analytics_pb2
@@ -42,6 +43,13 @@ async def test_they_follow_until_the_process_ends(database: asyncpg.Pool, postgr
                 break
             await asyncio.sleep(0.05)
     assert answer.events_behind == 0
+    waiting, lag_s = (
+        REGISTRY.get_sample_value(f"payswitch_feed_consumer_{each}", {"consumer": "analytics"})
+        for each in ("waiting_events", "lag_seconds")
+    )
+    assert waiting == 0
+    assert lag_s is not None
+    assert lag_s >= 0
     lifecycle.stop("done")
     assert await lifecycle.run() == EXIT_CLEAN
     assert await rebuild_analytics(postgres_dsn, merchant) == 30
