@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from switch.ports.signals import Note, Noted
-from switch.store.bounded_redis import BoundedRedis, Script
+from switch.store.bounded_redis import BoundedRedis, script_of
 
-_SCRIPT = Script("signals.lua")
+_SCRIPT = script_of("signals.lua")
 _PREFIX: Final = "signals:{0}:"
 _BLOCKS: Final = _PREFIX + "blocks"
 _MOST_IN_A_CALL: Final = 128  # all of Redis waits for the end of a script
