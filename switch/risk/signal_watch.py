@@ -26,7 +26,10 @@ from switch.risk.monitor_settings import MonitorSettings
 log = structlog.get_logger()
 
 _PAUSE_S: Final = 0.2
-_AT_ONCE: Final = 256
+# In a flood the road goes first: signals of some 50 µs each, then a rest for as long as all of them take or longer.
+_AT_ONCE: Final = 64
+_BREATH_S: Final = 0.01
+_STORE_REST_S: Final = 1.0
 _MOST_ALERTS: Final = 1000
 _RAISED_KNOWN: Final = 10_000
 _HAPPENINGS: Final = {SignalKind.LOGIN_FAILED: Later.LOGIN_FAILURES, SignalKind.WRONG_CODE: Later.WRONG_CODES}
@@ -84,6 +87,7 @@ class SignalWatch:
         self._happenings: deque[Happening] = deque()
         self._marks: deque[Mark] = deque()
         self._alerts: deque[Alert] = deque()
+        self._store_rests_until_s = 0.0
         self._raised: OrderedDict[str, None] = OrderedDict()
         self._task: asyncio.Task[None] | None = None
 
@@ -150,7 +154,7 @@ class SignalWatch:
             except Exception:
                 log.exception("signals_not_worked")
                 more = False
-            await asyncio.sleep(0 if more else _PAUSE_S)
+            await asyncio.sleep(_BREATH_S if more else _PAUSE_S)
 
     async def _work(self) -> bool:
         """One round; whether signals or counts are left."""
@@ -158,7 +162,8 @@ class SignalWatch:
         self._remember(signals)
         await self._judge(signals)
         await self._tell(_take(self._happenings), _take(self._marks))
-        await self._raise(_take(self._alerts))
+        if self._clock.monotonic_s() >= self._store_rests_until_s:
+            await self._raise(_take(self._alerts))
         return bool(self._signals or self._happenings or self._marks)
 
     async def _judge(self, signals: Sequence[tuple[Signal, Who]]) -> None:
@@ -224,6 +229,7 @@ class SignalWatch:
         except StoreUnavailable as error:
             log.warning("alerts_not_raised_yet", count=len(alerts), reason=str(error))
             self._alerts.extendleft(reversed(alerts))
+            self._store_rests_until_s = self._clock.monotonic_s() + _STORE_REST_S
 
 
 def _take(waiting: "deque[_Item]") -> list[_Item]:

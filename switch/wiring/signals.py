@@ -10,7 +10,7 @@ import structlog
 from switch.config import Settings
 from switch.domain.judged_event import JudgedEvent
 from switch.ops.lifecycle import Lifecycle
-from switch.ops.metrics import BLOCKED_ADDRESSES
+from switch.ops.metrics import BLOCKED_ADDRESSES, RISK_MALFORMED
 from switch.ops.signals import SignalCounts
 from switch.payments.world import RoadSettings
 from switch.ports import Clock
@@ -51,7 +51,7 @@ def open_signals(
 ) -> tuple[SignalWatch, DoorBlocks]:
     figures, counts = monitor_settings(settings), SignalCounts()
     windows = RedisSignalWindows(redis_url)
-    velocity = RedisVelocity(redis_url, timeout_s=_TELL_TIMEOUT_S)
+    velocity = RedisVelocity(redis_url, malformed=RISK_MALFORMED.inc, timeout_s=_TELL_TIMEOUT_S)
     blocks = DoorBlocks(clock, figures.never_blocked, counts.refused)
     watch = SignalWatch(
         windows, velocity, LoggedAlerts(), blocks, clock, counts, figures, secrets.token_hex(8),

@@ -63,7 +63,8 @@ async def test_a_thousand_addresses_are_a_thousand_alerts_and_what_waits_is_boun
     scene.here.watch.find(found)
     await scene.here.watch.flush()
     scene.alerts.down = False
-    for _ in range(8):
+    scene.later(1_000)
+    for _ in range(20):
         await scene.here.watch.flush()
     assert len(scene.alerts.alerts) == 1_000
 
@@ -75,6 +76,9 @@ async def test_alerts_wait_until_their_store_is_back() -> None:
     assert scene.alerts.calls
     assert scene.kinds() == []
     scene.alerts.down = False
+    await scene.here.watch.flush()
+    assert scene.kinds() == []  # it has a second of rest
+    scene.later(1_000)
     await scene.here.watch.flush()
     assert scene.kinds() == ["scanning"]
 
