@@ -30,6 +30,7 @@ _PAUSE_S: Final = 0.2
 _AT_ONCE: Final = 64
 _BREATH_S: Final = 0.01
 _STORE_REST_S: Final = 1.0
+_FOLLOW_S: Final = 0.7
 _MOST_ALERTS: Final = 1000
 _RAISED_KNOWN: Final = 10_000
 _HAPPENINGS: Final = {SignalKind.LOGIN_FAILED: Later.LOGIN_FAILURES, SignalKind.WRONG_CODE: Later.WRONG_CODES}
@@ -147,10 +148,13 @@ class SignalWatch:
             self._blocks.take(await self._own.blocks())
 
     async def _run(self) -> None:
+        follow_at_s = 0.0
         while True:
             try:
                 more = await self._work()
-                await self.follow_blocks()
+                if self._clock.monotonic_s() >= follow_at_s:
+                    follow_at_s = self._clock.monotonic_s() + _FOLLOW_S
+                    await self.follow_blocks()
             except Exception:
                 log.exception("signals_not_worked")
                 more = False

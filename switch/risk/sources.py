@@ -8,13 +8,13 @@ Network = IPv4Network | IPv6Network
 
 @lru_cache(65_536)
 def canonical(address: str) -> str:
-    """As `ipaddress` writes it; "" of what is no address.
+    """As `ipaddress` writes it, without a zone; "" of what is no address.
 
-    >>> canonical("2001:0DB8::1"), canonical("::ffff:192.0.2.7"), canonical("unix")
-    ('2001:db8::1', '192.0.2.7', '')
+    >>> canonical("2001:0DB8::1"), canonical("::ffff:192.0.2.7"), canonical("fe80::1%eth0"), canonical("unix")
+    ('2001:db8::1', '192.0.2.7', 'fe80::1', '')
     """
     try:
-        ip = ip_address(address)
+        ip = ip_address(address.partition("%")[0])
     except ValueError:
         return ""
     return str(getattr(ip, "ipv4_mapped", None) or ip)
