@@ -9,6 +9,7 @@ import structlog
 from switch.domain.risk import FactValue, Judged, Judgement, Subject
 from switch.ports import Clock, CountersUnavailable
 from switch.ports.risk import Sighting, Velocity
+from switch.risk.document import MOST_SCORE
 from switch.risk.facts import (
     COUNTERS,
     DISTINCT,
@@ -158,6 +159,8 @@ class PaymentMonitor:
     def _score(self, scorer: Scorer, facts: Sequence[dict[str, FactValue]]) -> bool:
         try:
             scores = scorer.score(facts)
+            if len(scores) != len(facts) or not all(0 <= each <= MOST_SCORE for each in scores):
+                raise ValueError("not a score of 0 to 1000 for each")  # trees may add up to no number
         except Exception:
             log.exception("model_failed", version=scorer.version)
             return False

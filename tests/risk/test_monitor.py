@@ -8,7 +8,7 @@ from town import NothingCounted
 from switch.domain.risk import Action, Judged, Outcome, Rule, Subject, WithoutFacts
 from switch.ports import CountersUnavailable
 from switch.ports.risk import Sighting
-from switch.risk.facts import COUNTERS, FACTS
+from switch.risk.facts import COUNTERS, FACTS, MODEL
 from switch.risk.local_velocity import LocalVelocity
 from switch.risk.monitor import SHARED, LiveRisk, PaymentMonitor, Presented
 from switch.risk.rules import RuleSet
@@ -63,6 +63,29 @@ async def test_counters_that_answer_nonsense_are_absent() -> None:
     monitor = monitor_of("card_count_1m > 1", 1, ValueError("not what was asked"))
     assert (await judged(monitor, "1")).judgement.absent == (COUNTERS,)
     assert (await judged(monitor, "2")).judgement.outcome is Outcome.DECLINE  # judged by what is counted here
+
+
+class Scores:
+    """A model that answers this."""
+
+    version = 7
+
+    def __init__(self, scores: list[int]) -> None:
+        self._scores = scores
+
+    def score(self, rows: Sequence[object]) -> list[int]:
+        return self._scores
+
+
+# The second is what NaN is as a whole number: it fits into no column, and its batch would not be recorded.
+@pytest.mark.parametrize("scores", [[], [-(2**63)], [1001], [1, 2]], ids=["none", "nan", "above", "two"])
+async def test_a_model_that_answers_nonsense_is_absent(scores: list[int]) -> None:
+    live = LiveRisk(RuleSet([]), Scores(scores))
+    local = LocalVelocity(lambda: NOW_MS)
+    monitor = PaymentMonitor(live, local, local, Clock(), NothingCounted(), lambda: 1)
+    judgement = (await judged(monitor, "1")).judgement
+    assert (judgement.absent, judgement.model_score) == ((MODEL,), None)
+    assert judgement.facts["model_known"] is False
 
 
 def test_every_counter_of_payments_is_shared() -> None:
