@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from switch.domain.money import CURRENCIES
+from switch.domain.money import CURRENCIES, LARGEST_AMOUNT_MINOR
 
 
 def _host_and_port(text: str) -> str:
@@ -183,10 +183,10 @@ class TransmissionWindow(Section):
 
 class Risk(Section):
     velocity_limit_per_minute: int = Field(
-        default=60, ge=0, description="authorizations per card and minute; 0: no limit"
+        default=60, ge=0, le=1_000_000, description="authorizations per card and minute; 0: no limit"
     )
     contactless_no_pin_limit_minor: int = Field(
-        default=100_000, ge=0, description="largest tap without a PIN, minor units"
+        default=100_000, ge=0, le=LARGEST_AMOUNT_MINOR, description="largest tap without a PIN, minor units"
     )
     counters_down_policy: Literal["continue", "decline"] = Field(
         default="continue", description="what to do without Redis"

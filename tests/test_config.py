@@ -85,6 +85,12 @@ def test_lists_are_json_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
         ("ISSUERS", "bank-1", "issuers", "JSON"),
         ("ISSUERS", '["a/b"]', "issuers.0", "A-Z a-z 0-9"),
         ("TLS__PRIVATE_KEY", "key.pem", "tls.private_key", "together with tls.certificate"),
+        (
+            "RISK__VELOCITY_LIMIT_PER_MINUTE",
+            "1000001",
+            "risk.velocity_limit_per_minute",
+            "less than or equal to 1000000",
+        ),
         ("RISK__COUNTERS_DOWN_POLICY", "maybe", "risk.counters_down_policy", "'continue' or 'decline'"),
         ("UNIONPAY__ACQUIRING_INSTITUTION_ID", "12A", "unionpay.acquiring_institution_id", "8 to 11 digits"),
         ("ALIPAY__GATEWAY_URL", "ftp://x", "alipay.gateway_url", "http(s)://"),
