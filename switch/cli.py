@@ -15,6 +15,7 @@ from switch.keys_cli import app as keys_app
 from switch.ledger_cli import ledger_app
 from switch.messages_cli import messages_app
 from switch.retention_cli import retention_app
+from switch.risk_cli import risk_app
 from switch.routes_cli import routes_app
 from switch.terminals_cli import terminals_app
 
@@ -41,6 +42,7 @@ app.add_typer(hsm_app, no_args_is_help=True)
 app.add_typer(keys_app, no_args_is_help=True)
 app.add_typer(bill_app, no_args_is_help=True)
 app.add_typer(routes_app, no_args_is_help=True)
+app.add_typer(risk_app, no_args_is_help=True)
 app.add_typer(terminals_app, no_args_is_help=True)
 app.add_typer(audit_app, no_args_is_help=True)
 app.add_typer(ledger_app, no_args_is_help=True)

@@ -41,8 +41,16 @@ RANK = {package: rank for rank, packages in enumerate(ARROWS) for package in pac
 WIRING = (
     *("switch.app", "switch.wiring", "switch.cli", "switch.config", "switch.settings_listing"),
     *("switch.settings_sections", "switch.bill_cli", "switch.billing", "switch.billing_through"),
-    *("switch.routes_cli", "switch.routes_desk", "switch.terminals_cli", "switch.hsm_cli", "switch.keys_cli"),
+    *(
+        "switch.routes_cli",
+        "switch.routes_desk",
+        "switch.risk_replay_cli",
+        "switch.terminals_cli",
+        "switch.hsm_cli",
+        "switch.keys_cli",
+    ),
     *("switch.own_keys", "switch.key_ceremony", "switch.hidden_input"),
+    *("switch.risk_cli", "switch.risk_evaluation"),
     *("switch.command_database", "switch.audit_cli", "switch.audit_desk", "switch.ledger_cli"),
     *("switch.messages_cli", "switch.messenger", "switch.retention_cli"),
 )

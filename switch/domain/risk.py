@@ -79,8 +79,9 @@ class Judgement:
 
     response_code, reason: of a STEP_UP or DECLINE. score: the rules' sum, 0 to 1000. model_score: 0 to 1000, the
     chance of fraud in thousandths; None without a model. fired, shadow: ids of the rules that fired, live and shadow,
-    in the document's order; "list:" and its name for a list that declined. absent: what was missing of the counters and
-    the model ("counters", "model"). failed: ids of rules whose evaluation failed, by a division or a number too large.
+    in the document's order, after what lists said: "list:" and the name of one that declined, "allow:" and a subject
+    that is spared. absent: what was missing of the counters and the model ("counters", "model"). failed: ids of rules
+    whose evaluation failed, by a division or a number too large.
     rules_version: 0 for the built-in limits alone. facts: those known, by name; never a card number or an address.
     """
 

@@ -80,7 +80,7 @@ RISK_JUDGEMENTS = TallyFamily(
 )
 RISK_RULES_FIRED = TallyFamily(
     "payswitch_risk_rules_fired_total",
-    "Payments that a rule, or a list (list:<name>), fired for; mode: live or shadow.",
+    "Payments that a rule, or a list (list:<name>, allow:<subject>), fired for; mode: live or shadow.",
     ("rule", "mode"),
 )
 RISK_RULES_FAILED = TallyFamily(

@@ -111,9 +111,10 @@ class Labels(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What is judged by. rules: the text of a document. model: a model's file; None: by the scores that are stored."""
+    """What is judged by. rules: the text of a document; None: version 0. model: a model's file; None: by the scores
+    that are stored."""
 
-    rules: str
+    rules: str | None
     model: bytes | None = None
 
 

@@ -86,7 +86,8 @@ class RiskDesk:
         if kind is ReleaseKind.RULES:
             candidate = Candidate(content.decode())
         else:
-            candidate = Candidate((await self.content(ReleaseKind.RULES, in_force.rules)).decode(), content)
+            live = await self.content(ReleaseKind.RULES, in_force.rules) if in_force.rules else None
+            candidate = Candidate(None if live is None else live.decode(), content)
         return await self._replaying.start(release, candidate, in_force, (from_time_ms, to_time_ms), caller)
 
     async def find_replay(self, replay_id: UUID) -> Replay:

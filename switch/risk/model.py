@@ -80,7 +80,7 @@ class Model:
     def contributions(self, rows: Sequence[Facts], strongest: int = STRONGEST) -> list[list[Contribution]]:
         """The facts that moved each score most, the strongest first (TreeSHAP: Lundberg, 2018).
 
-        0.6 ms a payment, without the GIL: off the road, in a thread, for those that are declined or looked at.
+        Most of a millisecond a payment, without the GIL: off the road, in a thread, for what is declined or looked at.
         """
         if not rows:
             return []

@@ -145,8 +145,8 @@ def _json(line: bytes) -> dict[str, Any]:
 def _header(document: dict[str, Any]) -> Header:
     try:
         header = Header(
-            features=tuple(document.pop("features")),
-            vocabularies={name: tuple(words) for name, words in document.pop("vocabularies").items()},
+            features=_texts(document.pop("features")),
+            vocabularies={name: _texts(words) for name, words in document.pop("vocabularies").items()},
             from_time_ms=_whole(document.pop("from_time_ms")),
             to_time_ms=_whole(document.pop("to_time_ms")),
             payments=_whole(document.pop("payments")),
@@ -173,14 +173,13 @@ def _check_features(header: Header) -> None:
     if not 1 <= len(header.features) <= LARGEST_FEATURES or len(set(header.features)) != len(header.features):
         raise ModelRefused(f"header: features are not 1 to {LARGEST_FEATURES} different facts")
     for name in header.features:
-        if not isinstance(name, str) or name not in BY_NAME or not learnable(BY_NAME[name]):
-            raise ModelRefused(f"header: {str(name)[:80]!r} is no fact that a model may read")
+        if name not in BY_NAME or not learnable(BY_NAME[name]):
+            raise ModelRefused(f"header: {name[:80]!r} is no fact that a model may read")
     texts = {name for name in header.features if BY_NAME[name].type is FactType.TEXT}
     if set(header.vocabularies) != texts:
         raise ModelRefused("header: vocabularies are not those of the text facts among the features")
     for name, words in header.vocabularies.items():
-        whole = all(isinstance(word, str) for word in words) and len(set(words)) == len(words)
-        if not whole or len(words) > LARGEST_VOCABULARY:
+        if len(set(words)) != len(words) or len(words) > LARGEST_VOCABULARY:
             raise ModelRefused(f"header: the vocabulary of {name} is not of at most {LARGEST_VOCABULARY} words")
     if not header.calibration.slope > 0:
         raise ModelRefused("header: calibration: the slope is not above 0")
@@ -204,6 +203,12 @@ def _histogram(value: Any) -> Histogram:
 def _point(value: Any) -> Point:
     shares = (_real(value[name]) for name in ("legitimate_declined", "caught", "value_caught"))
     return Point(_whole(value["score"]), *shares)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ValueError("no list of texts where one is needed")
+    return tuple(value)
 
 
 def _whole(value: Any) -> int:

@@ -16,6 +16,8 @@ LARGEST_LEAVES: Final = 256
 
 _WHOLE = re.compile(r"-?[0-9]{1,10}")
 _NUMBER = re.compile(r"-?[0-9]{1,400}(\.[0-9]{1,400})?(e[+-]?[0-9]{1,3})?")
+# A split between what is known and what is not has all that is known below infinity.
+_THRESHOLD = re.compile(_NUMBER.pattern + "|inf")
 _HEAD: Final = {
     "version": "v4", "num_class": "1", "num_tree_per_iteration": "1", "label_index": "0",
     "objective": "binary sigmoid:1",
@@ -149,7 +151,7 @@ def _wholes(fields: Mapping[str, str], name: str, where: str) -> list[int]:
 
 
 def _numbers(fields: Mapping[str, str], name: str, where: str) -> list[str]:
-    return _matched(fields, name, where, _NUMBER)
+    return _matched(fields, name, where, _THRESHOLD if name == "threshold" else _NUMBER)
 
 
 def _matched(fields: Mapping[str, str], name: str, where: str, form: re.Pattern[str]) -> list[str]:

@@ -10,10 +10,11 @@ from switch.risk.document import SUSPECTED_FRAUD
 from switch.risk.facts import BY_NAME, COUNTERS, MODEL
 from switch.risk.lists import NOT_LISTED, Listed, Standing
 from switch.risk.model import Model
-from switch.risk.packing import unpack_facts
+from switch.risk.packing import WantedFacts
 from switch.risk.rules import RuleSet
 
 _BY_LIST: Final = "list:"
+_ALLOWED: Final = "allow:"
 _DECLINING: Final = frozenset({Outcome.STEP_UP, Outcome.DECLINE})
 _COUNTED: Final = frozenset(each.name for each in BY_NAME.values() if each.source == COUNTERS)
 
@@ -54,8 +55,8 @@ class Rejudging:
         self._rules = rules
         self._model = model
         features = frozenset(model.header.features) if model is not None else frozenset[str]()
-        self._wanted = frozenset(rules.reads) | features | {"model_score"} | {f"{each}_lists" for each in Subject}
         read = frozenset(rules.reads) | features
+        self._facts = WantedFacts(read | {"model_score"} | {f"{each}_lists" for each in Subject})
         self._read = [each for each in BY_NAME.values() if each.name in read]
         self._known = tuple(sorted({need for each in self._read for need in each.needs}))
         self._expected: dict[tuple[object, ...], frozenset[str]] = {}
@@ -73,7 +74,7 @@ class Rejudging:
     # --- judging ------------------------------------------------------------------------------------------------------
 
     def _case(self, then: Then) -> _Case:
-        facts = unpack_facts(then.facts, self._wanted)
+        facts = self._facts.unpack(then.facts)
         local: dict[str, int] = {}
         if COUNTERS in then.absent:
             # What is stored of counters was this process's own, and only some rules read it.
@@ -158,17 +159,18 @@ class Rejudging:
 
 
 def standing_of(then: Then, facts: Mapping[str, FactValue]) -> Standing:
-    """What lists declined then, they decline now.
+    """What lists declined then, they decline now, and they spare whom they spared.
 
-    Which kind of list it was follows from the answer. Whom an allow list spared is not stored: he is judged like
-    everybody.
+    Which kind of list declined follows from the answer.
     """
     names = [each.removeprefix(_BY_LIST) for each in then.fired if each.startswith(_BY_LIST)]
-    if not names:
+    allowed = [each.removeprefix(_ALLOWED) for each in then.fired if each.startswith(_ALLOWED)]
+    if not names and not allowed:
         return NOT_LISTED
+    spared = frozenset(Subject(each) for each in allowed)
     listed = tuple(Listed(_subject_of(each, facts), each) for each in names)
     blocked = then.outcome == Outcome.DECLINE and then.response_code == SUSPECTED_FRAUD
-    return Standing({}, listed, ()) if blocked else Standing({}, (), listed)
+    return Standing({}, listed, (), spared) if blocked else Standing({}, (), listed, spared)
 
 
 def _subject_of(name: str, facts: Mapping[str, FactValue]) -> Subject:

@@ -5,7 +5,7 @@ All conditions are one CEL expression, a list of bools, so that the facts cross 
 failing ones are left out.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import Final
@@ -123,7 +123,7 @@ class RuleSet:
         fired, failed = self._evaluate(facts, frozenset(absent), local)
         if local and COUNTERS in absent:
             facts = {**local, **facts}
-        if not fired and not standing.declines:
+        if not fired and not standing.declines and not standing.allowed:
             return _quiet(facts, failed, absent, self.version, model_version)
         return self._weigh(fired, standing, facts, failed, absent, model_version)
 
@@ -183,7 +183,7 @@ class RuleSet:
             reason,
             score,
             _model_score(facts),
-            (*(f"list:{each.name}" for each in standing.declines), *(each.rule.id for each in live)),
+            (*_by_lists(standing), *(each.rule.id for each in live)),
             tuple(each.rule.id for each in fired if each.rule.mode is Mode.SHADOW),
             tuple(absent),
             self.version,
@@ -217,6 +217,15 @@ class RuleSet:
 def compile_rules(document: RuleDocument, version: int = 0) -> RuleSet:
     """Raises RulesRefused."""
     return RuleSet(document.all_rules(), document.thresholds, version)
+
+
+def _by_lists(standing: Standing) -> Iterator[str]:
+    """What lists said, as a judgement names it: enough to judge it once more."""
+    for each in standing.declines:
+        yield f"list:{each.name}"
+    for subject in Subject:
+        if subject in standing.allowed:
+            yield f"allow:{subject}"
 
 
 def _conditions(rules: Sequence[Rule]) -> list[Condition]:

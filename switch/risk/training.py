@@ -71,7 +71,7 @@ class Plan:
 
 
 @dataclass(slots=True)
-class _Table:
+class Columns:
     """Examples as columns. matrix: float32, by all learnable facts."""
 
     features: list[str]
@@ -82,10 +82,10 @@ class _Table:
     values_minor: "NDArray[np.int64]"
     weights: "Floats"
 
-    def part(self, rows: "NDArray[Any]", features: Sequence[str] | None = None) -> "_Table":
+    def part(self, rows: "NDArray[Any]", features: Sequence[str] | None = None) -> "Columns":
         names = self.features if features is None else list(features)
         columns = [self.features.index(name) for name in names]
-        return _Table(
+        return Columns(
             names,
             {name: words for name, words in self.vocabularies.items() if name in names},
             self.matrix[rows][:, columns],
@@ -107,7 +107,12 @@ class _Gathered:
 
 def train(examples: Iterable[Example], plan: Plan = Plan(), trained_from: str = "") -> bytes:
     """The file of a model. examples: in any order, read once. Raises TrainingRefused."""
-    table = _gather(examples, plan)
+    return grow([gather(examples, plan)], plan, trained_from)
+
+
+def grow(tables: Sequence[Columns], plan: Plan, trained_from: str = "") -> bytes:
+    """The file of a model, from histories that were gathered apart. Raises TrainingRefused."""
+    table = _joined(tables)
     order = np.argsort(table.times_ms, kind="stable")
     border = int(len(order) * (1 - plan.held_back))
     _check(table.frauds[order[:border]], table.frauds[order[border:]])
@@ -128,7 +133,32 @@ def _check(learned: "NDArray[np.bool_]", held: "NDArray[np.bool_]") -> None:
             )
 
 
-def _gather(examples: Iterable[Example], plan: Plan) -> _Table:
+def _joined(tables: Sequence[Columns]) -> Columns:
+    """One table: each word has one place in it, whatever it had in its own."""
+    first = tables[0]
+    words = {
+        name: list(dict.fromkeys(word for each in tables for word in each.vocabularies[name]))[:LARGEST_VOCABULARY]
+        for name in first.vocabularies
+    }
+    for table in tables:
+        for name, known in words.items():
+            places = [known.index(word) if word in known else np.nan for word in table.vocabularies[name]]
+            column = table.matrix[:, table.features.index(name)]
+            met = ~np.isnan(column)
+            column[met] = np.array(places, dtype=np.float32)[column[met].astype(np.int64)]
+    return Columns(
+        first.features,
+        words,
+        np.concatenate([each.matrix for each in tables]),
+        np.concatenate([each.times_ms for each in tables]),
+        np.concatenate([each.frauds for each in tables]),
+        np.concatenate([each.values_minor for each in tables]),
+        np.concatenate([each.weights for each in tables]),
+    )
+
+
+def gather(examples: Iterable[Example], plan: Plan) -> Columns:
+    """Raises TrainingRefused without any."""
     names = [each.name for each in FACTS if learnable(each)]
     gathered = _Gathered({name: {} for name in names if BY_NAME[name].type is FactType.TEXT})
     chunk: list[Example] = []
@@ -143,7 +173,7 @@ def _gather(examples: Iterable[Example], plan: Plan) -> _Table:
         raise TrainingRefused("nothing to learn from")
     times, frauds, values, weights = zip(*gathered.labels, strict=True)
     vocabularies = {name: list(words) for name, words in gathered.vocabularies.items()}
-    return _Table(
+    return Columns(
         names, vocabularies, np.concatenate(gathered.chunks), np.array(times), np.array(frauds), np.array(values),
         np.array(weights),
     )  # fmt: skip
@@ -168,7 +198,7 @@ def _add(gathered: _Gathered, names: Sequence[str], chunk: Sequence[Example], ev
     gathered.labels += [(each.time_ms, each.fraud, each.value_minor, 1.0 if each.fraud else every) for each in chunk]
 
 
-def _grow(learned: _Table, held: _Table, plan: Plan, rounds: int) -> "Booster":
+def _grow(learned: Columns, held: Columns, plan: Plan, rounds: int) -> "Booster":
     import lightgbm
 
     categorical = [learned.features.index(name) for name in learned.vocabularies]
@@ -210,7 +240,7 @@ def _most_used(scout: "Booster", count: int) -> list[str]:
 # --- what the header says ---------------------------------------------------------------------------------------------
 
 
-def _header(booster: "Booster", learned: _Table, held: _Table, trained_from: str) -> Header:
+def _header(booster: "Booster", learned: Columns, held: Columns, trained_from: str) -> Header:
     margins = np.asarray(booster.predict(learned.matrix, raw_score=True), dtype=np.float64)
     held_margins = np.asarray(booster.predict(held.matrix, raw_score=True), dtype=np.float64)
     calibration = calibrate(held_margins, held.frauds, held.weights)
@@ -273,7 +303,7 @@ def average_precision(scores: "Floats", frauds: "NDArray[np.bool_]", weights: "F
     return float(np.sum(precision * hits) / np.sum(hits))
 
 
-def _points(scores: "NDArray[np.int64]", held: _Table) -> list[Point]:
+def _points(scores: "NDArray[np.int64]", held: Columns) -> list[Point]:
     """For each share of legitimate payments: the lowest score that declines no more of them."""
     legitimate = np.where(held.frauds, 0, held.weights)
     at_least = np.cumsum(np.bincount(scores, legitimate, minlength=1002)[::-1])[::-1] / legitimate.sum()

@@ -8,6 +8,7 @@ from switch.config import Settings
 from switch.domain.risk import WithoutFacts
 from switch.ops.metrics import RISK_MALFORMED
 from switch.ops.risk import RiskCounts
+from switch.risk.document import RuleDocument
 from switch.risk.local_velocity import LocalVelocity
 from switch.risk.monitor import LiveRisk, PaymentMonitor
 from switch.risk.rules import RuleSet, compile_rules
@@ -52,7 +53,12 @@ async def open_monitor(foundation: Foundation, leases: PostgresLeases) -> tuple[
 
 
 def starter_set(settings: Settings) -> RuleSet:
-    """Version 0: the starter rules with the limits of the settings."""
+    """Version 0."""
+    return compile_rules(starter_of(settings))
+
+
+def starter_of(settings: Settings) -> RuleDocument:
+    """The starter rules with the limits of the settings."""
     risk = settings.risk
     without = WithoutFacts.FIRE if risk.counters_down_policy == "decline" else WithoutFacts.LOCAL
-    return compile_rules(starter_rules(risk.contactless_no_pin_limit_minor, risk.velocity_limit_per_minute, without))
+    return starter_rules(risk.contactless_no_pin_limit_minor, risk.velocity_limit_per_minute, without)

@@ -24,6 +24,7 @@ from desk_scene import (
     rule,
     store,
 )
+from small_model import content
 
 from switch.domain.access import Caller
 from switch.domain.refusals import Invalid, Missing, NotPermitted, NotPossible, TooMany
@@ -87,6 +88,10 @@ async def test_a_rule_set_is_judged_with_stored_scores_a_model_with_the_live_rul
     assert (asked.rules, asked.model) == (above(100), b"trees")
     assert (replay.live_rules, replay.live_model) == (live.version, 0)
     assert (await scene.desk.find(MODEL, 1)).state is ReleaseState.REPLAYED
+    await scene.desk.roll_back(RULES, live.version, BOB)
+    await scene.replayed(replace(model, version=1))
+    asked, *_ = scene.replay.asked[-1]
+    assert (asked.rules, asked.model) == (None, b"trees")
 
 
 async def test_every_change_is_in_the_audit_trail(scene: DeskScene) -> None:
@@ -111,7 +116,7 @@ async def test_every_change_is_in_the_audit_trail(scene: DeskScene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "places"),
+    ("text", "places"),
     [
         ("{", ["no TOML"]),
         (document(rule("x", "amount_minr > 1")), ["rules[0].when:1:1", "amount_minr"]),
@@ -119,12 +124,10 @@ async def test_every_change_is_in_the_audit_trail(scene: DeskScene) -> None:
         (document(rule("x", "pin_given"), rule("x", "pin_given", "explode")), ["rules[1].id", "rules[1].action"]),
     ],
 )
-async def test_a_malformed_document_is_refused_with_its_places(
-    scene: DeskScene, content: str, places: list[str]
-) -> None:
+async def test_a_malformed_document_is_refused_with_its_places(scene: DeskScene, text: str, places: list[str]) -> None:
     await scene.live(above(100))
     with pytest.raises(Invalid) as refused:
-        await scene.added(content)
+        await scene.added(text)
     assert refused.value.field == "document"
     assert all(place in str(refused.value) for place in places), str(refused.value)
     assert await scene.desk.in_force() == InForce(1, 0)
@@ -182,6 +185,25 @@ async def test_nothing_goes_live_without_a_replay(scene: DeskScene) -> None:
     scene.replay.failure = ReplayFailed("the database is not available")
     assert (await scene.replayed(release)).failure == "the database is not available"
     with pytest.raises(NotPossible, match="was not replayed"):
+        await approved(scene, release)
+
+
+async def test_a_replay_of_another_content_is_none(scene: DeskScene) -> None:
+    release = await scene.added(above(100))
+    await scene.replayed(release)
+    await scene.pool.execute("UPDATE risk_replays SET sha256 = sha256('other')")
+    with pytest.raises(NotPossible, match="was not replayed"):
+        await approved(scene, release)
+
+
+async def test_a_model_that_goes_live_outdates_a_rule_sets_replay(scene: DeskScene) -> None:
+    release = await scene.added(above(100))
+    await scene.replayed(release)
+    await scene.desk.add(MODEL, "small", content(), BOB)
+    model = await scene.desk.find(MODEL, 1)
+    await scene.replayed(model)
+    assert (await scene.desk.approve(MODEL, 1, 0, ANN)).state is ReleaseState.LIVE
+    with pytest.raises(NotPossible, match="against rule set 0 and model 0; live are 0 and 1"):
         await approved(scene, release)
 
 

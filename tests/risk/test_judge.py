@@ -224,4 +224,4 @@ def test_an_allowed_subject_is_not_spared_what_declines() -> None:
     for action in (Action.DECLINE, Action.STEP_UP, Action.LIMIT):
         assert RuleSet([rule("hard", always, action)]).judge(FACTS, standing).declines
     reviewed = RuleSet([rule("look", always, Action.REVIEW)]).judge(FACTS, standing)
-    assert (reviewed.outcome, reviewed.fired) == (Outcome.PASS, ("look",))
+    assert (reviewed.outcome, reviewed.fired) == (Outcome.PASS, ("allow:card", "look"))

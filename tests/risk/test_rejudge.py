@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 from desk_scene import document, facts_with, rule
+from small_model import content, facts_of
 
-from switch.domain.risk import FactValue, Label, Outcome
+from switch.domain.risk import FactValue, Label, Outcome, Subject
 from switch.domain.risk_replay import ReplayReport, Tally, as_fields, from_fields, merged
 from switch.risk.document import read_rules
+from switch.risk.lists import Standing
+from switch.risk.model import load_model
 from switch.risk.packing import pack_facts
 from switch.risk.rejudge import Rejudging, Then
 from switch.risk.rules import compile_rules
@@ -232,3 +235,35 @@ def test_what_lists_declined_they_decline_again() -> None:
     assert [each.outcome for each in judged] == [Outcome.DECLINE, Outcome.STEP_UP, Outcome.PASS]
     assert judged[0].fired == ("list:bad",)
     assert judged[0].reason == "this account is blocked"
+
+
+def test_whom_lists_spared_they_spare_again() -> None:
+    rules = compile_rules(read_rules(document(rule("busy", "card_known && amount_minor > 5", "score", score=950))))
+    facts = facts_with(amount_minor=9, card_known=True, card_lists=["friends"])
+    spared = rules.judge(facts, Standing({}, allowed=frozenset({Subject.CARD})))
+    assert (spared.outcome, spared.fired) == (Outcome.PASS, ("allow:card", "busy"))
+    quiet = rules.judge(facts | {"amount_minor": 1}, Standing({}, allowed=frozenset({Subject.CARD})))
+    assert (quiet.outcome, quiet.fired) == (Outcome.PASS, ("allow:card",))
+    dice = random.Random(10)
+    rows = [
+        then(facts, dice, outcome=spared.outcome, fired=spared.fired, label=None),
+        then(facts, dice, outcome=Outcome.PASS, fired=("busy",), label=None),
+    ]
+    again = Rejudging(rules).take(rows)
+    assert [each.outcome for each in again] == [Outcome.PASS, Outcome.DECLINE]
+    assert again[0].fired == spared.fired
+
+
+def test_a_real_model_scores_in_batches_what_it_scores_one_by_one() -> None:
+    model = load_model(content())
+    dice = random.Random(9)
+    payments = [facts_with(**each) for each in facts_of(300)]
+    rules = compile_rules(
+        read_rules(document(rule("scored", "model_score > 300"), rule("seen", "model_known", "review")))
+    )
+    judged = Rejudging(rules, model).take([then(each, dice) for each in payments])
+    alone = [model.score([each])[0] for each in payments]
+    assert [each.model_score for each in judged] == alone
+    assert [each.declines for each in judged] == [score > 300 for score in alone]
+    assert 0 < sum(each.declines for each in judged) < 300
+    assert all("seen" in each.fired for each in judged)

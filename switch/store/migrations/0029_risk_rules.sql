@@ -76,6 +76,3 @@ CREATE TABLE risk_labels (
     time_ms          bigint   NOT NULL,
     PRIMARY KEY (merchant_id, authorization_id, source)
 );
-
--- A replay reads those of a range of days: an id begins with its millisecond.
-CREATE INDEX risk_labels_payment ON risk_labels (authorization_id);
