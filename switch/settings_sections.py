@@ -2,6 +2,7 @@
 
 import re
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -563,6 +564,9 @@ class Users(Section):
         return self
 
 
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+
 class Messages(Section):
     """How `payswitch messages send` delivers users' messages (docs/messages.md)."""
 
@@ -590,7 +594,7 @@ class Messages(Section):
         pattern=r"^[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]{1,190}$",
         description="the sender's address",
     )
-    sms_url: HttpUrl = Field(default="", description="hook of the gateway for short messages; empty: none are sent")
+    sms_url: HttpUrl = Field(default="", description="hook of the gateway for short messages, https; empty: none")
     sms_secret: SecretStr = Field(default=SecretStr(""), description="whsec_… that signs what the hook gets")
 
     @model_validator(mode="after")
@@ -598,8 +602,10 @@ class Messages(Section):
         if bool(self.certificate) != bool(self.private_key):
             raise ValueError("certificate and private_key must be given together")
         host = self.smtp.rpartition(":")[0]
-        if self.smtp and self.smtp_security == "none" and host not in ("localhost", "127.0.0.1", "[::1]"):
+        if self.smtp and self.smtp_security == "none" and host.strip("[]") not in _LOCAL_HOSTS:
             raise ValueError("smtp_security: none is for a mail server on this machine")
+        if self.sms_url.startswith("http:") and urlsplit(self.sms_url).hostname not in _LOCAL_HOSTS:
+            raise ValueError("sms_url: http is for a gateway on this machine; codes go elsewhere over TLS alone")
         if self.smtp_user and self.smtp_security == "none":
             raise ValueError("smtp_user: a password goes over TLS alone")
         return self

@@ -138,6 +138,15 @@ def test_two_rules_for_the_same_codes_are_refused(monkeypatch: pytest.MonkeyPatc
     assert "same pan_prefix or scheme" in refusal()
 
 
+@pytest.mark.parametrize("url", ["http://gateway.example/sms", "http://localhost@gateway.example/"])
+def test_codes_leave_this_machine_over_tls_alone(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("PAYSWITCH_MESSAGES__SMS_URL", url)
+    assert "http is for a gateway on this machine" in refusal()
+    for allowed in ("https://gateway.example/sms", "http://127.0.0.1:8080/sms", "http://[::1]/sms"):
+        monkeypatch.setenv("PAYSWITCH_MESSAGES__SMS_URL", allowed)
+        assert load().messages.sms_url == allowed
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
