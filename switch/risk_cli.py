@@ -1,4 +1,4 @@
-"""`payswitch risk`: train a model, and evaluate rules and model on a generated population.
+"""`payswitch risk`: check a rule set, train a model, evaluate both on a generated population, replay stored payments.
 
 Exit codes: 0 done; 1 refused (rules, a model, a history); 2 the command line is wrong.
 """
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from switch.risk_replay_cli import replay
+
 if TYPE_CHECKING:
     from switch.risk_evaluation import Evaluation
 
@@ -25,9 +27,10 @@ _PROCESSES: Final = min(4, os.cpu_count() or 1)
 
 risk_app = typer.Typer(
     name="risk",
-    help="Risk control: train a model, evaluate rules and model.",
+    help="Risk control: check rules, train a model, evaluate them, replay stored payments.",
     pretty_exceptions_show_locals=False,
 )
+risk_app.command()(replay)
 
 Payments = Annotated[int, typer.Option(help="About so many honest payments, in all days.", min=1_000, max=20_000_000)]
 Days = Annotated[int, typer.Option(help="Of them, the first fifteen fill the counters.", min=6, max=400)]
@@ -37,6 +40,16 @@ TrainingSeeds = Annotated[
     typer.Option("--training-seed", help="Learn from this population; repeatable. Default: 1 and 2.", min=0,
                  max=_SEEDS_FROM - 1, show_default=False),
 ]  # fmt: skip
+
+
+@risk_app.command()
+def check(rules: Annotated[Path, typer.Argument(metavar="FILE", help="A rule set.")]) -> None:
+    """Say what each rule needs and does, or every fault with its place; docs/risk_rules.md says how one is written."""
+    from switch.risk.check import check_rules
+
+    with _refusals():
+        for line in check_rules(rules.read_text(encoding="utf-8")).lines():
+            typer.echo(line)
 
 
 @risk_app.command()

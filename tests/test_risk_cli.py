@@ -1,4 +1,4 @@
-"""`payswitch risk train` and `evaluate`, tiny."""
+"""`payswitch risk check`, `train` and `evaluate`, tiny."""
 
 import json
 from pathlib import Path
@@ -11,6 +11,7 @@ from switch import risk_cli, risk_evaluation
 from switch.risk.labelled import history_line
 from switch.risk.model_file import read
 from switch.risk.population import stream
+from switch.risk.starter import STARTER_FILE
 
 COMMAND = risk_cli.risk_app
 
@@ -65,3 +66,18 @@ def test_a_model_that_is_none_is_refused(tmp_path: Path) -> None:
     refused = CliRunner().invoke(COMMAND, ["evaluate", "--payments", "1000", "--model", str(tmp_path / "model")])
     assert refused.exit_code == risk_cli.EXIT_REFUSED
     assert "refused" in refused.output
+
+
+def test_check_says_what_a_rule_set_needs() -> None:
+    shown = CliRunner().invoke(COMMAND, ["check", str(STARTER_FILE)])
+    assert shown.exit_code == 0
+    assert "contactless_no_pin v1 live: step_up with 61" in shown.output.splitlines()
+
+
+def test_check_names_every_place(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(STARTER_FILE.read_text().replace("amount_minor >", "amount_minr >"))
+    shown = CliRunner().invoke(COMMAND, ["check", str(wrong)])
+    assert shown.exit_code == risk_cli.EXIT_REFUSED
+    assert "the nearest is 'amount_minor'" in shown.stderr
+    assert CliRunner().invoke(COMMAND, ["check", str(tmp_path / "none")]).exit_code == risk_cli.EXIT_USAGE

@@ -45,8 +45,8 @@ def test_without_risk_control_nothing_is_stopped_and_nobody_declined() -> None:
 
 def test_a_model_that_learned_on_other_seeds_stops_fraud() -> None:
     found = result(Arm.MODEL)
-    assert found.total.value_stopped > 0.3
-    assert found.legitimate_declined < 0.03
+    assert found.total.value_stopped > 0.15
+    assert found.legitimate_declined < 0.01
 
 
 def test_both_stop_more_than_rules_alone() -> None:
