@@ -51,6 +51,7 @@ from switch.settings_sections import (
     Retention,
     Risk,
     RiskDesk,
+    RiskMonitors,
     RouteRule,
     Settlement,
     StandInRule,
@@ -140,6 +141,7 @@ class Settings(BaseSettings):
     transmission: TransmissionWindow = TransmissionWindow()
     risk: Risk = Risk()
     risk_desk: RiskDesk = RiskDesk()
+    risk_monitors: RiskMonitors = RiskMonitors()
     follow_ups: FollowUps = FollowUps()
     notifications: Notifications = Notifications()
     unionpay: UnionPaySettings = UnionPaySettings()

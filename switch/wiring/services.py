@@ -34,6 +34,7 @@ from switch.wiring.reconciliation import open_reconciliation
 from switch.wiring.risk import open_risk
 from switch.wiring.routing import begin_bin_tables
 from switch.wiring.settlement import open_settlement
+from switch.wiring.signals import open_risk_counters
 from switch.wiring.transactions import open_transactions, open_webhooks
 from switch.wiring.users import open_users
 
@@ -77,7 +78,10 @@ async def open_services(foundation: Foundation, engine: Engine | None) -> list[S
         foundation.clock, _payments(foundation, engine), _merchants(foundation),
         engine.world.channels if engine is not None else {}, await _card_types(foundation, engine),
         _right_of_way(foundation.settings.followers, engine), foundation.followers,
+        foundation.watch, foundation.blocks,
     )  # fmt: skip
+    if "risk" in foundation.settings.services:
+        open_risk_counters(platform, foundation.watch)
     return [served for each in (open_feed, *openers) for served in each(platform)]
 
 
@@ -100,7 +104,7 @@ async def _card_types(foundation: Foundation, engine: Engine | None) -> BinCardT
 
 def open_gate(foundation: Foundation) -> Gate:
     sessions = PostgresUserSessions(foundation.pool, foundation.clock)
-    return Gate(pki.participant_of, sessions, _merchants(foundation))
+    return Gate(pki.participant_of, sessions, _merchants(foundation), foundation.watch, foundation.blocks)
 
 
 def _merchants(foundation: Foundation) -> PostgresMerchants:
