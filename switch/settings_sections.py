@@ -3,6 +3,7 @@
 import re
 from ipaddress import ip_network
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -15,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from switch.domain.money import CURRENCIES
+from switch.domain.money import CURRENCIES, LARGEST_AMOUNT_MINOR
 
 
 def _host_and_port(text: str) -> str:
@@ -193,10 +194,10 @@ class TransmissionWindow(Section):
 
 class Risk(Section):
     velocity_limit_per_minute: int = Field(
-        default=60, ge=0, description="authorizations per card and minute; 0: no limit"
+        default=60, ge=0, le=1_000_000, description="authorizations per card and minute; 0: no limit"
     )
     contactless_no_pin_limit_minor: int = Field(
-        default=100_000, ge=0, description="largest tap without a PIN, minor units"
+        default=100_000, ge=0, le=LARGEST_AMOUNT_MINOR, description="largest tap without a PIN, minor units"
     )
     counters_down_policy: Literal["continue", "decline"] = Field(
         default="continue", description="what to do without Redis"
@@ -644,6 +645,9 @@ class Users(Section):
         return self
 
 
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+
 class Messages(Section):
     """How `payswitch messages send` delivers users' messages (docs/messages.md)."""
 
@@ -671,7 +675,7 @@ class Messages(Section):
         pattern=r"^[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]{1,190}$",
         description="the sender's address",
     )
-    sms_url: HttpUrl = Field(default="", description="hook of the gateway for short messages; empty: none are sent")
+    sms_url: HttpUrl = Field(default="", description="hook of the gateway for short messages, https; empty: none")
     sms_secret: SecretStr = Field(default=SecretStr(""), description="whsec_… that signs what the hook gets")
 
     @model_validator(mode="after")
@@ -679,8 +683,10 @@ class Messages(Section):
         if bool(self.certificate) != bool(self.private_key):
             raise ValueError("certificate and private_key must be given together")
         host = self.smtp.rpartition(":")[0]
-        if self.smtp and self.smtp_security == "none" and host not in ("localhost", "127.0.0.1", "[::1]"):
+        if self.smtp and self.smtp_security == "none" and host.strip("[]") not in _LOCAL_HOSTS:
             raise ValueError("smtp_security: none is for a mail server on this machine")
+        if self.sms_url.startswith("http:") and urlsplit(self.sms_url).hostname not in _LOCAL_HOSTS:
+            raise ValueError("sms_url: http is for a gateway on this machine; codes go elsewhere over TLS alone")
         if self.smtp_user and self.smtp_security == "none":
             raise ValueError("smtp_user: a password goes over TLS alone")
         return self
