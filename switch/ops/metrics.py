@@ -108,7 +108,7 @@ BLOCKED_REFUSALS = Counter(
 )
 RISK_ABSENT = TallyFamily(
     "payswitch_risk_absent_total",
-    "Batches judged without what rules read: counters (Redis), model. Each rule says what it does then.",
+    "Batches judged without what rules read: counters (Redis), model; each says what it does then. rules: a fault.",
     ("source",),
 )
 RISK_MALFORMED = Counter(

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from switch.domain.risk import FactValue, Judged, Judgement, Subject
+from switch.domain.risk import FactValue, Judged, Judgement, Outcome, Subject
 from switch.ports import Clock, CountersUnavailable
 from switch.ports.risk import Sighting, Velocity
 from switch.risk.document import MOST_SCORE
@@ -27,6 +27,8 @@ from switch.risk.rules import RuleSet
 
 log = structlog.get_logger()
 
+RULES: Final = "rules"
+"""Absent of a judgement that a fault of ours kept from being made."""
 MODEL_KNOWN: Final = "model_known"
 MODEL_SCORE: Final = "model_score"
 _NOTHING: Final[Mapping[str, int]] = {}
@@ -129,13 +131,19 @@ class PaymentMonitor:
         for source in absent:
             self._observer.absent(source)
         version = scorer.version if scorer is not None else 0
-        judgements = [
-            rules.judge(known, standing, absent, here, version)
-            for known, standing, here in zip(facts, standings, local, strict=True)
-        ]
-        for judgement in judgements:
+        judged = []
+        for each, known, standing, here in zip(batch, facts, standings, local, strict=True):
+            try:
+                judgement = rules.judge(known, standing, absent, here, version)
+                judged.append(_stored(judgement, each.sighting.subjects))
+            except Exception:
+                # A fault of ours, which no rule can make. The payment goes on: the channel has its own risk control.
+                log.exception("rules_failed", version=rules.version)
+                self._observer.absent(RULES)
+                judgement = Judgement(Outcome.PASS, absent=(*absent, RULES), rules_version=rules.version)
+                judged.append(_stored(judgement, each.sighting.subjects))
             self._observer.judged(judgement)
-        return [_stored(judgement, each.sighting.subjects) for judgement, each in zip(judgements, batch, strict=True)]
+        return judged
 
     async def _counted(self, batch: Sequence[Presented]) -> Sequence[Mapping[str, int]] | None:
         """None: the counters are away, or answer what is no answer."""

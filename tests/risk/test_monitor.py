@@ -1,16 +1,17 @@
 """The payments' monitor while what it asks is sick: no error, and nobody declined for being alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 from town import NothingCounted
 
-from switch.domain.risk import Action, Judged, Outcome, Rule, Subject, WithoutFacts
+from switch.domain.risk import Action, FactValue, Judged, Judgement, Outcome, Rule, Subject, WithoutFacts
 from switch.ports import CountersUnavailable
 from switch.ports.risk import Sighting
 from switch.risk.facts import COUNTERS, FACTS, MODEL
 from switch.risk.local_velocity import LocalVelocity
-from switch.risk.monitor import SHARED, LiveRisk, PaymentMonitor, Presented
+from switch.risk.monitor import RULES, SHARED, LiveRisk, PaymentMonitor, Presented
 from switch.risk.rules import RuleSet
 
 NOW_MS = 1_790_000_000_000
@@ -91,3 +92,26 @@ async def test_a_model_that_answers_nonsense_is_absent(scores: list[int]) -> Non
 def test_every_counter_of_payments_is_shared() -> None:
     assert {"card_count_1m", "card_sum_1d", "card_merchants_1h", "card_merchant_sum_30d", "ip_declines_1h"} <= SHARED
     assert not {"card_age_minutes", "card_travel_kmh", "amount_minor"} & SHARED
+
+
+class BrokenRules(RuleSet):
+    """As if judging had a fault."""
+
+    def judge(self, facts: Mapping[str, FactValue], *others: Any, **named: Any) -> Judgement:
+        if facts["amount_minor"] == 13:
+            raise ValueError("a fault of ours")
+        return super().judge(facts, *others, **named)
+
+
+async def test_a_fault_in_judging_lets_its_payment_pass_and_the_rest_of_the_batch_is_judged() -> None:
+    reason = {"en": "all", "zh": "全部"}
+    rules = BrokenRules([Rule("r", 1, "tests", "card_known", Action.DECLINE, reason, response_code="65")], version=7)
+    local = LocalVelocity(lambda: NOW_MS)
+    monitor = PaymentMonitor(LiveRisk(rules), local, local, Clock(), NothingCounted(), lambda: 1)
+    asked = [
+        Presented(KNOWN | {"amount_minor": minor}, Sighting(str(minor), {Subject.CARD: CARD}, minor))
+        for minor in (12, 13, 14)
+    ]
+    first, broken, last = [each.judgement for each in await monitor.judge(asked)]
+    assert (first.outcome, last.outcome) == (Outcome.DECLINE, Outcome.DECLINE)
+    assert (broken.outcome, broken.absent, broken.rules_version) == (Outcome.PASS, (RULES,), 7)
