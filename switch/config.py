@@ -50,8 +50,10 @@ from switch.settings_sections import (
     RedisUrl,
     Retention,
     Risk,
+    RiskCases,
     RiskDesk,
     RiskMonitors,
+    RiskShare,
     RouteRule,
     Settlement,
     StandInRule,
@@ -141,6 +143,8 @@ class Settings(BaseSettings):
     transmission: TransmissionWindow = TransmissionWindow()
     risk: Risk = Risk()
     risk_desk: RiskDesk = RiskDesk()
+    risk_cases: RiskCases = RiskCases()
+    risk_share: RiskShare = RiskShare()
     risk_monitors: RiskMonitors = RiskMonitors()
     follow_ups: FollowUps = FollowUps()
     notifications: Notifications = Notifications()

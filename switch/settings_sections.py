@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from switch.domain.money import CURRENCIES, LARGEST_AMOUNT_MINOR
+from switch.risk.share_signature import public_key
 
 
 def _host_and_port(text: str) -> str:
@@ -214,6 +215,71 @@ class RiskDesk(Section):
         description="of what was let pass, hundredths of a percent: whoever approves more confirms the figure",
     )  # fmt: skip
     replay_processes: int = Field(default=2, ge=1, le=64, description="processes that one replay takes beside the road")
+
+
+class RiskCases(Section):
+    """Alerts, cases and lists (docs/risk_cases.md)."""
+
+    alert_window_min: int = Field(
+        default=60, ge=1, le=1440, description="within which what a rule says of a subject again is the same alert"
+    )
+    freeze_days: int = Field(default=30, ge=1, le=3650, description="that a case's freeze or step-up stands")
+    payer_basis_points: int = Field(
+        default=50, ge=0, le=10_000,
+        description="of last week's payers, hundredths of a percent: entries that meet more need a second person",
+    )  # fmt: skip
+    merchant_basis_points: int = Field(
+        default=100, ge=0, le=10_000,
+        description="of last week's payments, hundredths of a percent: a larger merchant's entry needs a second person",
+    )  # fmt: skip
+    looked_back_days: int = Field(default=7, ge=1, le=31, description="whose payments entries are held against")
+
+
+class RiskPartner(Section):
+    """Somebody with whom indicators are shared, as signed STIX 2.1 bundles (docs/risk_cases.md)."""
+
+    id: str = Field(pattern="^[a-z][a-z0-9_]{0,31}$", description="by which calls and lists name him")
+    public_key: str = Field(description="in PEM, Ed25519 or ECDSA P-256: verifies what he sends")
+    trust: Literal["watch", "block"] = Field(default="watch", description="the list that his indicators make")
+    days: int = Field(default=30, ge=1, le=365, description="after which an indicator ends at the latest")
+    marking: Literal["clear", "green", "amber", "amber_strict", "red"] = Field(
+        default="amber", description="TLP 2.0 of what he is sent of our own"
+    )
+    card_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="128 hexadecimal digits that both have, for cards; only between installations that hash alike",
+    )
+
+    @field_validator("public_key")
+    @classmethod
+    def _is_a_key(cls, value: str) -> str:
+        public_key(value)
+        return value
+
+    @field_validator("card_key")
+    @classmethod
+    def _is_sixty_four_bytes(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
+        if text and (len(text) != 128 or set(text) - set("0123456789abcdefABCDEF")):
+            raise ValueError("must be 128 hexadecimal digits")
+        return value
+
+
+class RiskShare(Section):
+    sender: str = Field(
+        default="payswitch",
+        min_length=1,
+        max_length=64,
+        description="the name by which partners know this installation",
+    )
+    partners: list[RiskPartner] = Field(default=[], description="with whom indicators are shared")
+
+    @field_validator("partners")
+    @classmethod
+    def _are_different(cls, partners: list[RiskPartner]) -> list[RiskPartner]:
+        if len({each.id for each in partners}) != len(partners):
+            raise ValueError("an id is there twice")
+        return partners
 
 
 class RiskMonitors(Section):

@@ -50,7 +50,7 @@ WIRING = (
         "switch.keys_cli",
     ),
     *("switch.own_keys", "switch.key_ceremony", "switch.hidden_input"),
-    *("switch.risk_cli", "switch.risk_evaluation"),
+    *("switch.risk_cli", "switch.risk_evaluation", "switch.risk_share_cli"),
     *("switch.command_database", "switch.audit_cli", "switch.audit_desk", "switch.ledger_cli"),
     *("switch.messages_cli", "switch.messenger", "switch.retention_cli"),
 )
@@ -70,7 +70,7 @@ ROUTING = (
 )
 RISK = (
     *("conditions", "document", "evaluation", "expression", "facts", "lists", "rules"),
-    *("check", "facts_page", "starter"),
+    *("check", "facts_page", "starter", "poisoning", "stix_reader", "card_tokens", "share_signature"),
     *("account_monitor", "device_monitor", "door_monitor", "findings", "later_counts", "monitor_settings", "sources"),
 )
 PURE = (

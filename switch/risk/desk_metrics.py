@@ -16,5 +16,9 @@ MODEL_REFUSALS = Counter(
     "Live models not put in force here: store, missing, content, model, library, fault.",
     ["cause"],
 )
+LIST_ENTRIES = Gauge("payswitch_risk_list_entries", "Entries of block, allow, watch and step-up lists in this process.")
+LIST_REFUSALS = Counter(
+    "payswitch_risk_list_refusals_total", "Changes of lists not put in force here: store, entry, fault.", ["cause"]
+)
 MODEL_DRIFT = DriftMetrics()
 REGISTRY.register(MODEL_DRIFT)

@@ -30,7 +30,6 @@ from switch.payments.road import Road
 from switch.payments.stand_in import Advices
 from switch.payments.world import RoadSettings, World
 from switch.ports import Notice, NotifyingChannel, StoreUnavailable
-from switch.risk.watch import RiskWatch
 from switch.routing.watch import PlanWatch
 from switch.store.journal import PostgresJournal
 from switch.store.leases import PostgresLeases
@@ -42,7 +41,7 @@ from switch.wiring.codes import road_openers
 from switch.wiring.foundation import Foundation, cancelled, closing
 from switch.wiring.hsm import HsmAccess
 from switch.wiring.merchants import merchant_standing
-from switch.wiring.monitor import open_monitor
+from switch.wiring.monitor import RiskFollowed, open_monitor
 from switch.wiring.routing import begin_routing
 from switch.wiring.terminals import open_terminal_door
 
@@ -63,7 +62,7 @@ class Engine:
     leases: PostgresLeases
     notices: Notices
     plans: PlanWatch
-    risk: RiskWatch
+    risk: RiskFollowed
     authorizations: AuthorizationServicer
     issuers: IssuerServicer
     finish_s: float

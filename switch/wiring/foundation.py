@@ -14,6 +14,7 @@ from switch.store.embedded import EmbeddedPostgres, EmbeddedRedis
 from switch.store.migrate import migrate as migrate_database
 from switch.store.partitions import ensure_partitions, keep_partitions
 from switch.store.pool import create_pool
+from switch.store.risk_cases import PostgresAlerts
 from switch.store.sessions import Pool
 from switch.wiring.hsm import HsmAccess, open_hsm
 from switch.wiring.signals import open_signals
@@ -58,7 +59,7 @@ async def open_foundation(settings: Settings, lifecycle: Lifecycle) -> Foundatio
     counters = RedisCounters(redis_url)
     lifecycle.on_close("counters", counters.close)
     hsm = await open_hsm(settings, lifecycle)
-    watch, blocks = open_signals(settings, lifecycle, clock, redis_url)
+    watch, blocks = open_signals(settings, lifecycle, clock, redis_url, PostgresAlerts(pool))
     return Foundation(settings, lifecycle, clock, pool, followers, redis_url, counters, hsm, watch, blocks)
 
 

@@ -1,6 +1,7 @@
 """The wiring of the payments' monitor: its counters, what it judges by, and who follows that."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from switch.api.issuer_frames import Process
 from switch.api.issuer_processes import ProcessesWatch
@@ -9,12 +10,14 @@ from switch.domain.risk import WithoutFacts
 from switch.ops.metrics import RISK_MALFORMED
 from switch.ops.risk import RiskCounts
 from switch.risk.document import RuleDocument
+from switch.risk.lists_watch import ListsWatch
 from switch.risk.local_velocity import LocalVelocity
 from switch.risk.monitor import LiveRisk, PaymentMonitor
 from switch.risk.rules import RuleSet, compile_rules
 from switch.risk.starter import starter_rules
 from switch.risk.watch import RiskWatch
 from switch.store.leases import PostgresLeases
+from switch.store.risk_listings import PostgresListings
 from switch.store.risk_releases import PostgresReleases
 from switch.store.velocity import RedisVelocity
 from switch.wiring.foundation import Foundation
@@ -33,7 +36,20 @@ class LivingProcesses:
         return self._count
 
 
-async def open_monitor(foundation: Foundation, leases: PostgresLeases) -> tuple[PaymentMonitor, RiskWatch]:
+@dataclass(frozen=True, slots=True)
+class RiskFollowed:
+    """What the road's process follows of risk control."""
+
+    releases: RiskWatch
+    lists: ListsWatch
+
+    def state(self) -> tuple[bool, str]:
+        """(whether all that is live is in force here, a line for an operator)."""
+        states = self.releases.state(), self.lists.state()
+        return all(in_force for in_force, _ in states), "; ".join(text for _, text in states)
+
+
+async def open_monitor(foundation: Foundation, leases: PostgresLeases) -> tuple[PaymentMonitor, RiskFollowed]:
     """Raises NotInForce where the live rule set cannot be put in force here, StoreUnavailable."""
     settings, lifecycle, clock = foundation.settings, foundation.lifecycle, foundation.clock
     starter = starter_set(settings)
@@ -43,6 +59,10 @@ async def open_monitor(foundation: Foundation, leases: PostgresLeases) -> tuple[
     await watch.begin()
     watch.start()
     lifecycle.on_close("risk rules", watch.close)
+    lists = ListsWatch(PostgresListings(foundation.pool), live, clock)
+    await lists.begin()
+    lists.start()
+    lifecycle.on_close("risk lists", lists.close)
     velocity = RedisVelocity(foundation.redis_url, malformed=RISK_MALFORMED.inc)
     lifecycle.on_close("velocity", velocity.close)
     living = LivingProcesses()
@@ -50,7 +70,7 @@ async def open_monitor(foundation: Foundation, leases: PostgresLeases) -> tuple[
     processes.start()
     lifecycle.on_close("risk processes", processes.close)
     local = LocalVelocity(clock.time_ms)
-    return PaymentMonitor(live, velocity, local, clock, RiskCounts(), living.count), watch
+    return PaymentMonitor(live, velocity, local, clock, RiskCounts(), living.count), RiskFollowed(watch, lists)
 
 
 def starter_set(settings: Settings) -> RuleSet:

@@ -32,6 +32,7 @@ from switch.wiring.orders import open_orders
 from switch.wiring.platform import Platform, Served
 from switch.wiring.reconciliation import open_reconciliation
 from switch.wiring.risk import open_risk
+from switch.wiring.risk_cases import open_risk_cases
 from switch.wiring.routing import begin_bin_tables
 from switch.wiring.settlement import open_settlement
 from switch.wiring.signals import open_risk_counters
@@ -64,7 +65,7 @@ _SERVICES: Final[dict[str, Sequence[Open]]] = {
     "user": (_open_users, _open_wallet, open_handovers),
     "merchant": (open_merchants, _open_transactions, open_webhooks, open_analytics),
     "settlement": (open_settlement, open_reconciliation, open_disputes),
-    "risk": (open_risk,),
+    "risk": (open_risk, open_risk_cases),
 }
 
 

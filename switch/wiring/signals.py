@@ -14,7 +14,7 @@ from switch.ops.metrics import BLOCKED_ADDRESSES, RISK_MALFORMED
 from switch.ops.signals import SignalCounts
 from switch.payments.world import RoadSettings
 from switch.ports import Clock
-from switch.ports.risk import Alert
+from switch.ports.risk import Alert, Alerts
 from switch.risk.blocks import DoorBlocks
 from switch.risk.device_monitor import DeviceMonitor
 from switch.risk.later_counts import OLDEST_MS, told_by
@@ -36,9 +36,13 @@ _TELL_TIMEOUT_S: Final = 0.25
 
 
 class LoggedAlerts:
-    """Meets `switch.ports.risk.Alerts`, where no table of cases takes them."""
+    """Meets `switch.ports.risk.Alerts`: those that are kept are logged, too."""
+
+    def __init__(self, kept: Alerts) -> None:
+        self._kept = kept
 
     async def raise_alerts(self, alerts: Sequence[Alert]) -> None:
+        await self._kept.raise_alerts(alerts)
         for each in alerts:
             log.warning(
                 "risk_alert", id=each.id, kind=each.kind, subject=each.subject.value, key=each.key,
@@ -47,14 +51,14 @@ class LoggedAlerts:
 
 
 def open_signals(
-    settings: Settings, lifecycle: Lifecycle, clock: Clock, redis_url: str
+    settings: Settings, lifecycle: Lifecycle, clock: Clock, redis_url: str, alerts: Alerts
 ) -> tuple[SignalWatch, DoorBlocks]:
     figures, counts = monitor_settings(settings), SignalCounts()
     windows = RedisSignalWindows(redis_url)
     velocity = RedisVelocity(redis_url, malformed=RISK_MALFORMED.inc, timeout_s=_TELL_TIMEOUT_S)
     blocks = DoorBlocks(clock, figures.never_blocked, counts.refused)
     watch = SignalWatch(
-        windows, velocity, LoggedAlerts(), blocks, clock, counts, figures, secrets.token_hex(8),
+        windows, velocity, LoggedAlerts(alerts), blocks, clock, counts, figures, secrets.token_hex(8),
         settings.risk_monitors.buffer,
     )  # fmt: skip
     watch.start()

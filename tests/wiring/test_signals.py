@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,7 +17,7 @@ from switch.domain.money import Money
 from switch.domain.risk import Judged, Judgement, Outcome, Subject
 from switch.domain.states import Decision, EntryMode, Operation, State
 from switch.ops.lifecycle import Lifecycle
-from switch.ports.risk import Sighting
+from switch.ports.risk import Alert, Sighting
 from switch.ports.signals import Signal, SignalKind
 from switch.risk.blocks import DoorBlocks
 from switch.risk.monitor_settings import BLOCKABLE, MonitorSettings
@@ -36,11 +36,22 @@ PATIENT_S = 2.0
 SCANNER = Signal(SignalKind.UNKNOWN_PATH, address="203.0.113.7")
 
 
+class Kept:
+    """Alerts in memory."""
+
+    def __init__(self) -> None:
+        self.alerts: list[Alert] = []
+
+    async def raise_alerts(self, alerts: Sequence[Alert]) -> None:
+        self.alerts += alerts
+
+
 class Opened:
     def __init__(self, settings: Settings, redis_url: str) -> None:
         self.settings = settings
+        self.kept = Kept()
         self.lifecycle = Lifecycle(grace_s=0)
-        watch, blocks = open_signals(settings, self.lifecycle, SystemClock(), redis_url)
+        watch, blocks = open_signals(settings, self.lifecycle, SystemClock(), redis_url, self.kept)
         self.watch: SignalWatch = watch
         self.blocks: DoorBlocks = blocks
 
@@ -78,6 +89,7 @@ async def test_a_scanner_is_logged_and_blocked_in_every_process(opened: Opened, 
                 await asyncio.sleep(0.02)
     assert opened.blocks.refuses(SCANNER.address)
     assert [each["kind"] for each in logs if each["event"] == "risk_alert"] == ["scanning"]
+    assert [each.kind for each in opened.kept.alerts] == ["scanning"]
     assert SCANNER.address not in repr(logs)
     await other.close()
 
