@@ -67,7 +67,7 @@ async def run(settings: Settings, started: Callable[[Addresses], Awaitable[None]
 
 async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     foundation = await open_foundation(settings, lifecycle)
-    doorkeeper = Doorkeeper(pki.participant_of)
+    doorkeeper = Doorkeeper(pki.participant_of, signals=foundation.watch)
     engine = await open_engine(foundation, doorkeeper) if "authorization" in settings.services else None
     served = await open_services(foundation, engine)
     gate = open_gate(foundation)
@@ -77,7 +77,7 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
     health = HealthStatus(readiness, names)
     channels = engine.world.channels if engine is not None else {}
     operators = OperationsServicer(channels, doorkeeper) if "operations" in settings.services else None
-    server, port = await listen_to_participants(settings, engine, operators, served, gate)
+    server, port = await listen_to_participants(settings, engine, operators, served, gate, foundation.watch)
     lifecycle.on_announce("health", health.drain)
     terminals = notifications = ""
     if operators is not None:
@@ -88,7 +88,7 @@ async def _build(settings: Settings, lifecycle: Lifecycle) -> Addresses:
         terminals = await open_terminals(engine)
         drain_road(engine)
     lifecycle.on_finish("grpc", lambda: server.stop(1.0), 3.0)
-    people = await listen_to_people(settings, served, gate, lifecycle)
+    people = await listen_to_people(settings, served, gate, lifecycle, foundation.watch)
     if engine is not None:
         notifications = await open_notifications(engine)
     operations = await listen_to_operators(settings, readiness, health, lifecycle, names)

@@ -52,6 +52,7 @@ from switch.settings_sections import (
     Risk,
     RiskCases,
     RiskDesk,
+    RiskMonitors,
     RiskShare,
     RouteRule,
     Settlement,
@@ -144,6 +145,7 @@ class Settings(BaseSettings):
     risk_desk: RiskDesk = RiskDesk()
     risk_cases: RiskCases = RiskCases()
     risk_share: RiskShare = RiskShare()
+    risk_monitors: RiskMonitors = RiskMonitors()
     follow_ups: FollowUps = FollowUps()
     notifications: Notifications = Notifications()
     unionpay: UnionPaySettings = UnionPaySettings()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from switch.risk_replay_cli import replay
+from switch.risk_share_cli import share_app
 
 if TYPE_CHECKING:
     from switch.risk_evaluation import Evaluation
@@ -31,6 +32,7 @@ risk_app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 risk_app.command()(replay)
+risk_app.add_typer(share_app, no_args_is_help=True)
 
 Payments = Annotated[int, typer.Option(help="About so many honest payments, in all days.", min=1_000, max=20_000_000)]
 Days = Annotated[int, typer.Option(help="Of them, the first fifteen fill the counters.", min=6, max=400)]

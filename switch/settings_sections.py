@@ -1,7 +1,9 @@
 """The sections of the settings: what each may hold, its default, what it is for. `switch.config` joins them."""
 
 import re
+from ipaddress import ip_network
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -14,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from switch.domain.money import CURRENCIES
+from switch.domain.money import CURRENCIES, LARGEST_AMOUNT_MINOR
 from switch.risk.share_signature import public_key
 
 
@@ -52,8 +54,17 @@ def _url_with(schemes: tuple[str, ...]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _ip_network(text: str) -> str:
+    try:
+        ip_network(text)
+    except ValueError:
+        raise ValueError("must be an IP network, such as 192.0.2.0/24, without host bits") from None
+    return text
+
+
 Address = Annotated[str, AfterValidator(_host_and_port)]
 OptionalAddress = Annotated[str, AfterValidator(lambda text: text and _host_and_port(text))]
+IPNetwork = Annotated[str, AfterValidator(_ip_network)]
 Network = Annotated[str, _shaped(r"[0-9A-F]{4}", "must be 4 hexadecimal digits, upper case")]
 InstitutionId = Annotated[str, _shaped(r"\d{8,11}", "must be 8 to 11 digits")]
 HeaderId = Annotated[str, _shaped(r"[0-9A-Za-z]{1,11}", "must be 1 to 11 letters or digits")]
@@ -184,10 +195,10 @@ class TransmissionWindow(Section):
 
 class Risk(Section):
     velocity_limit_per_minute: int = Field(
-        default=60, ge=0, description="authorizations per card and minute; 0: no limit"
+        default=60, ge=0, le=1_000_000, description="authorizations per card and minute; 0: no limit"
     )
     contactless_no_pin_limit_minor: int = Field(
-        default=100_000, ge=0, description="largest tap without a PIN, minor units"
+        default=100_000, ge=0, le=LARGEST_AMOUNT_MINOR, description="largest tap without a PIN, minor units"
     )
     counters_down_policy: Literal["continue", "decline"] = Field(
         default="continue", description="what to do without Redis"
@@ -269,6 +280,77 @@ class RiskShare(Section):
         if len({each.id for each in partners}) != len(partners):
             raise ValueError("an id is there twice")
         return partners
+
+
+class RiskMonitors(Section):
+    """What makes an alert of accounts, devices and doors, and what blocks an address (docs/risk_monitors.md)."""
+
+    buffer: int = Field(
+        default=10_000, ge=100, le=1_000_000, description="signals that wait to be worked in a process, at most"
+    )
+    window_minutes: int = Field(default=10, ge=1, le=60, description="the short window, of what a machine does")
+    stuffed_accounts: int = Field(
+        default=20, ge=2, le=1000, description="accounts tried in vain from one address in the short window"
+    )
+    guessing_addresses: int = Field(
+        default=10, ge=2, le=1000, description="addresses that tried one account in vain in an hour"
+    )
+    anomaly_failures: int = Field(
+        default=5, ge=1, le=1000,
+        description="failures of an account in an hour before somebody enters from a new network",
+    )  # fmt: skip
+    failures_before_success: int = Field(
+        default=8, ge=2, le=1000, description="failures of one address at an account in an hour before it enters"
+    )
+    takeover_minutes: int = Field(
+        default=60, ge=1, le=1440, description="in which a changed password and two more changes are one story"
+    )
+    dormant_days: int = Field(default=90, ge=7, le=730, description="without a sign-in: the account was dormant")
+    devices_of_account: int = Field(
+        default=5, ge=2, le=1000, description="devices added to an account in a day, or paid with in 30"
+    )
+    accounts_of_device: int = Field(
+        default=5, ge=2, le=1000, description="accounts that bound one device key, or paid with one device in 30 days"
+    )
+    device_declines: int = Field(default=10, ge=1, description="payments of a device that were declined in a day")
+    refused_cards: int = Field(
+        default=5, ge=1, le=1000, description="cards declined in a day when one account added them"
+    )
+    code_guesses: int = Field(default=20, ge=1, le=1000, description="wrong payment codes at one terminal in an hour")
+    pin_failed_cards: int = Field(
+        default=10, ge=2, le=1000, description="cards whose PIN was wrong at one terminal in an hour"
+    )
+    bad_signatures: int = Field(
+        default=10, ge=1, le=1000, description="wrong signatures or MACs of one sender in the short window"
+    )
+    certificate_refusals: int = Field(
+        default=5, ge=1, le=1000, description="calls in an hour with a certificate that is not for them"
+    )
+    role_misuses: int = Field(
+        default=20, ge=1, le=1000, description="calls in the short window that are not open to their caller"
+    )
+    scans: int = Field(
+        default=30, ge=1, le=1000, description="requests in the short window for what is not there, or malformed"
+    )
+    wrong_credentials: int = Field(
+        default=10, ge=1, le=1000, description="wrong API credentials from one address in the short window"
+    )
+    alert_again_minutes: int = Field(
+        default=60, ge=1, le=1440, description="for so long the same alert of the same subject is not raised again"
+    )
+    block_minutes: int = Field(
+        default=15, ge=0, le=1440, description="how long an address is blocked for an alert in blocking; 0: never"
+    )
+    blocking: list[Literal["credential_stuffing", "credential_guessing", "scanning"]] = Field(
+        default=["credential_stuffing", "credential_guessing", "scanning"],
+        description="alerts that block the address they are about",
+    )
+    never_blocked: list[IPNetwork] = Field(
+        default=[
+            *("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"),
+        ],
+        description="networks of proxies and of one's own: no door turns them away",
+    )
 
 
 class FollowUps(Section):
@@ -629,6 +711,9 @@ class Users(Section):
         return self
 
 
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+
 class Messages(Section):
     """How `payswitch messages send` delivers users' messages (docs/messages.md)."""
 
@@ -656,7 +741,7 @@ class Messages(Section):
         pattern=r"^[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]{1,190}$",
         description="the sender's address",
     )
-    sms_url: HttpUrl = Field(default="", description="hook of the gateway for short messages; empty: none are sent")
+    sms_url: HttpUrl = Field(default="", description="hook of the gateway for short messages, https; empty: none")
     sms_secret: SecretStr = Field(default=SecretStr(""), description="whsec_… that signs what the hook gets")
 
     @model_validator(mode="after")
@@ -664,8 +749,10 @@ class Messages(Section):
         if bool(self.certificate) != bool(self.private_key):
             raise ValueError("certificate and private_key must be given together")
         host = self.smtp.rpartition(":")[0]
-        if self.smtp and self.smtp_security == "none" and host not in ("localhost", "127.0.0.1", "[::1]"):
+        if self.smtp and self.smtp_security == "none" and host.strip("[]") not in _LOCAL_HOSTS:
             raise ValueError("smtp_security: none is for a mail server on this machine")
+        if self.sms_url.startswith("http:") and urlsplit(self.sms_url).hostname not in _LOCAL_HOSTS:
+            raise ValueError("sms_url: http is for a gateway on this machine; codes go elsewhere over TLS alone")
         if self.smtp_user and self.smtp_security == "none":
             raise ValueError("smtp_user: a password goes over TLS alone")
         return self

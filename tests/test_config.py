@@ -85,6 +85,12 @@ def test_lists_are_json_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
         ("ISSUERS", "bank-1", "issuers", "JSON"),
         ("ISSUERS", '["a/b"]', "issuers.0", "A-Z a-z 0-9"),
         ("TLS__PRIVATE_KEY", "key.pem", "tls.private_key", "together with tls.certificate"),
+        (
+            "RISK__VELOCITY_LIMIT_PER_MINUTE",
+            "1000001",
+            "risk.velocity_limit_per_minute",
+            "less than or equal to 1000000",
+        ),
         ("RISK__COUNTERS_DOWN_POLICY", "maybe", "risk.counters_down_policy", "'continue' or 'decline'"),
         ("UNIONPAY__ACQUIRING_INSTITUTION_ID", "12A", "unionpay.acquiring_institution_id", "8 to 11 digits"),
         ("ALIPAY__GATEWAY_URL", "ftp://x", "alipay.gateway_url", "http(s)://"),
@@ -130,6 +136,15 @@ def test_two_rules_for_the_same_codes_are_refused(monkeypatch: pytest.MonkeyPatc
     rule = '{"name": "x", "scheme": "alipay", "channels": ["alipay"]}'
     monkeypatch.setenv("PAYSWITCH_ROUTES", f"[{rule}, {rule}]")
     assert "same pan_prefix or scheme" in refusal()
+
+
+@pytest.mark.parametrize("url", ["http://gateway.example/sms", "http://localhost@gateway.example/"])
+def test_codes_leave_this_machine_over_tls_alone(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("PAYSWITCH_MESSAGES__SMS_URL", url)
+    assert "http is for a gateway on this machine" in refusal()
+    for allowed in ("https://gateway.example/sms", "http://127.0.0.1:8080/sms", "http://[::1]/sms"):
+        monkeypatch.setenv("PAYSWITCH_MESSAGES__SMS_URL", allowed)
+        assert load().messages.sms_url == allowed
 
 
 @pytest.mark.parametrize(

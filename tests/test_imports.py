@@ -71,6 +71,7 @@ ROUTING = (
 RISK = (
     *("conditions", "document", "evaluation", "expression", "facts", "lists", "rules"),
     *("check", "facts_page", "starter", "poisoning", "stix_reader", "card_tokens", "share_signature"),
+    *("account_monitor", "device_monitor", "door_monitor", "findings", "later_counts", "monitor_settings", "sources"),
 )
 PURE = (
     *("switch.domain", "switch.entry", "switch.payments.decide", "switch.settlement.compare"),

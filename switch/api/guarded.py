@@ -21,8 +21,11 @@ from google.protobuf.message_factory import GetMessageClass
 from payswitch.v1 import access_pb2
 from switch.api.errors import InvalidField, status_of
 from switch.api.gate import Gate
+from switch.api.identity import shown_name
 from switch.domain.access import Caller
 from switch.ops.metrics import REQUEST_ERRORS
+from switch.ports.signals import Signal, SignalKind, Signals
+from switch.users.limits import ip_of
 
 log = structlog.get_logger()
 
@@ -50,6 +53,22 @@ def add_guarded(
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
 
 
+class UnknownMethods(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in its stubs alone
+    """Registered last: who asks for a method that the server has not is refused as ever, and told of."""
+
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        return grpc.unary_unary_rpc_method_handler(self._refuse)
+
+    async def _refuse(self, request: bytes, context: Any) -> NoReturn:
+        address = ip_of(context.peer() or "")
+        self._signals.report(Signal(SignalKind.UNKNOWN_METHOD, address=address, participant=shown_name(context)))
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+        raise AssertionError("abort raises")
+
+
 def _handler(method: MethodDescriptor, behaviour: Any, gate: Gate, again_s: float) -> Any:
     if method.client_streaming:
         raise TypeError(f"{method.full_name}: a stream of requests has no one request that is admitted")
@@ -59,7 +78,7 @@ def _handler(method: MethodDescriptor, behaviour: Any, gate: Gate, again_s: floa
 
         async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
             try:
-                caller = await gate.admit(context, _decoded(request), access)
+                caller = await gate.admit(context, _decoded(request, context, gate), access)
                 async with aclosing(behaviour(request, caller)) as responses:
                     admit = partial(gate.admit, context, request, access)
                     async for response in _while_admitted(responses, admit, again_s):
@@ -73,7 +92,7 @@ def _handler(method: MethodDescriptor, behaviour: Any, gate: Gate, again_s: floa
 
     async def unary(request: Any, context: Any) -> Any:
         try:
-            caller = await gate.admit(context, _decoded(request), access)
+            caller = await gate.admit(context, _decoded(request, context, gate), access)
             return await behaviour(request, caller)
         except Exception as error:
             await _abort(method, context, error)
@@ -123,8 +142,9 @@ def _decoder(message_class: Any) -> Callable[[bytes], Any]:
     return decode
 
 
-def _decoded(request: Any) -> Any:
+def _decoded(request: Any, context: Any, gate: Gate) -> Any:
     if request is None:
+        gate.malformed(context)
         raise InvalidField("request", "is not a valid protobuf message of this method")
     return request
 

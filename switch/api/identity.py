@@ -10,6 +10,8 @@ import structlog
 
 from switch.api.errors import InvalidField, NotAllowed, NotAuthenticated, status_of
 from switch.ops.metrics import PLATFORM_CALLS
+from switch.ports.signals import UNHEARD, Signal, SignalKind, Signals
+from switch.users.limits import ip_of
 
 log = structlog.get_logger()
 
@@ -17,6 +19,7 @@ Participant = tuple[str, str]  # role, id
 _ALTERNATIVE_NAME: Final = "x509_subject_alternative_name"
 _ACQUIRER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII).fullmatch
 _MOST_TOLD: Final = 10_000
+_LONGEST_SHOWN: Final = 100
 
 
 class Doorkeeper:
@@ -26,10 +29,16 @@ class Doorkeeper:
     tests and a switch whose listener has TLS switched off set it.
     """
 
-    def __init__(self, parse: Callable[[list[str]], Participant], anonymous: Participant | None = None) -> None:
+    def __init__(
+        self,
+        parse: Callable[[list[str]], Participant],
+        anonymous: Participant | None = None,
+        signals: Signals = UNHEARD,
+    ) -> None:
         # The same few names over and over; parsing is pure.
         self._named = lru_cache(maxsize=1024)(lambda names: parse([name.decode("utf-8", "replace") for name in names]))
         self._anonymous = anonymous
+        self._signals = signals
         self._told: set[tuple[str, str]] = set()
 
     async def admit(self, context: grpc.aio.ServicerContext[Any, Any], role: str) -> str:
@@ -54,6 +63,7 @@ class Doorkeeper:
                 self._acts(participant, named)
             return named or "", True
         if role != "acquirer":
+            self._report(SignalKind.WRONG_ROLE, context)
             raise NotAllowed("the client certificate is not an acquirer's")
         return participant, False
 
@@ -70,6 +80,7 @@ class Doorkeeper:
         """The caller's id; raises NotAuthenticated without a usable certificate, NotAllowed in another role."""
         found_role, participant = self._found(context)
         if found_role != role:
+            self._report(SignalKind.WRONG_ROLE, context)
             raise NotAllowed(f"the client certificate is not an {role}'s")
         return participant
 
@@ -80,7 +91,12 @@ class Doorkeeper:
         try:
             return self._named(names)
         except ValueError as error:
+            self._report(SignalKind.CERTIFICATE_REFUSED, context)
             raise NotAuthenticated("the client certificate names no participant") from error
+
+    def _report(self, kind: SignalKind, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        address = ip_of(context.peer() or "")
+        self._signals.report(Signal(kind, address=address, participant=shown_name(context)))
 
 
 def alternative_names(context: Any) -> tuple[bytes, ...]:
@@ -91,3 +107,9 @@ def alternative_names(context: Any) -> tuple[bytes, ...]:
     # Not auth_context(), which copies the whole certificate chain at every call.
     names = tuple(context.peer_identities() or ())
     return names if names and context.peer_identity_key() == _ALTERNATIVE_NAME else ()
+
+
+def shown_name(context: Any) -> str:
+    """The first name of the caller's certificate, as it is written there; "" without a certificate."""
+    names = alternative_names(context)
+    return names[0].decode("ascii", "replace")[:_LONGEST_SHOWN] if names else ""

@@ -15,12 +15,17 @@ from adapters.issuer.metrics import REFUSED
 from payswitch.v1 import issuer_pb2, issuer_pb2_grpc
 from switch.api.issuer_frames import Process, processes_of
 from switch.api.issuer_link import MOST_CREDIT, Context, Link, LinkFault, LinkLimits, TakeNotice, malformed, read
+from switch.ports.signals import UNHEARD, Signal, SignalKind, Signals
 
 __all__ = ["IssuerServicer", "LinkFault", "LinkLimits"]
 
 _DEFAULT_CREDIT = 1024
 _MOST_PROCESSES_HELD = 256
 _LIMITS = LinkLimits()
+_SIGNALS = {
+    grpc.StatusCode.INVALID_ARGUMENT: SignalKind.MALFORMED,
+    grpc.StatusCode.PERMISSION_DENIED: SignalKind.WRONG_ROLE,
+}
 _DRAINING = LinkFault(grpc.StatusCode.UNAVAILABLE, "draining", "draining")
 
 log = structlog.get_logger()
@@ -47,7 +52,9 @@ class IssuerServicer(issuer_pb2_grpc.IssuerServiceServicer):
         process_name: Callable[[], str],
         limits: LinkLimits = _LIMITS,
         take_notice: TakeNotice = _no_notices,
+        signals: Signals = UNHEARD,
     ) -> None:
+        self._signals = signals
         self._hub = hub
         self._authenticate = authenticate
         self._pin_key_check_value = pin_key_check_value
@@ -68,6 +75,8 @@ class IssuerServicer(issuer_pb2_grpc.IssuerServiceServicer):
             await self._serve(link)
         except LinkFault as fault:
             REFUSED.labels(issuer_id if self._hub.knows(issuer_id) else "unknown", f"link_{fault.cause}").inc()
+            if fault.code in _SIGNALS:
+                self._signals.report(Signal(_SIGNALS[fault.code], participant=f"issuer/{issuer_id}"))
             log.warning("issuer_link_refused", issuer=issuer_id, code=fault.code.name, why=fault.message)
             await context.abort(fault.code, fault.message)
 

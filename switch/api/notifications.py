@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -17,12 +18,20 @@ from aiohttp import web
 from switch.api.listener import Bounds, Listener
 from switch.api.notices import ID, SETTLED, Notices, count
 from switch.ports import Clock, NotificationRefused, NotifyingChannel, StoreUnavailable
+from switch.ports.signals import UNHEARD, Signal, SignalKind, Signals
 
 log = structlog.get_logger()
 
 _PATH = re.compile(
     rf"/notify/(?P<channel>[^/]{{1,80}})(/(?P<merchant_id>[0-9A-Za-z]{{1,15}})/(?P<id>{ID}))?", re.ASCII
 ).fullmatch
+
+
+_SIGNALS: Final = {
+    "unsigned": SignalKind.BAD_SIGNATURE,
+    "forged": SignalKind.BAD_SIGNATURE,
+    "malformed": SignalKind.MALFORMED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +60,9 @@ class NotificationDoor:
         notices: Notices,
         clock: Clock,
         settings: DoorSettings,
+        signals: Signals = UNHEARD,
     ) -> None:
+        self._signals = signals
         self._channels = channels
         self._notices = notices
         self._clock = clock
@@ -83,6 +94,8 @@ class NotificationDoor:
                 body = await self._body(request)
                 return await self._read(channel, request, body, merchant_id, authorization_id)
         except _Refused as refused:
+            if refused.outcome == "not_found":
+                self._report(SignalKind.UNKNOWN_PATH, request, name)
             count(name, refused.outcome)
             return web.Response(status=refused.status)
 
@@ -119,6 +132,8 @@ class NotificationDoor:
         try:
             notice = channel.read_notification(_headers(request), body)
         except NotificationRefused as refused:
+            if refused.cause in _SIGNALS:
+                self._report(_SIGNALS[refused.cause], request, channel.name)
             count(channel.name, refused.cause)
             return _answer(channel, accepted=False)
         except Exception as error:
@@ -130,6 +145,11 @@ class NotificationDoor:
         except StoreUnavailable:
             return _answer(channel, accepted=False)
         return _answer(channel, accepted=hastened in SETTLED)
+
+    def _report(self, kind: SignalKind, request: web.BaseRequest, channel: str) -> None:
+        """The address is a proxy's, and what comes claims to be a wallet's: neither is ever turned away for it."""
+        participant = f"channel/{channel}" if channel else "channel"
+        self._signals.report(Signal(kind, address=request.remote or "", participant=participant))
 
     # --- bounds -------------------------------------------------------------------------------------------------------
 

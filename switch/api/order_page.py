@@ -24,6 +24,7 @@ from switch.entry.order_code import Name, Named, read_path
 from switch.orders.desk import OrderDesk
 from switch.orders.shop import ShopCodes
 from switch.ports import StoreUnavailable
+from switch.ports.signals import NOBODY_BLOCKED, UNHEARD, Blocked, Signal, SignalKind, Signals
 
 log = structlog.get_logger()
 
@@ -48,7 +49,14 @@ class PageSettings:
 
 
 class OrderPage:
-    def __init__(self, desk: OrderDesk, shop: ShopCodes, limits: PageLimits, settings: PageSettings) -> None:
+    """blocked: addresses that get no page at all."""
+
+    def __init__(
+        self, desk: OrderDesk, shop: ShopCodes, limits: PageLimits, settings: PageSettings,
+        signals: Signals = UNHEARD, blocked: Blocked = NOBODY_BLOCKED,
+    ) -> None:  # fmt: skip
+        self._signals = signals
+        self._blocked = blocked
         self._desk = desk
         self._shop = shop
         self._limits = limits
@@ -65,9 +73,12 @@ class OrderPage:
         await self._listener.close()
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
+        if self._blocked.refuses(self._address(request)):
+            return _message(403, "请稍后再试", "Please try again later")
         try:
             return await self._answer(request)
         except Missing:
+            self._signals.report(Signal(SignalKind.UNKNOWN_PATH, address=self._address(request)))
             return _message(404, "没有此订单", "There is no such order")
         except TooMany:
             return _message(429, "请求过多，请稍后再试", "Too many requests: please try again later")

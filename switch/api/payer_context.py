@@ -48,7 +48,7 @@ def context_of(payer: Payer) -> pb.PaymentContext:
 def _address(text: str) -> str:
     if not text:
         return ""
-    if len(text) > _LONGEST_ADDRESS:
+    if len(text) > _LONGEST_ADDRESS or "%" in text:  # a zone (RFC 4007) is of one machine: its address has no one name
         raise InvalidField("context.ip_address", "is not an IPv4 or IPv6 address")
     try:
         address = ip_address(text)

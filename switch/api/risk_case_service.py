@@ -21,6 +21,8 @@ from switch.risk.sharing import Sharing
 from switch.risk.subjects import address_key, device_key, merchant_key, terminal_key, user_key
 
 _LONGEST_TEXT: Final = 120
+# Subjects of one call that something must be asked for: a token, a payment.
+_MOST_LOOKED_UP: Final = 500
 
 
 class CardKeys(Protocol):
@@ -164,7 +166,9 @@ class SubjectNames:
 
     async def entries(self, names: Sequence[pb.RiskSubjectName], expires_time_ms: int) -> list[ListingEntry]:
         """In order. Raises Invalid with the place, Missing, NotPossible."""
-        tokens = [each.card_token for each in names if each.WhichOneof("by") == "card_token"]
+        tokens = [each.card_token for each in names if _by_token(each)]
+        if len(tokens) + sum(each.HasField("payment") for each in names) > _MOST_LOOKED_UP:
+            raise Invalid("subjects", f"at most {_MOST_LOOKED_UP} by a token or a payment")
         keys = iter(await self._cards.of_tokens(tokens) if tokens else [])
         found = []
         for number, each in enumerate(names):

@@ -28,7 +28,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Payer:
-    """user, device: whose they are, ":", their id there ("payswitch:<uuid>" for our own users and devices, else
+    """user, device: whose they are, ":", their id there (":<uuid>" for our own users and devices, else
     "<acquirer>:<its number>"); "" where unknown. ip_address: canonical text, or "".
     """
 

@@ -113,7 +113,6 @@ class Judged:
 
 
 _DECLINING: Final = frozenset({Outcome.STEP_UP, Outcome.DECLINE})
-PASSED: Final = Judgement(Outcome.PASS)
 NOTHING_JUDGED: Final[Mapping[UUID, Judged]] = {}
 
 

@@ -8,7 +8,7 @@ from switch.domain.risk import Label
 
 @dataclass(frozen=True, slots=True)
 class PaymentLabel:
-    """source: "dispute", "case" or whoever knows; of one source the latest stays, of several the latest counts.
+    """source: "dispute", "case/<id>" or whoever knows; of one source the latest stays, of several the latest counts.
 
     time_ms: Unix milliseconds, when it became known.
     """

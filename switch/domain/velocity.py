@@ -29,6 +29,8 @@ DISTINCT: Final = (
     (Subject.IP, Subject.CARD), (Subject.IP, Subject.USER), (Subject.MERCHANT, Subject.CARD),
     (Subject.TERMINAL, Subject.CARD),
 )  # fmt: skip
+COUNTERPARTIES: Final = {subject: tuple(other for one, other in DISTINCT if one is subject) for subject in Subject}
+"""By subject, at most two each."""
 DISTINCT_WINDOWS: Final = ("1h", "1d", "30d")
 MOST_DISTINCT: Final = 1000
 

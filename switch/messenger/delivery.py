@@ -112,8 +112,12 @@ class Delivery:
         if outcome.fate is Fate.LATER and not last:
             log.warning("message_put_off", message=post.id, kind=post.kind.name, reason=outcome.reason)
             return ""
-        await asyncio.to_thread(self._dead.add, post, outcome.reason, self._now_ms())
         log.error("message_dead", message=post.id, kind=post.kind.name, reason=outcome.reason)
+        try:
+            await asyncio.to_thread(self._dead.add, post, outcome.reason, self._now_ms())
+        except OSError as error:
+            # The log has it. Those that were delivered beside it are to be confirmed, and not sent once more.
+            log.error("dead_letter_not_kept", message=post.id, reason=type(error).__name__)
         return post.id
 
     async def _confirm(self, ids: Sequence[str]) -> None:

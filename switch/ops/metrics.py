@@ -88,9 +88,27 @@ RISK_RULES_FAILED = TallyFamily(
     "Payments that a rule could not be evaluated for; it did what it says.",
     ("rule",),
 )
+SIGNALS = TallyFamily(
+    "payswitch_signals_total", "What doors and services told risk control (risk_monitors.md), by kind.", ("kind",)
+)
+SIGNALS_DROPPED = Counter(
+    "payswitch_signals_dropped_total",
+    "Signals and counts that came to nothing: full (faster than they were worked), counters (Redis was away).",
+    ("why",),
+)
+SIGNAL_ALERTS = Counter(
+    "payswitch_signal_alerts_total", "Alerts of the monitors of accounts, devices and doors.", ("kind",)
+)
+DOOR_BLOCKS = Counter(
+    "payswitch_door_blocks_total", "Addresses that were blocked for a while, by the alert.", ("kind",)
+)
+BLOCKED_ADDRESSES = Gauge("payswitch_blocked_addresses", "Addresses that this process lets in by no door.")
+BLOCKED_REFUSALS = Counter(
+    "payswitch_blocked_refusals_total", "Calls and requests from a blocked address, refused before any work."
+)
 RISK_ABSENT = TallyFamily(
     "payswitch_risk_absent_total",
-    "Batches judged without what rules read: counters (Redis), model. Each rule says what it does then.",
+    "Batches judged without what rules read: counters (Redis), model; each says what it does then. rules: a fault.",
     ("source",),
 )
 RISK_MALFORMED = Counter(

@@ -13,6 +13,7 @@ from switch.entry.errors import EntryError
 from switch.entry.handover.certificate import TerminalCertificate, build_certificate, to_be_signed
 from switch.entry.handover.sealed import Binding, SealedPayload, binding_info, read_sealed
 from switch.ports import Clock, HandoverClaim, HandoverClaims, Hsm, NotOpened
+from switch.ports.signals import UNHEARD, Signal, SignalKind, Signals
 
 _AES_128_GCM: Final = 1
 
@@ -51,12 +52,14 @@ class Handovers:
     """Meets `switch.ports.Opener` for the scheme "handover"."""
 
     def __init__(
-        self, claims: HandoverClaims, hsm: Hsm, clock: Clock, settings: HandoverSettings | None = None
-    ) -> None:
+        self, claims: HandoverClaims, hsm: Hsm, clock: Clock, settings: HandoverSettings | None = None,
+        signals: Signals = UNHEARD,
+    ) -> None:  # fmt: skip
         self._claims = claims
         self._hsm = hsm
         self._clock = clock
         self._settings = settings or HandoverSettings()
+        self._signals = signals
 
     async def open(self, presented: Sequence[tuple[UUID, AuthorizationRequest]]) -> list[Credential | NotOpened]:
         """30 malformed, 34 not of this payment or used before, 54 too old or of a clock that is ahead."""
@@ -77,6 +80,10 @@ class Handovers:
                 handover.clear = clear
             elif type(clear).__name__ in ("MacMismatch", "InvalidCommand"):
                 handover.refusal = _CHANGED
+                request = handover.request
+                terminal = request.merchant.id, request.terminal_id
+                forged = Signal(SignalKind.BAD_SIGNATURE, terminal=terminal, participant=request.acquirer_id)
+                self._signals.report(forged)
             else:
                 raise clear
 

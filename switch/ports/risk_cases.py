@@ -55,7 +55,8 @@ class Listings(Protocol):
     async def remove(self, which: Sequence[ListingKey], entry: AuditEntry, now_ms: int) -> int:
         """How many were on a list."""
 
-    async def remove_of_source(self, source: str, entry: AuditEntry, now_ms: int) -> int: ...
+    async def remove_of_source(self, source: str, entry: AuditEntry, now_ms: int) -> int:
+        """How many were on a list; what still waits is refused."""
 
     async def page(
         self, subject: Subject | None, key: str, name: str, behind: ListingKey | None, limit: int

@@ -99,7 +99,7 @@ class ListingDesk:
             raise Missing("there is no such entry")
 
     async def remove_of_source(self, source: str, act: str, caller: Caller) -> int:
-        """All that one source put on lists; how many."""
+        """All that one source put on lists; how many. What still waits is refused."""
         entry = AuditEntry("", caller.name, f"{SERVICE}.{act}", source, {"listed": True}, {"listed": False})
         return await self._listings.remove_of_source(source, entry, self._clock.time_ms())
 

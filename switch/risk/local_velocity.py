@@ -11,7 +11,7 @@ from switch.domain.velocity import (
     ACCOUNT_COUNTS,
     ACCOUNT_COUNTS_OF,
     COUNTED_PAIRS,
-    DISTINCT,
+    COUNTERPARTIES,
     DISTINCT_WINDOWS,
     LATER_COUNTS,
     LATER_OF,
@@ -39,9 +39,6 @@ _LATER_OF: Final = {
     subject: tuple(what for what in _LATER_WINDOWS if subject in (LATER_OF | ACCOUNT_COUNTS_OF)[what])
     for subject in Subject
 }
-_COUNTERPARTIES: Final = {
-    subject: tuple(other for one, other in DISTINCT if one is subject) for subject in Subject
-}  # fmt: skip
 
 _TRAVEL: Final = ["card_travel_km", "card_travel_kmh"]
 
@@ -177,7 +174,7 @@ def _names(name: str, subject: Subject | None) -> list[str]:
     names += [f"{name}_age_minutes", f"{name}_idle_minutes"]
     if subject is None:
         return names
-    names += [f"{name}_{other}s_{window}" for other in _COUNTERPARTIES[subject] for window in DISTINCT_WINDOWS]
+    names += [f"{name}_{other}s_{window}" for other in COUNTERPARTIES[subject] for window in DISTINCT_WINDOWS]
     for what in _LATER_OF[subject]:
         names += [f"{name}_{what}_{window}" for window in _LATER_WINDOWS[what]]
         if what is Later.REFUNDS:
@@ -228,7 +225,7 @@ def _later_values(what: Later, series: Windows | None, now_ms: int) -> Sequence[
     return series.counts + _capped(series.sums, MOST_SUM) if what is Later.REFUNDS else series.counts
 
 
-_NO_DISTINCT: Final = {subject: (0, 0, 0) * len(others) for subject, others in _COUNTERPARTIES.items()}
+_NO_DISTINCT: Final = {subject: (0, 0, 0) * len(others) for subject, others in COUNTERPARTIES.items()}
 _NO_LATER: Final = {
     subject: tuple(value for what in series for value in _later_values(what, None, 0))
     for subject, series in _LATER_OF.items()
@@ -287,7 +284,7 @@ class LocalVelocity:
             record, fresh = self._record(columns.prefix + key)
             if fresh or not repeated:
                 record.count(sighting, now_ms)
-                record.meet(_COUNTERPARTIES[subject], sighting, now_ms)
+                record.meet(COUNTERPARTIES[subject], sighting, now_ms)
                 if subject is Subject.CARD:
                     record.visit(sighting, now_ms)
             columns.read(facts, record, sighting, now_ms)

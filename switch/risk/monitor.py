@@ -6,19 +6,41 @@ from typing import Final, Protocol
 
 import structlog
 
-from switch.domain.risk import FactValue, Judged, Judgement, Subject
+from switch.domain.risk import FactValue, Judged, Judgement, Outcome, Subject
 from switch.ports import Clock, CountersUnavailable
 from switch.ports.risk import Sighting, Velocity
-from switch.risk.facts import COUNTERS, FACTS, MODEL, FactType
+from switch.risk.document import MOST_SCORE
+from switch.risk.facts import (
+    COUNTERS,
+    DISTINCT,
+    DISTINCT_WINDOWS,
+    FACTS,
+    MODEL,
+    PAIRS,
+    WINDOWS,
+    FactType,
+    pair_name,
+)
 from switch.risk.lists import Lists, Standing
 from switch.risk.packing import pack_facts, pack_subjects
 from switch.risk.rules import RuleSet
 
 log = structlog.get_logger()
 
+RULES: Final = "rules"
+"""Absent of a judgement that a fault of ours kept from being made."""
 MODEL_KNOWN: Final = "model_known"
 MODEL_SCORE: Final = "model_score"
 _NOTHING: Final[Mapping[str, int]] = {}
+# Of these the payment that asks is a part: of a count 1, of a sum its amount.
+_COUNTED: Final = (*Subject, *(pair_name(*each) for each in PAIRS))
+_COUNTS: Final = frozenset(
+    (
+        *(f"{name}_count_{window}" for name in _COUNTED for window in WINDOWS),
+        *(f"{subject}_{other}s_{window}" for subject, other in DISTINCT for window in DISTINCT_WINDOWS),
+    )
+)
+_SUMS: Final = frozenset(f"{name}_sum_{window}" for name in _COUNTED for window in WINDOWS)
 _UNCHANGED: Final = ("_minutes", "_travel_km", "_travel_kmh")
 # Counters that grow with the traffic: one process of three has seen a third of them.
 SHARED: Final = frozenset(
@@ -96,13 +118,11 @@ class PaymentMonitor:
         """In order."""
         rules, scorer, lists = self._live.rules, self._live.scorer, self._live.lists
         absent: list[str] = []
-        counted: Sequence[Mapping[str, int]] = [_NOTHING] * len(batch)
-        local = counted
-        try:
-            counted = await self._velocity.see([each.sighting for each in batch])
-        except CountersUnavailable:
+        nothing: Sequence[Mapping[str, int]] = [_NOTHING] * len(batch)
+        found = await self._counted(batch)
+        counted, local = (found, nothing) if found is not None else (nothing, await self._counted_here(batch))
+        if found is None:
             absent.append(COUNTERS)
-            local = await self._counted_here(batch)
         now_ms = self._clock.time_ms()
         standings = [lists.standing(each.sighting.subjects, now_ms) for each in batch]
         facts = [_together(*each) for each in zip(batch, standings, counted, strict=True)]
@@ -111,25 +131,44 @@ class PaymentMonitor:
         for source in absent:
             self._observer.absent(source)
         version = scorer.version if scorer is not None else 0
-        judgements = [
-            rules.judge(known, standing, absent, here, version)
-            for known, standing, here in zip(facts, standings, local, strict=True)
-        ]
-        for judgement in judgements:
+        judged = []
+        for each, known, standing, here in zip(batch, facts, standings, local, strict=True):
+            try:
+                judgement = rules.judge(known, standing, absent, here, version)
+                judged.append(_stored(judgement, each.sighting.subjects))
+            except Exception:
+                # A fault of ours, which no rule can make. The payment goes on: the channel has its own risk control.
+                log.exception("rules_failed", version=rules.version)
+                self._observer.absent(RULES)
+                judgement = Judgement(Outcome.PASS, absent=(*absent, RULES), rules_version=rules.version)
+                judged.append(_stored(judgement, each.sighting.subjects))
             self._observer.judged(judgement)
-        return [_stored(judgement, each.sighting.subjects) for judgement, each in zip(judgements, batch, strict=True)]
+        return judged
+
+    async def _counted(self, batch: Sequence[Presented]) -> Sequence[Mapping[str, int]] | None:
+        """None: the counters are away, or answer what is no answer."""
+        try:
+            return await self._velocity.see([each.sighting for each in batch])
+        except CountersUnavailable:
+            return None
+        except Exception:
+            log.exception("counters_failed")
+            return None
 
     async def _counted_here(self, batch: Sequence[Presented]) -> list[dict[str, int]]:
         """What the whole traffic would have, if the others saw as much as this process did."""
         counted = await self._local.see([each.sighting for each in batch])
         times = max(1, self._processes())
         return [
-            {name: value * times if name in SHARED else value for name, value in counts.items()} for counts in counted
+            {name: _of_all(name, value, each.sighting.amount_minor, times) for name, value in counts.items()}
+            for each, counts in zip(batch, counted, strict=True)
         ]
 
     def _score(self, scorer: Scorer, facts: Sequence[dict[str, FactValue]]) -> bool:
         try:
             scores = scorer.score(facts)
+            if len(scores) != len(facts) or not all(0 <= each <= MOST_SCORE for each in scores):
+                raise ValueError("not a score of 0 to 1000 for each")  # trees may add up to no number
         except Exception:
             log.exception("model_failed", version=scorer.version)
             return False
@@ -137,6 +176,21 @@ class PaymentMonitor:
             known[MODEL_KNOWN] = True
             known[MODEL_SCORE] = score
         return True
+
+
+def _of_all(name: str, value: int, amount_minor: int, times: int) -> int:
+    """The payment that asks came here alone; of all others this process sees one of `times`.
+
+    >>> _of_all("card_count_1m", 1, 500, 8), _of_all("card_count_1m", 3, 500, 8), _of_all("card_sum_1d", 700, 500, 8)
+    (1, 17, 2100)
+    >>> _of_all("card_declines_1h", 1, 500, 8), _of_all("card_age_minutes", 9, 500, 8)
+    (8, 9)
+    """
+    if name not in SHARED:
+        return value
+    own = 1 if name in _COUNTS else amount_minor if name in _SUMS else 0
+    own = min(own, value)  # a repeat may have left the window
+    return own + (value - own) * times
 
 
 def _together(payment: Presented, standing: Standing, counts: Mapping[str, int]) -> dict[str, FactValue]:

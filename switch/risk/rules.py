@@ -117,7 +117,7 @@ class RuleSet:
 
         absent: COUNTERS or MODEL, if they could not be asked; none of their facts is then among the facts.
 
-        local: counters as this process has them alone, multiplied by the number of processes; read only by rules of
+        local: counters as this process has them alone, for all processes together estimated; read only by rules of
         WithoutFacts.LOCAL, and only while the counters are absent. Nothing that facts hold makes it raise.
         """
         fired, failed = self._evaluate(facts, frozenset(absent), local)

@@ -13,9 +13,6 @@ from switch.domain.payer import Payer
 
 _KEPT: Final = 65_536
 
-OWN: Final = "payswitch"
-"""Whose user or device it is, if it is the switch's own: the first part of `Payer.user` and `Payer.device`."""
-
 
 def card_key(payer_key: bytes) -> str:
     return payer_key.hex()
@@ -49,11 +46,13 @@ def address_key(ip_address: str) -> str:
 
 
 def own(identity: UUID) -> str:
-    """
+    """Of a user or a device of the switch's own, as `Payer` has it. What an acquirer names begins with its participant
+    id, which is never empty: it cannot name, and so not move, what is counted of one of ours.
+
     >>> own(UUID(int=1))
-    'payswitch:00000000-0000-0000-0000-000000000001'
+    ':00000000-0000-0000-0000-000000000001'
     """
-    return f"{OWN}:{identity}"
+    return f":{identity}"
 
 
 def _key(text: str) -> str:

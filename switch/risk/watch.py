@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Final
 
 import structlog
 
@@ -11,7 +13,7 @@ from switch.domain.risk import FactValue
 from switch.domain.risk_release import ReleaseKind
 from switch.following import VersionWatch
 from switch.ports.risk_desk import Releases
-from switch.risk.desk_metrics import MODEL_REFUSALS, MODEL_VERSION, RULES_REFUSALS, RULES_VERSION
+from switch.risk.desk_metrics import MODEL_DRIFT, MODEL_REFUSALS, MODEL_VERSION, RULES_REFUSALS, RULES_VERSION
 from switch.risk.document import RulesRefused, read_rules
 from switch.risk.model import Model, load_model
 from switch.risk.model_file import ModelRefused
@@ -19,6 +21,8 @@ from switch.risk.monitor import LiveRisk
 from switch.risk.rules import RuleSet, compile_rules
 
 log = structlog.get_logger()
+
+_WATCHED: Final = partial(load_model, watched=True)
 
 
 class VersionedModel:
@@ -45,7 +49,7 @@ class RiskWatch:
         live: LiveRisk,
         starter: RuleSet,
         interval_s: float = 1.0,
-        load: Callable[[bytes], Model] = load_model,
+        load: Callable[[bytes], Model] = _WATCHED,
     ) -> None:
         self._releases = releases
         self._live = live
@@ -110,7 +114,9 @@ class RiskWatch:
         return (await self._releases.in_force()).model
 
     async def _take_model(self, version: int) -> None:
-        self._live.scorer = None if version == 0 else await self._loaded(version)
+        scorer = None if version == 0 else await self._loaded(version)
+        self._live.scorer = scorer
+        MODEL_DRIFT.drift = scorer.model.drift if scorer is not None else None
         MODEL_VERSION.set(version)
         log.info("risk_model_in_force", version=version)
 

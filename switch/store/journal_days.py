@@ -29,6 +29,8 @@ least((SELECT min(position) FROM feed_cursors WHERE consumer <> 'feed'),
       (SELECT nullif(position, 0) FROM ledger_followed WHERE one))
 """
 
+_FEED_READ: Final = "(SELECT min(until_ms) AS until_ms FROM feed_readings) AS read"
+
 # What of a day holds it, by why; OF_DAY: of its payments. $1, $2: its ids; $3: its end, Unix ms; $4, $5: the business
 # days (Shanghai) that it is in. A payment's state 1, 2, 5 or 8 is none that it stays in.
 HOLDS: Final = {
@@ -38,6 +40,10 @@ HOLDS: Final = {
     "payments outside of their day's partition": ("SELECT 1 FROM authorizations_default WHERE id >= $1 AND id < $2"),
     "captures, refunds or reversals in flight": ("SELECT 1 FROM follow_ons WHERE OF_DAY AND state IN (1, 2, 5, 8)"),
     "open follow-ups, or dead ones": "SELECT 1 FROM follow_ups WHERE OF_DAY AND state <> 2",
+    "what has just ended, which the feed has not told": """
+        SELECT 1 FROM follow_ons, FEED_READ WHERE OF_DAY AND answered_time_ms >= until_ms
+        UNION ALL SELECT 1 FROM follow_ups, FEED_READ WHERE OF_DAY AND ended_time_ms >= until_ms
+    """,
     "refunds that are asked for": "SELECT 1 FROM merchant_refunds WHERE OF_DAY AND state IN (1, 2, 3)",
     "orders being paid": "SELECT 1 FROM order_payments WHERE OF_DAY AND state IN (1, 2, 5)",
     "open disputes": "SELECT 1 FROM disputes WHERE OF_DAY AND state IN (1, 2, 3, 4)",
@@ -58,6 +64,16 @@ HOLDS: Final = {
     "the feed, which has not read so far": "SELECT 1 FROM feed_readings WHERE until_ms < $3::bigint + 172800000",
     "a consumer that is behind": "SELECT 1 FROM journal_events WHERE OF_DAY AND position > READ_BY_ALL",
 }
+
+# What may have begun of a payment since nothing held its day: whatever does, does it by one of these. $3: Unix ms. Both
+# by an index: all payments wait for it.
+_BEGUN_SINCE: Final = f"""
+SELECT EXISTS (SELECT 1 FROM follow_ons WHERE {_OF_DAY} AND created_time_ms >= $3)
+    OR EXISTS (SELECT 1 FROM follow_ups WHERE {_OF_DAY} AND state = 1)
+"""  # noqa: S608
+_SINCE_MS: Final = 600_000  # looking for the others takes less, and clocks differ by less
+# A payment can wait so long.
+_LOCK_MS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,23 +113,30 @@ class JournalDays:
         return found
 
     async def drop(self, day: JournalDay) -> str:
-        """Why it stays after all; "" when it is gone. Raises StoreUnavailable, also where the lock is not had at once.
+        """Why it stays after all; "" when it is gone. Raises StoreUnavailable, also without the locks at once.
 
-        Nobody writes to the day from here on: what holds it is looked for once more. What risk control judged of its
-        payments goes with it.
+        What holds it is looked for once more, before the locks, for that takes time; then, while nobody writes, what
+        may have begun since. What risk control judged of its payments goes with it.
         """
-
-        midnight = datetime.fromtimestamp(day.from_ms / 1000, UTC)
+        first, end = lowest_id_at(day.from_ms), lowest_id_at(day.until_ms)
+        judgements = partition_name(datetime.fromtimestamp(day.from_ms / 1000, UTC), "risk_judgements")
+        async with self._heavy.open() as connection:
+            since_ms = await connection.fetchval("SELECT now_ms()") - _SINCE_MS
+            held = await _held(connection, day)
+        if held:
+            return held
 
         async def work(connection: Connection) -> str:
-            await connection.execute("SET LOCAL lock_timeout = 1000")
-            await connection.execute(f"LOCK TABLE {day.name} IN ACCESS EXCLUSIVE MODE")
-            held = await _held(connection, day)
-            if held:
-                return held
-            for name in (day.name, partition_name(midnight, "risk_judgements")):
-                await connection.execute(f"DROP TABLE IF EXISTS {name}")
-            await connection.execute(_JOURNAL_FROM, lowest_id_at(day.until_ms))
+            # The road's statements lock the journal first, then all its days: in the same order there is no circle of
+            # waiters. They wait for us, and so for whoever reads the journal just now: he keeps the day this time.
+            await connection.execute(f"SET LOCAL lock_timeout = {_LOCK_MS}")
+            await connection.execute("LOCK TABLE ONLY authorizations, ONLY risk_judgements IN ACCESS EXCLUSIVE MODE")
+            if await connection.fetchval(_BEGUN_SINCE, first, end, since_ms):
+                return "captures, refunds or reversals in flight"
+            await connection.execute(f"DROP TABLE {day.name}")
+            await connection.execute(f"DROP TABLE IF EXISTS {judgements}")
+            await connection.execute("DELETE FROM risk_judgements_default WHERE id >= $1 AND id < $2", first, end)
+            await connection.execute(_JOURNAL_FROM, end)
             return ""
 
         held = await self._heavy.transaction(work)
@@ -130,7 +153,9 @@ async def _held(connection: Connection, day: JournalDay) -> str:
     first, end = lowest_id_at(day.from_ms), lowest_id_at(day.until_ms)
     values: tuple[Any, ...] = (first, end, day.until_ms, day.day, day.day + timedelta(days=1))
     for why, statement in HOLDS.items():
-        found = statement.replace("OF_DAY", _OF_DAY).replace("READ_BY_ALL", READ_BY_ALL)
+        found = (
+            statement.replace("OF_DAY", _OF_DAY).replace("READ_BY_ALL", READ_BY_ALL).replace("FEED_READ", _FEED_READ)
+        )
         if await connection.fetchval(f"SELECT {_TYPED} AND EXISTS ({found})", *values):
             return why
     return ""

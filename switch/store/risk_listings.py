@@ -100,6 +100,10 @@ WHERE live AND (subject, key, kind, name) IN (
     SELECT * FROM unnest($3::text[], $4::text[], $5::smallint[], $6::text[]))
 """
 _OFF_OF_SOURCE = "UPDATE risk_listings SET live = false, position = $1, changed_time_ms = $2 WHERE live AND source = $3"
+_REFUSE_OF_SOURCE = """
+UPDATE risk_listing_batches SET state = 3, decided_by = $2, decided_time_ms = $3, entries = ''
+WHERE state = 1 AND source = $1
+"""
 _EXPIRE = """
 UPDATE risk_listings SET live = false, position = $1, changed_time_ms = $2
 WHERE (subject, key, kind, name) IN (
@@ -245,8 +249,10 @@ class PostgresListings:
             turn = await connection.fetchrow(_TURN)
             assert turn is not None
             gone = _count(await connection.execute(_OFF_OF_SOURCE, turn["position"] + 1, now_ms, source))
+            refused = _count(await connection.execute(_REFUSE_OF_SOURCE, source, entry.who, now_ms))
             if gone:
                 await connection.execute(_MOVE, turn["position"] + 1, turn["live"] - gone)
+            if gone or refused:
                 await append(connection, entry)
             return gone
 

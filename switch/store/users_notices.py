@@ -49,11 +49,20 @@ _OLD: Final = (
 )
 
 
+# A rescue asks of all sessions since it was begun, those that ended too, whether a second factor was shown. A scalar
+# subquery: a look-up for each.
+_UNLESS: Final = {
+    "user_sessions": " AND COALESCE((SELECT r.expires_time_ms FROM user_rescues AS r"
+    " WHERE r.user_id = user_sessions.user_id AND r.state IN (1, 2)), 0) <= $1"
+}
+
+
 def _sweeping(table: str, time: str) -> str:
     """By where the rows lie: joined by their key, the whole table may be read for them, as its statistics stand. One
     that was renewed meanwhile stays."""
-    found = f"SELECT ctid FROM {table} WHERE {time} < $1 LIMIT $2"  # noqa: S608 - of the constants above
-    return f"DELETE FROM {table} WHERE ctid = ANY (ARRAY({found})) AND {time} < $1 RETURNING 1"  # noqa: S608
+    old = f"{time} < $1{_UNLESS.get(table, '')}"
+    found = f"SELECT ctid FROM {table} WHERE {old} LIMIT $2"  # noqa: S608 - of the constants above
+    return f"DELETE FROM {table} WHERE ctid = ANY (ARRAY({found})) AND {old} RETURNING 1"  # noqa: S608
 
 
 class PostgresNotices:

@@ -15,7 +15,7 @@ from switch.domain.travel import travel
 from switch.domain.velocity import (
     ACCOUNT_COUNTS,
     ACCOUNT_COUNTS_OF,
-    DISTINCT,
+    COUNTERPARTIES,
     DISTINCT_WINDOWS,
     LATER_COUNTS,
     LATER_OF,
@@ -50,10 +50,6 @@ _PLACE_ARGUMENT: Final = struct.Struct("<ii")
 _NOBODY: Final = bytes(8)
 _NO_TAIL: Final = ((0,) * 4 * len(SERIES), (NEVER,) * len(MARKS), (0, 0))
 _NO_LATER: Final = tuple(value for part in _NO_TAIL for value in part)
-
-COUNTERPARTIES: Final = {
-    subject: tuple(other for one, other in DISTINCT if one is subject) for subject in Subject
-}  # at most two each
 
 LATER_SUBJECTS: Final = {what: frozenset((LATER_OF | ACCOUNT_COUNTS_OF)[what]) for what in SERIES}
 

@@ -15,6 +15,7 @@ from adapters.unionpay.pos.messages import REPLY_MTI, WITHOUT_MAC, PosKind, kind
 from switch.domain.terminal import Terminal, WorkingKeys
 from switch.ops.metrics import TERMINAL_MESSAGES, TERMINAL_REFUSALS
 from switch.ports import Clock, StoreUnavailable
+from switch.ports.signals import UNHEARD, Signal, SignalKind, Signals
 from switch.terminals import requests
 from switch.terminals.answers import Answer, answer_fields, own_reference
 from switch.terminals.payments import TerminalPayments
@@ -27,6 +28,13 @@ log = structlog.get_logger()
 
 _AUTHORIZATIONS = frozenset({PosKind.SALE, PosKind.PRE_AUTHORIZATION})
 _MINUTE_MS = 60_000
+_SIGNALS = {
+    "mac": SignalKind.BAD_SIGNATURE,
+    "mac_missing": SignalKind.BAD_SIGNATURE,
+    "mac_throttled": SignalKind.BAD_SIGNATURE,
+    "unknown_terminal": SignalKind.UNKNOWN_PATH,
+    "unknown_merchant": SignalKind.UNKNOWN_PATH,
+}
 
 
 class Desk:
@@ -34,8 +42,9 @@ class Desk:
 
     def __init__(
         self, payments: TerminalPayments, security: TerminalSecurity, store: TerminalStore, clock: Clock,
-        settings: DeskSettings,
+        settings: DeskSettings, signals: Signals = UNHEARD,
     ) -> None:  # fmt: skip
+        self._signals = signals
         self._payments = payments
         self._security = security
         self._store = store
@@ -64,6 +73,7 @@ class Desk:
                 spoke = None if keys is None else (terminal, keys)
                 answer = await self._carry_out(terminal, kind, fields, keys)
         except Refused as refusal:
+            self._report(refusal, fields)
             answer = self._refuse(refusal, fields)
         except StoreUnavailable:
             answer = self._refuse(Refused("96", "store"), fields)
@@ -132,6 +142,12 @@ class Desk:
         if len(lately) >= self._settings.sign_ons:
             raise Refused("65", "sign_on_pace")
         lately.append(now_ms)
+
+    def _report(self, refusal: Refused, fields: Fields) -> None:
+        """Whoever cannot sign as the terminal that he names, or names none that is here."""
+        kind, named = _SIGNALS.get(refusal.cause), (fields.get(42), fields.get(41))
+        if kind is not None and isinstance(named[0], str) and isinstance(named[1], str):
+            self._signals.report(Signal(kind, terminal=(named[0].strip(), named[1].strip()), participant="terminal"))
 
     def _refuse(self, refusal: Refused, fields: Fields) -> Answer:
         TERMINAL_REFUSALS.labels(refusal.cause).inc()

@@ -6,6 +6,8 @@ under way, answers it does not read. What cannot be read as a message ends the c
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -13,6 +15,7 @@ from adapters.unionpay.pos.codec import Message, decode, frame
 from adapters.unionpay.pos.format import MalformedMessage
 from adapters.unionpay.pos.frame import Framer
 from switch.ops.metrics import TERMINAL_CONNECTIONS, TERMINAL_REFUSALS
+from switch.ports.signals import UNHEARD, Signal, SignalKind, Signals
 from switch.terminals.desk import Desk
 from switch.terminals.refusals import HangUp
 from switch.terminals.settings import DoorLimits
@@ -20,12 +23,14 @@ from switch.terminals.settings import DoorLimits
 log = structlog.get_logger()
 
 _READ_BYTES = 4096
+_UNREADABLE = frozenset({"frame", "malformed", "truncated"})
 
 
 class TerminalDoor:
     """`start`, then `drain` and `close`."""
 
-    def __init__(self, desk: Desk, limits: DoorLimits) -> None:
+    def __init__(self, desk: Desk, limits: DoorLimits, signals: Signals = UNHEARD) -> None:
+        self._signals = signals
         self._desk = desk
         self._limits = limits
         self._server: asyncio.Server | None = None
@@ -65,7 +70,7 @@ class TerminalDoor:
             _refuse(refusal)
             writer.transport.abort()
             return
-        connection = _Connection(self._desk, self._limits, reader, writer)
+        connection = _Connection(self._desk, self._limits, reader, writer, partial(self._broken_off, address))
         task = asyncio.create_task(connection.serve(), name="terminal")
         self._connections[task] = connection
         self._addresses[address] += 1
@@ -78,6 +83,12 @@ class TerminalDoor:
             if not self._addresses[address]:
                 del self._addresses[address]
             TERMINAL_CONNECTIONS.dec()
+
+    def _broken_off(self, address: str, cause: str) -> None:
+        """A network of terminals may share an address: it is told of, and never turned away for it."""
+        _refuse(cause)
+        if cause in _UNREADABLE:
+            self._signals.report(Signal(SignalKind.MALFORMED, address=address, participant="terminal"))
 
     def _refusal(self, address: str) -> str | None:
         if self._draining:
@@ -93,8 +104,10 @@ class _Connection:
     """Reads until the peer ends, breaks a rule or falls silent, or until `stop`; then answers what it has read."""
 
     def __init__(
-        self, desk: Desk, limits: DoorLimits, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+        self, desk: Desk, limits: DoorLimits, reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
+        broken_off: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self._broken_off = broken_off
         self._desk = desk
         self._limits = limits
         self._reader = reader
@@ -124,7 +137,7 @@ class _Connection:
         try:
             await self._read_on()
         except HangUp as reason:
-            _refuse(reason.cause)
+            self._broken_off(reason.cause)
         except ConnectionError:
             pass
 

@@ -140,5 +140,5 @@ class PasswordReset:
         try:
             await self._factor.prove(account, factor, b"", address)
         except NotProved:
-            await self._guarded.wrong(tally, account, address)
+            await self._guarded.wrong(tally, account.login_hash, account, address)
             raise

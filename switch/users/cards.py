@@ -32,6 +32,7 @@ from switch.domain.sensitive import Pan
 from switch.domain.states import Decision, EntryMode, Operation, State
 from switch.ports import Clock
 from switch.ports.platform import Payments
+from switch.ports.signals import UNHEARD, Signal, SignalKind, Signals
 from switch.users.card_store import CardStore
 from switch.users.code_store import CardNumbers
 
@@ -66,6 +67,7 @@ class CardsOfUsers:
         settings: VerificationSettings | None = None,
         limits: CardLimits | None = None,
         entropy: Callable[[int], bytes] = secrets.token_bytes,
+        signals: Signals = UNHEARD,
     ) -> None:
         self._store = store
         self._numbers = numbers
@@ -74,6 +76,7 @@ class CardsOfUsers:
         self._settings = settings or VerificationSettings()
         self._limits = limits or CardLimits()
         self._entropy = entropy
+        self._signals = signals
 
     # --- adding -------------------------------------------------------------------------------------------------------
 
@@ -143,6 +146,7 @@ class CardsOfUsers:
         if record.decision in (Decision.DECLINED, Decision.UNKNOWN):
             await self._store.given_back(card)  # nothing was held, or the switch reverses it by itself
         if record.decision is Decision.DECLINED:
+            self._signals.report(Signal(SignalKind.CARD_REFUSED, card.user_id))
             raise NotPossible(f"the card was declined: {record.response_code}, {record.reason}")
         raise NotPossible("the issuer did not answer in time: add the card again later")
 
@@ -181,6 +185,7 @@ class CardsOfUsers:
             raise Invalid("amount_minor", f"must be 1 to {LARGEST_PROOF_MINOR}")
         card = await self._store.prove(user_id, card_id, minor, self._limits, self._clock.time_ms(), who)
         if card.state is CardState.ACTIVE:
+            self._signals.report(Signal(SignalKind.CARD_ADDED, user_id))
             return card
         if card.state is CardState.FAILED:
             raise TooMany("the amount was wrong too often: the card was not added")

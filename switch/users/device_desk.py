@@ -1,11 +1,13 @@
 """Devices: bound to their user by a key that they prove to hold, named, revoked."""
 
+from hashlib import blake2s
 from uuid import UUID
 
 from switch.domain.access import Caller
 from switch.domain.account import AlertKind, Purpose
 from switch.domain.refusals import Invalid, Missing, NotPossible, NotProved
 from switch.domain.user import Device
+from switch.ports.signals import Signal, SignalKind
 from switch.users.messages import Alerts
 from switch.users.names import name_from
 from switch.users.passkeys import Passkeys
@@ -50,6 +52,9 @@ class DeviceDesk:
             raise NotProved("log in again")
         if not added:
             raise NotPossible(f"there are {most} devices: revoke one")
+        # The key and not the device's number: who binds one machine again and again has as many numbers.
+        about = blake2s(public_key, digest_size=16).hexdigest()
+        world.signals.report(Signal(SignalKind.DEVICE_ADDED, account.id, device.id, address, about=about))
         await self._alerts.tell(account, AlertKind.DEVICE_BOUND, address)
         return device
 

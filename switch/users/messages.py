@@ -15,6 +15,7 @@ import structlog
 
 from switch.domain.account import Account, Alert, AlertKind, OutgoingMessage
 from switch.domain.login import Login, LoginKind
+from switch.ports.signals import Signal, SignalKind
 from switch.users.limits import network_of
 from switch.users.world import World
 
@@ -24,6 +25,17 @@ _LEASE_MS: Final = 60_000
 _ALERT_MS: Final = 86_400_000
 # The HSM's error by its name: nothing of ours is imported from it.
 _BROKEN: Final = "MacMismatch"
+# What a user must hear of that risk control hears of in the same breath; of the rest whoever knows more tells it.
+_SIGNALS: Final = {
+    AlertKind.LOCKED_OUT: SignalKind.LOGIN_LOCKED,
+    AlertKind.PASSWORD_CHANGED: SignalKind.PASSWORD_CHANGED,
+    AlertKind.PASSWORD_RESET: SignalKind.PASSWORD_RESET,
+    AlertKind.RECOVERY_CODE_USED: SignalKind.RECOVERY_CODE_USED,
+    AlertKind.TOKEN_REUSED: SignalKind.TOKEN_REUSED,
+    AlertKind.PASSKEY_COPIED: SignalKind.PASSKEY_COPIED,
+    AlertKind.SECOND_FACTOR_CHANGED: SignalKind.FACTOR_CHANGED,
+    AlertKind.RESCUED: SignalKind.PASSWORD_RESET,
+}
 
 
 class MessageKind(IntEnum):
@@ -109,7 +121,7 @@ class OutboxMessenger:
 
 
 class Alerts:
-    """What a user must hear of, in his list and by message."""
+    """What a user must hear of, in his list and by message; and risk control with him."""
 
     def __init__(self, world: World, messenger: Messenger) -> None:
         self._world = world
@@ -117,18 +129,21 @@ class Alerts:
 
     async def tell(self, account: Account, kind: AlertKind, address: str) -> None:
         world = self._world
+        if kind in _SIGNALS:
+            world.signals.report(Signal(_SIGNALS[kind], account.id, address=address))
         now_ms = world.now_ms()
         await world.stores.notices.add_alert(Alert(world.timed_id(), account.id, kind, now_ms, address))
         to = await world.seals.login_of(account.login_hash, account.login_kind, account.login_sealed)
         await self._messenger.send(Message(to, MessageKind.ALERT, now_ms + _ALERT_MS, alert=kind))
 
-    async def used_from(self, account: Account, address: str, on_device: bool) -> None:
-        """A log-in from there: an alert where the network is new to an account that knows others."""
+    async def used_from(self, account: Account, address: str, on_device: bool) -> bool:
+        """A log-in from there: an alert where the network is new to an account that knows others; whether it is."""
         network = network_of(address, 24, 48)
         if not network:
-            return
+            return False
         world = self._world
         network_hash = await world.seals.hash("network", account.id.bytes + network.encode())
         new = await world.stores.notices.seen(account.id, network_hash, world.now_ms())
         if new and not on_device:
             await self.tell(account, AlertKind.NEW_NETWORK, address)
+        return new

@@ -15,6 +15,7 @@ from switch.domain.code_device import CodeClaim, CodeDevice
 from switch.domain.dynamic_code import NotACode, ReadCode, Verified, read_code, verify_code
 from switch.ports import Clock, Hsm, NotOpened
 from switch.ports.platform import Devices
+from switch.ports.signals import UNHEARD, Signal, SignalKind, Signals
 from switch.users.code_settings import CodeSettings
 from switch.users.code_store import CardNumbers, CodeStore
 from switch.users.wrong_codes import WrongCodes
@@ -55,6 +56,7 @@ class PaymentCodes:
         hsm: Hsm,
         clock: Clock,
         settings: CodeSettings | None = None,
+        signals: Signals = UNHEARD,
     ) -> None:
         self._store = store
         self._devices = devices
@@ -62,6 +64,7 @@ class PaymentCodes:
         self._hsm = hsm
         self._clock = clock
         self._settings = settings or CodeSettings()
+        self._signals = signals
         self._wrong = WrongCodes(self._settings.wrong_per_terminal, self._settings.wrong_per_acquirer)
 
     async def open(self, presented: Sequence[tuple[UUID, AuthorizationRequest]]) -> list[Credential | NotOpened]:
@@ -96,6 +99,7 @@ class PaymentCodes:
             if code.verified is None:
                 code.refusal = _WRONG
                 self._wrong.count(code.request, now_ms)
+                self._signals.report(_wrong_code(code.request, code.device))
                 if code.device is not None:
                     guessed[number] += 1
         guessed = +guessed
@@ -163,6 +167,18 @@ class PaymentCodes:
             card = None if pan is None else CardCredential(pan, code.device.card_expiry_yymm, holder=holder)
             opened.append(card or _NO_CARD)
         return opened
+
+
+def _wrong_code(request: AuthorizationRequest, device: CodeDevice | None) -> Signal:
+    """device: whose number was named, if it is anybody's."""
+    return Signal(
+        SignalKind.WRONG_CODE,
+        None if device is None else device.user_id,
+        None if device is None else device.device_id,
+        request.payer.ip_address,
+        (request.merchant.id, request.terminal_id),
+        request.acquirer_id,
+    )
 
 
 def _read(authorization_id: UUID, request: AuthorizationRequest) -> _Code:

@@ -10,6 +10,7 @@ from uuid import UUID
 from switch.domain.account import Account, Code, Purpose
 from switch.domain.login import Login, parse_login
 from switch.domain.refusals import Invalid, NotProved, TooMany
+from switch.ports.signals import Signal, SignalKind
 from switch.users.limits import CODES_OF_DAY, CODES_OF_HOUR, AddressLimit
 from switch.users.messages import Message, MessageKind, Messenger
 from switch.users.passwords import Passwords, accepted
@@ -111,4 +112,5 @@ class Registration:
         entry = change(account.id, "Verify", after={"state": "open", "login": code.login_kind.name.lower()})
         if not await world.stores.accounts.create(account, code.id, entry):
             raise NotProved(_NOT_RIGHT)
+        world.signals.report(Signal(SignalKind.REGISTERED, account.id, address=address))
         return account.id

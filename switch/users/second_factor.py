@@ -6,6 +6,7 @@ from switch.domain.access import Caller
 from switch.domain.account import Account, AlertKind, Purpose
 from switch.domain.refusals import NotPossible, NotProved, TooMany
 from switch.domain.tally import Tally
+from switch.ports.signals import Signal, SignalKind, Signals
 from switch.users.limits import Tries
 from switch.users.messages import Alerts
 from switch.users.passkeys import Passkeys
@@ -40,16 +41,20 @@ class Guarded:
     locked: told of every lock, also of a login that nobody has.
     """
 
-    def __init__(self, tries: Tries, alerts: Alerts, locked: Callable[[], None]) -> None:
+    def __init__(self, tries: Tries, alerts: Alerts, locked: Callable[[], None], signals: Signals) -> None:
         self._tries = tries
         self._alerts = alerts
         self._locked = locked
+        self._signals = signals
 
     async def begin(self, login_hash: bytes) -> Tally:
         """Raises TooMany."""
         return await self._tries.begin(login_hash)
 
-    async def wrong(self, tally: Tally, account: Account | None, address: str) -> None:
+    async def wrong(self, tally: Tally, login_hash: bytes, account: Account | None, address: str) -> None:
+        user_id = None if account is None else account.id
+        failed = Signal(SignalKind.LOGIN_FAILED, user_id, address=address, about=login_hash.hex())
+        self._signals.report(failed)
         if not self._tries.locks(tally):
             return
         self._locked()
@@ -94,7 +99,7 @@ class StepUp:
         try:
             await self._factor.prove(account, factor, challenge, address)
         except NotProved:
-            await self._guarded.wrong(tally, account, address)
+            await self._guarded.wrong(tally, account.login_hash, account, address)
             raise
         await self._guarded.right(account.login_hash, wholly=True)
         return await self._book.mark(session, second_factor=True)
@@ -117,6 +122,6 @@ class StepUp:
             await self._guarded.right(account.login_hash, wholly=False)
             raise
         if not right:
-            await self._guarded.wrong(tally, account, address)
+            await self._guarded.wrong(tally, account.login_hash, account, address)
             raise NotProved("the password is not right")
         await self._guarded.right(account.login_hash, wholly=not account.has_second_factor)

@@ -21,6 +21,7 @@ from switch.domain.access import Caller, Session
 from switch.domain.account import STEP_UP_MS, Account, AlertKind, UserSession
 from switch.domain.refusals import Missing, NotPermitted, NotProved
 from switch.domain.user_token import AccessToken, RefreshToken, parse_refresh, secret_hash
+from switch.ports.signals import Signal, SignalKind
 from switch.users.messages import Alerts
 from switch.users.proofs import DeviceProof, check_proof
 from switch.users.world import World, change
@@ -87,7 +88,9 @@ class SessionBook:
         session = replace(session, access_hash=secret_hash(secrets.access))
         if not await self._store.add(session, account.password_version):
             raise NotProved("log in again")
-        await self._alerts.used_from(account, client.address, client.device_id is not None)
+        new = await self._alerts.used_from(account, client.address, client.device_id is not None)
+        signal = Signal(SignalKind.SIGNED_IN, account.id, client.device_id, client.address, new_network=new)
+        world.signals.report(signal)
         return _tokens(session, secrets)
 
     async def refresh(self, text: str, proof: DeviceProof | None, address: str) -> Tokens:

@@ -10,6 +10,7 @@ from uuid import UUID
 from switch.domain.account import Account, Ceremony, Purpose
 from switch.domain.refusals import NotProved, TooMany
 from switch.domain.user_token import SECRET_BYTES, is_secret_of, secret_hash
+from switch.ports.signals import Signal, SignalKind
 from switch.users.limits import AddressLimit
 from switch.users.passkeys import CHALLENGE_BYTES, Passkeys
 from switch.users.passwords import Passwords, normalized
@@ -69,7 +70,7 @@ class SignIn:
             await self._guarded.right(login_hash, wholly=False)
             raise
         if account is None or not right:
-            await self._guarded.wrong(tally, account, address)
+            await self._guarded.wrong(tally, login_hash, account, address)
             raise NotProved(_NOT_RIGHT)
         await self._guarded.right(login_hash, wholly=not account.has_second_factor)
         if self._passwords.outdated(encoded):
@@ -114,7 +115,7 @@ class SignIn:
         try:
             await self._factor.prove(account, factor, ceremony.challenge, address)
         except NotProved:
-            await self._guarded.wrong(tally, account, address)
+            await self._guarded.wrong(tally, account.login_hash, account, address)
             raise
         if not isinstance(factor, PasskeyAnswer):
             await self._take(ceremony.id)
@@ -158,7 +159,13 @@ class SignIn:
         await self._limit.admit(address)
         ceremony = await self._passkeys.taken(Purpose.PASSKEY_LOG_IN, answer.ceremony_id, None, None)
         account = await self._passkeys.named(answer.json)
-        await self._passkeys.prove(account, ceremony.challenge, answer.json, address)
+        try:
+            await self._passkeys.prove(account, ceremony.challenge, answer.json, address)
+        except NotProved:
+            about = account.login_hash.hex()
+            failed = Signal(SignalKind.LOGIN_FAILED, account.id, address=address, about=about)
+            self._world.signals.report(failed)
+            raise
         device_id = await self._device(account, proof, "log-in", answer.ceremony_id)
         client = Client(address, client_name, device_id)
         return await self._book.open(account, client, password=False, second_factor=True)

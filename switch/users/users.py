@@ -45,7 +45,7 @@ def build_users(
     teller = messenger or outbox
     alerts = Alerts(world, teller)
     limit = AddressLimit(counters, world.settings.per_address, world.clock.monotonic_s)
-    guarded = Guarded(Tries(world), alerts, locked)
+    guarded = Guarded(Tries(world), alerts, locked, world.signals)
     codes = Codes(world)
     book = SessionBook(world, alerts)
     totp, passkeys, recovery = Totp(world), Passkeys(world, alerts), Recovery(world, alerts)

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from switch.domain.audit import AuditEntry
 from switch.ports import Clock
+from switch.ports.signals import UNHEARD, Signals
 from switch.users.seals import Seals
 from switch.users.settings import UserSettings
 from switch.users.store import Stores
@@ -16,13 +17,14 @@ NOBODY: Final = UUID(int=0)
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """entropy: that many random bytes."""
+    """entropy: that many random bytes. signals: risk control, told of what happens to accounts."""
 
     stores: Stores
     seals: Seals
     clock: Clock
     entropy: Callable[[int], bytes]
     settings: UserSettings
+    signals: Signals = UNHEARD
 
     def now_ms(self) -> int:
         return self.clock.time_ms()

@@ -91,9 +91,10 @@ async def open_engine(foundation: Foundation, doorkeeper: Doorkeeper) -> Engine:
     routing, plans = await begin_routing(settings, foundation.pool, channels, lifecycle)
     hsm, pool = foundation.hsm.hsm, foundation.pool
     monitor, risk = await open_monitor(foundation, leases)
+    openers = road_openers(pool, hsm, clock, PostgresDevices(pool), foundation.watch)
     world = World(
         journal, hsm, channels, monitor, clock, ownership, routing, RoadCounts(routing.observe),
-        await merchant_standing(settings, lifecycle, pool), road_openers(pool, hsm, clock, PostgresDevices(pool)),
+        await merchant_standing(settings, lifecycle, pool), openers,
         PostgresScannedOrders(pool),
     )  # fmt: skip
     road_settings = _road_settings(settings)
@@ -116,6 +117,7 @@ async def open_engine(foundation: Foundation, doorkeeper: Doorkeeper) -> Engine:
         pin_key_check_value=partial(_pin_key_check_value, foundation.hsm),
         process_name=lambda: process_name(ownership.owner),
         take_notice=IssuerNotices(partial(_read_notice, direct), notices.act).take,
+        signals=foundation.watch,
     )
     return Engine(
         foundation, world, road, follow_ons, journal, leases, notices, plans, risk, authorizations, issuers,
@@ -136,7 +138,10 @@ async def announce(engine: Engine, port: int) -> None:
 
 async def open_terminals(engine: Engine) -> str:
     behind = (engine.road, engine.follow_ons, engine.world, engine.foundation.pool)
-    return await open_terminal_door(engine.foundation.settings, engine.foundation.lifecycle, engine.finish_s, behind)
+    foundation = engine.foundation
+    return await open_terminal_door(
+        foundation.settings, foundation.lifecycle, engine.finish_s, behind, foundation.watch
+    )
 
 
 def drain_road(engine: Engine) -> None:
@@ -152,7 +157,7 @@ async def open_notifications(engine: Engine) -> str:
         return ""
     notifying = {name: each for name, each in engine.world.channels.items() if isinstance(each, NotifyingChannel)}
     door_settings = DoorSettings(per_second=settings.notifications.per_second)
-    door = NotificationDoor(notifying, engine.notices, engine.world.clock, door_settings)
+    door = NotificationDoor(notifying, engine.notices, engine.world.clock, door_settings, engine.foundation.watch)
     host, port = split_address(settings.notifications.listen)
     port = await door.start(host, port)
     lifecycle.on_close("notifications", door.close)

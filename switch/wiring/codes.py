@@ -18,6 +18,7 @@ from switch.payments.handovers import Handovers
 from switch.payments.terminal_certificates import TerminalCertificates
 from switch.ports import Clock, Hsm, Opener, StoreUnavailable
 from switch.ports.platform import Devices
+from switch.ports.signals import UNHEARD, Signals
 from switch.store.cards import PostgresCards
 from switch.store.handovers import PostgresHandovers, PostgresTrail
 from switch.store.payment_codes import PostgresPaymentCodes
@@ -74,14 +75,15 @@ class WalletVault:
         await self._vault.set_state(_KEEPER, REQUESTER, [token], TokenState.DELETED)
 
 
-def codes_opener(pool: Pool, hsm: Hsm, clock: Clock, devices: Devices) -> Opener:
-    return PaymentCodes(PostgresPaymentCodes(pool), devices, wallet_vault(pool, hsm, clock), hsm, clock)
+def codes_opener(pool: Pool, hsm: Hsm, clock: Clock, devices: Devices, signals: Signals = UNHEARD) -> Opener:
+    numbers = wallet_vault(pool, hsm, clock)
+    return PaymentCodes(PostgresPaymentCodes(pool), devices, numbers, hsm, clock, signals=signals)
 
 
-def road_openers(pool: Pool, hsm: Hsm, clock: Clock, devices: Devices) -> dict[str, Opener]:
+def road_openers(pool: Pool, hsm: Hsm, clock: Clock, devices: Devices, signals: Signals = UNHEARD) -> dict[str, Opener]:
     """`World.openers`, for the process that has the road."""
-    handovers = Handovers(PostgresHandovers(pool), hsm, clock)
-    return {OWN_SCHEME: codes_opener(pool, hsm, clock, devices), HANDOVER_SCHEME: handovers}
+    handovers = Handovers(PostgresHandovers(pool), hsm, clock, signals=signals)
+    return {OWN_SCHEME: codes_opener(pool, hsm, clock, devices, signals), HANDOVER_SCHEME: handovers}
 
 
 def wallet_vault(pool: Pool, hsm: Hsm, clock: Clock) -> WalletVault:
@@ -96,7 +98,8 @@ def cards_of(platform: Platform) -> CardsOfUsers:
         section.acquirer_id, merchant, section.terminal_id, platform.settings.budgets.answer_budget_ms / 1000
     )
     numbers = wallet_vault(platform.pool, platform.hsm, platform.clock)
-    return CardsOfUsers(PostgresCards(platform.pool), numbers, platform.payments, platform.clock, settings)
+    store, signals = PostgresCards(platform.pool), platform.signals
+    return CardsOfUsers(store, numbers, platform.payments, platform.clock, settings, signals=signals)
 
 
 def enrolments_of(platform: Platform, devices: Devices) -> CodeEnrolments:

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 from switch.config import Settings
 from switch.ops.lifecycle import Lifecycle
+from switch.risk.blocks import DoorBlocks
+from switch.risk.signal_watch import SignalWatch
 from switch.store.counters import RedisCounters
 from switch.store.embedded import EmbeddedPostgres, EmbeddedRedis
 from switch.store.migrate import migrate as migrate_database
 from switch.store.partitions import ensure_partitions, keep_partitions
 from switch.store.pool import create_pool
+from switch.store.risk_cases import PostgresAlerts
 from switch.store.sessions import Pool
 from switch.wiring.hsm import HsmAccess, open_hsm
+from switch.wiring.signals import open_signals
 
 
 class SystemClock:
@@ -26,7 +30,9 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class Foundation:
-    """followers: connections for who follows the journal; the pool where nobody does."""
+    """followers: connections for who follows the journal; the pool where nobody does. watch: hears of every signal.
+    blocks: whom no door lets in.
+    """
 
     settings: Settings
     lifecycle: Lifecycle
@@ -36,6 +42,8 @@ class Foundation:
     redis_url: str
     counters: RedisCounters
     hsm: HsmAccess
+    watch: SignalWatch
+    blocks: DoorBlocks
 
 
 async def open_foundation(settings: Settings, lifecycle: Lifecycle) -> Foundation:
@@ -50,9 +58,9 @@ async def open_foundation(settings: Settings, lifecycle: Lifecycle) -> Foundatio
     lifecycle.on_close("partitions", lambda: cancelled(keeper))
     counters = RedisCounters(redis_url)
     lifecycle.on_close("counters", counters.close)
-    return Foundation(
-        settings, lifecycle, clock, pool, followers, redis_url, counters, await open_hsm(settings, lifecycle)
-    )
+    hsm = await open_hsm(settings, lifecycle)
+    watch, blocks = open_signals(settings, lifecycle, clock, redis_url, PostgresAlerts(pool))
+    return Foundation(settings, lifecycle, clock, pool, followers, redis_url, counters, hsm, watch, blocks)
 
 
 async def _followers(settings: Settings, postgres_url: str, pool: Pool, lifecycle: Lifecycle) -> Pool:

@@ -10,7 +10,7 @@ from grpc_reflection.v1alpha import reflection
 from payswitch.v1 import authorization_pb2_grpc, issuer_pb2_grpc, operations_pb2_grpc
 from switch.api import wire
 from switch.api.gate import Gate
-from switch.api.guarded import add_guarded
+from switch.api.guarded import UnknownMethods, add_guarded
 from switch.api.operations_service import OperationsServicer
 from switch.config import Settings, split_address
 from switch.ops.checks import Readiness
@@ -18,6 +18,7 @@ from switch.ops.health import HealthStatus
 from switch.ops.http import operations_app, start_http
 from switch.ops.lifecycle import Lifecycle
 from switch.ops.loop_lag import LoopLag
+from switch.ports.signals import Signals
 from switch.wiring.authorization import Engine
 from switch.wiring.channel import read_file
 from switch.wiring.foundation import closing
@@ -38,6 +39,7 @@ async def listen_to_participants(
     operators: OperationsServicer | None,
     served: Sequence[Served],
     gate: Gate,
+    signals: Signals,
 ) -> tuple[grpc.aio.Server, int]:
     """Mutual TLS, no reflection; returns the server and its port."""
     largest = max(_LARGEST_MESSAGE_BYTES, _LARGEST_UPLOAD_BYTES if served else 0)
@@ -56,12 +58,15 @@ async def listen_to_participants(
         operations_pb2_grpc.add_OperationsServiceServicer_to_server(operators, server)  # type: ignore[no-untyped-call]
     for each in served:
         add_guarded(each.service, each.servicer, gate, server, settings.platform.admitted_again_s)
+    server.add_generic_rpc_handlers((UnknownMethods(signals),))
     port = server.add_secure_port(settings.listen, _credentials(settings, mutual=True))
     await server.start()
     return server, port
 
 
-async def listen_to_people(settings: Settings, served: Sequence[Served], gate: Gate, lifecycle: Lifecycle) -> str:
+async def listen_to_people(
+    settings: Settings, served: Sequence[Served], gate: Gate, lifecycle: Lifecycle, signals: Signals
+) -> str:
     """TLS: callers show access tokens and API credentials. Returns the address, "" without a service or a listener."""
     if not served or not settings.platform.listen:
         return ""
@@ -75,6 +80,7 @@ async def listen_to_people(settings: Settings, served: Sequence[Served], gate: G
     )
     for each in served:
         add_guarded(each.service, each.servicer, gate, server, settings.platform.admitted_again_s)
+    server.add_generic_rpc_handlers((UnknownMethods(signals),))
     port = server.add_secure_port(settings.platform.listen, _credentials(settings, mutual=False))
     await server.start()
     lifecycle.on_finish("people", lambda: server.stop(1.0), 3.0)

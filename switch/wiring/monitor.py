@@ -54,6 +54,7 @@ async def open_monitor(foundation: Foundation, leases: PostgresLeases) -> tuple[
     settings, lifecycle, clock = foundation.settings, foundation.lifecycle, foundation.clock
     starter = starter_set(settings)
     live = LiveRisk(starter)
+    foundation.blocks.heed(lambda: live.lists)
     watch = RiskWatch(PostgresReleases(foundation.pool), live, starter)
     await watch.begin()
     watch.start()

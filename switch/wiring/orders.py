@@ -75,7 +75,7 @@ def _open_page(platform: Platform, desk: OrderDesk, shop: ShopCodes) -> None:
     section = platform.settings.orders
     limits = PageLimits(platform.clock, section.per_address_per_minute, section.per_shop_code_per_minute)
     settings = PageSettings(section.public_url, frozenset(section.redirect_hosts), section.forwarded_for)
-    page = OrderPage(desk, shop, limits, settings)
+    page = OrderPage(desk, shop, limits, settings, platform.signals, platform.blocked)
     host, port = split_address(section.listen)
 
     async def start() -> None:

@@ -10,6 +10,7 @@ from switch.config import Settings
 from switch.ops.lifecycle import Lifecycle
 from switch.ports import Channel, Clock, Hsm
 from switch.ports.platform import CardTypes, Merchants, Payments
+from switch.ports.signals import NOBODY_BLOCKED, UNHEARD, Blocked, Signals
 from switch.routing.card_types import BinCardTypes
 from switch.store.right_of_way import RightOfWay
 from switch.store.sessions import Pool
@@ -25,6 +26,7 @@ class Platform:
     redis_url: for what may be lost. card_types: nothing is known of any card unless BIN tables are given.
     right_of_way: the road's, where it is in this process: followers of the journal wait for it. followers: their
     connections, where they have their own.
+    signals: risk control's. blocked: whom no door lets in.
     """
 
     settings: Settings
@@ -39,6 +41,8 @@ class Platform:
     card_types: CardTypes = _NO_TABLES
     right_of_way: RightOfWay = field(default_factory=RightOfWay)
     followers: Pool | None = None
+    signals: Signals = UNHEARD
+    blocked: Blocked = NOBODY_BLOCKED
 
     @property
     def following(self) -> Pool:

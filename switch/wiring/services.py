@@ -35,6 +35,7 @@ from switch.wiring.risk import open_risk
 from switch.wiring.risk_cases import open_risk_cases
 from switch.wiring.routing import begin_bin_tables
 from switch.wiring.settlement import open_settlement
+from switch.wiring.signals import open_risk_counters
 from switch.wiring.transactions import open_transactions, open_webhooks
 from switch.wiring.users import open_users
 
@@ -78,7 +79,10 @@ async def open_services(foundation: Foundation, engine: Engine | None) -> list[S
         foundation.clock, _payments(foundation, engine), _merchants(foundation),
         engine.world.channels if engine is not None else {}, await _card_types(foundation, engine),
         _right_of_way(foundation.settings.followers, engine), foundation.followers,
+        foundation.watch, foundation.blocks,
     )  # fmt: skip
+    if "risk" in foundation.settings.services:
+        open_risk_counters(platform, foundation.watch)
     return [served for each in (open_feed, *openers) for served in each(platform)]
 
 
@@ -101,7 +105,7 @@ async def _card_types(foundation: Foundation, engine: Engine | None) -> BinCardT
 
 def open_gate(foundation: Foundation) -> Gate:
     sessions = PostgresUserSessions(foundation.pool, foundation.clock)
-    return Gate(pki.participant_of, sessions, _merchants(foundation))
+    return Gate(pki.participant_of, sessions, _merchants(foundation), foundation.watch, foundation.blocks)
 
 
 def _merchants(foundation: Foundation) -> PostgresMerchants:

@@ -5,6 +5,7 @@ from switch.ops.lifecycle import Lifecycle
 from switch.payments.follow_on import FollowOns
 from switch.payments.road import Road
 from switch.payments.world import World
+from switch.ports.signals import UNHEARD, Signals
 from switch.store.sessions import Pool
 from switch.store.terminals import PostgresTerminals
 from switch.terminals.desk import Desk
@@ -15,7 +16,11 @@ from switch.terminals.settings import DeskSettings, DoorLimits
 
 
 async def open_terminal_door(
-    settings: Settings, lifecycle: Lifecycle, finish_s: float, behind: tuple[Road, FollowOns, World, Pool]
+    settings: Settings,
+    lifecycle: Lifecycle,
+    finish_s: float,
+    behind: tuple[Road, FollowOns, World, Pool],
+    signals: Signals = UNHEARD,
 ) -> str:
     """The listener for payment terminals, if there is to be one; returns its address. It is drained before the road."""
     section, (road, follow_ons, world, pool) = settings.terminals, behind
@@ -40,7 +45,7 @@ async def open_terminal_door(
         message_s=section.message_ms / 1000,
         message_bytes=section.largest_message_bytes,
     )
-    door = TerminalDoor(Desk(payments, security, store, world.clock, desk_settings), limits)
+    door = TerminalDoor(Desk(payments, security, store, world.clock, desk_settings, signals), limits, signals)
     host, port = split_address(section.listen)
     bound = await door.start(host, port)
     lifecycle.on_finish("terminals", lambda: door.drain(finish_s), finish_s + 1)

@@ -43,7 +43,7 @@ def open_users(platform: Platform, belongings: Sequence[Belongings] = ()) -> Seq
     section = platform.settings.users
     settings = settings_of(section)
     stores = stores_on(platform.pool, platform.clock)
-    world = World(stores, Seals(platform.hsm), platform.clock, secrets.token_bytes, settings)
+    world = World(stores, Seals(platform.hsm), platform.clock, secrets.token_bytes, settings, platform.signals)
     passwords = Passwords(settings.argon2, secrets.token_bytes)
     counters = RedisCounters(platform.redis_url, timeout_s=_COUNTERS_TIMEOUT_S)
     sweeping = asyncio.create_task(_sweep(PostgresNotices(platform.pool), platform.clock), name="users' old rows")

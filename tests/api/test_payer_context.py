@@ -1,11 +1,15 @@
 """The payer's context from the wire, and to another process of the switch."""
 
+from uuid import UUID
+
 import pytest
 
 from payswitch.v1 import authorization_pb2 as pb
 from switch.api.errors import InvalidField
 from switch.api.payer_context import context_of, payer_of
 from switch.domain.payer import UNKNOWN_PAYER, Payer, Place, Posture
+from switch.pki import ParticipantError, participant_uri
+from switch.risk.subjects import own
 
 
 def test_an_acquirers_numbers_are_its_own() -> None:
@@ -13,6 +17,14 @@ def test_an_acquirers_numbers_are_its_own() -> None:
     assert payer_of(context, "acq-1:") == Payer("acq-1:7", "acq-1:d-1", "192.0.2.7")
     assert payer_of(context, "acq-2:") != payer_of(context, "acq-1:")
     assert payer_of(pb.PaymentContext(), "acq-1:") == UNKNOWN_PAYER
+
+
+def test_no_acquirer_names_a_user_of_the_switch() -> None:
+    """Nor one whose participant id is the switch's name."""
+    whose, _, identity = own(UUID(int=1)).rpartition(":")
+    with pytest.raises(ParticipantError):
+        participant_uri("acquirer", whose)
+    assert payer_of(pb.PaymentContext(payer_id=identity), "payswitch:").user != own(UUID(int=1))
 
 
 @pytest.mark.parametrize(
@@ -24,9 +36,7 @@ def test_one_address_has_one_spelling(text: str, canonical: str) -> None:
 
 
 def test_the_whole_context_goes_to_another_process_and_is_the_same_there() -> None:
-    payer = Payer(
-        "payswitch:u", "payswitch:d", "2001:db8::1", Place(-90_000_000, 180_000_000), Posture.ATTESTED | Posture.ROOTED
-    )
+    payer = Payer(":u", ":d", "2001:db8::1", Place(-90_000_000, 180_000_000), Posture.ATTESTED | Posture.ROOTED)
     assert payer_of(pb.PaymentContext.FromString(context_of(payer).SerializeToString()), "") == payer
 
 
@@ -41,6 +51,7 @@ def test_a_place_may_be_the_middle_of_nowhere() -> None:
         (pb.PaymentContext(device_id="a\nb"), "context.device_id"),
         (pb.PaymentContext(ip_address="192.0.2.256"), "context.ip_address"),
         (pb.PaymentContext(ip_address="1" * 10_000), "context.ip_address"),
+        (pb.PaymentContext(ip_address="fe80::1%eth0"), "context.ip_address"),
         (pb.PaymentContext(latitude_e6=1), "context"),
         (pb.PaymentContext(latitude_e6=90_000_001, longitude_e6=0), "context.latitude_e6"),
         (pb.PaymentContext(latitude_e6=0, longitude_e6=-180_000_001), "context.longitude_e6"),

@@ -142,6 +142,11 @@ async def test_what_names_nobody_is_refused(door: Door, name: pb.RiskSubjectName
     assert "4111" not in text
 
 
+async def test_so_many_are_looked_up_in_one_call(door: Door) -> None:
+    status, text = await door.refused(adding(*[named(CARD, card_token=TOKEN)] * 501))
+    assert (status, text) == ("INVALID_ARGUMENT", "subjects: at most 500 by a token or a payment")
+
+
 async def test_lists_and_cases_come_in_pages(door: Door) -> None:
     await door(adding(*(named(CARD, key=key(number)) for number in range(7))))
     found, token = [], ""

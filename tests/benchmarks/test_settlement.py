@@ -6,6 +6,7 @@ import asyncpg
 import pytest
 
 from benchmarks import settlement
+from benchmarks.processor import postmaster_of
 from switch.store.embedded import EmbeddedPostgres
 
 
@@ -21,7 +22,7 @@ async def dsn(postgres_server: EmbeddedPostgres) -> AsyncIterator[str]:
 
 
 async def test_a_small_day_is_followed_closed_settled_and_checked(dsn: str) -> None:
-    figures = await settlement.run(dsn, await settlement._postmaster(dsn), payments=1_000, merchants=20)
+    figures = await settlement.run(dsn, await postmaster_of(dsn), payments=1_000, merchants=20)
     assert figures.events == 1_060
     page = figures.page()
     for step in ("follow", "close", "settle", "check"):

@@ -109,6 +109,17 @@ async def test_what_is_refused_for_good_is_dead_at_once_and_nobody_is_named(scen
     assert office.posts[0].code not in text
 
 
+async def test_a_dead_letter_that_cannot_be_kept_is_no_reason_to_send_the_others_again(
+    scene: Scene, tmp_path: Path
+) -> None:
+    (tmp_path / "dead.jsonl").mkdir()  # whatever keeps it from being written
+    first, second = await register(scene), await register(scene)
+    post_office = Post_office([Outcome(Fate.NEVER, "recipient 550"), Outcome(Fate.DELIVERED)])
+    assert await delivery(scene, post_office, tmp_path).step() == 2
+    assert {each.to.text for each in post_office.posts} == {first, second}
+    assert await waiting(scene) == 0
+
+
 async def test_what_has_no_way_is_left_to_another_messenger(scene: Scene, tmp_path: Path) -> None:
     await register(scene)
     assert await delivery(scene, Ways(None, None), tmp_path).step() == 1

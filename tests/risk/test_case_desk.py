@@ -286,6 +286,27 @@ async def test_a_merchant_is_frozen_by_two_persons(scene: CaseScene) -> None:
     assert await scene.blocked(MERCHANT, key(3))
 
 
+async def test_a_freeze_that_waits_is_refused_with_the_lift(scene: CaseScene) -> None:
+    case_id = await scene.opened(MERCHANT, key(3))
+    _, batch = await scene.desk.act(case_id, Deed(CaseAction.FREEZE, "a front"), ANN)
+    assert batch is not None
+    await scene.desk.close(case_id, CaseOutcome.FALSE_ALARM, "an honest shop", 0, ANN)
+    with pytest.raises(NotPossible, match="REFUSED"):
+        await scene.lists.decide(batch.id, True, BOB)
+    assert not await scene.blocked(MERCHANT, key(3))
+
+
+async def test_of_two_who_close_it_at_once_one_has_the_last_word(scene: CaseScene) -> None:
+    case_id = await scene.opened()
+    both = await asyncio.gather(
+        scene.desk.close(case_id, CaseOutcome.CONFIRMED_FRAUD, "stolen", 0, ANN),
+        scene.desk.close(case_id, CaseOutcome.FALSE_ALARM, "honest", 0, BOB),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(each, NotPossible) for each in both) == 1
+    assert len((await scene.file(case_id)).events) == 1
+
+
 async def test_another_subject_is_taken_from_a_payment_of_the_case(scene: CaseScene) -> None:
     subjects = {CARD: key(1), USER: key(2)}
     payment, foreign = [await scene.judged(subjects, Outcome.DECLINE, fired=("list:stolen",)) for _ in range(2)]

@@ -209,6 +209,17 @@ async def test_what_leaves_and_what_never_does(scene: CaseScene, shared: Shared)
     assert b"m1" not in content
 
 
+async def test_the_newest_leave_where_there_are_too_many(scene: CaseScene, shared: Shared) -> None:
+    shared.sharing._most_told = 3
+    for number in range(10):
+        scene.clock.now_ms += 1
+        await scene.block(Subject.CARD, key(9 - number))
+    told = await shared.told("bank")
+    assert [each.pattern for each in told] == [
+        f"[x-payswitch-card:token = '{token_of(key(number), CARD_KEY)}']" for number in range(3)
+    ]
+
+
 async def test_cards_of_confirmed_cases_leave(scene: CaseScene, shared: Shared) -> None:
     for number, outcome in enumerate((CaseOutcome.CONFIRMED_FRAUD, CaseOutcome.FALSE_ALARM)):
         case_id = await scene.opened(Subject.CARD, key(number))

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import small_model
 from desk_scene import MODEL, RULES, above, document, facts_with, rule
 from prometheus_client import REGISTRY
 
@@ -48,6 +49,8 @@ class MemoryReleases:
 
 class Told:
     """A model whose score is its content."""
+
+    drift = None
 
     def __init__(self, content: bytes) -> None:
         if not content.isdigit():
@@ -210,3 +213,21 @@ async def test_it_follows_by_itself(releases: MemoryReleases, live: LiveRisk) ->
     await changed.wait()
     await watch.close()
     assert telling.rules.version == 3
+
+
+async def test_the_drift_of_the_model_in_force_is_told() -> None:
+    releases = MemoryReleases()
+    releases.contents[ReleaseKind.MODEL, 1] = small_model.content()
+    live = LiveRisk(compile_rules(read_rules('name = "none"')))
+    watch = RiskWatch(releases, live, live.rules)  # type: ignore[arg-type]
+    assert REGISTRY.get_sample_value("payswitch_risk_drift_rows") is None
+    releases.live = InForce(model=1)
+    await watch.look()
+    assert live.scorer is not None
+    live.scorer.score([{"amount_minor": 1} for _ in range(4096)])
+    rows = REGISTRY.get_sample_value("payswitch_risk_drift_rows")
+    assert rows is not None
+    assert rows > 0
+    releases.live = InForce()
+    await watch.look()
+    assert REGISTRY.get_sample_value("payswitch_risk_drift_rows") is None

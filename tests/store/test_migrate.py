@@ -1,6 +1,7 @@
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from switch.store.migrate import DIRECTORY, MigrationError, migrate, read_migrat
 
 LAST = len(read_migrations())
 NEXT = f"{LAST + 1:04}"
+DAY_MS = int(datetime(2026, 9, 21, 4, tzinfo=UTC).timestamp() * 1000)
 
 
 @pytest.fixture
@@ -109,4 +111,59 @@ async def test_what_was_left_unknown_before_is_pursued(empty_dsn: str, first_fiv
         "SELECT operation, follow_on_id, payer_key, created_time_ms, state, attempts FROM follow_ups ORDER BY operation"
     )
     assert [tuple(row) for row in rows] == [(5, UUID(int=2), b"payer", 20, 1, 0), (6, UUID(int=0), b"payer", 10, 1, 7)]
+    await connection.close()
+
+
+@pytest.fixture
+def released(copy: Path) -> Path:
+    """The schema that was released last before it."""
+    for path in sorted(copy.glob("*.sql"))[27:]:
+        path.unlink()
+    return copy
+
+
+async def _entered(connection: asyncpg.Connection, payment: int, day: date, fee_minor: int, event_kind: int) -> None:
+    """A payment of 1,000 with its event; entered on that day, answered on the first."""
+    authorization, follow_on = UUID(int=payment), UUID(int=payment if event_kind == 4 else 0)
+    source = f"captured/{follow_on}" if event_kind == 4 else f"approved/{authorization}"
+    legs = [("channel:unionpay", 1_000), ("merchant", fee_minor - 1_000), ("fees", -fee_minor)]
+    await connection.executemany(
+        "INSERT INTO ledger_entries VALUES ('m', $1, $2, $3, 1, $4, $5, 'CNY', $6, $7, $8)",
+        [
+            (UUID(int=payment << 8), leg, day, account, amount, authorization, source, DAY_MS)
+            for leg, (account, amount) in enumerate(legs)
+            if amount
+        ],
+    )
+    await connection.execute(
+        "INSERT INTO journal_events (merchant_id, authorization_id, kind, follow_on_id, position, operation,"
+        " amount_minor, currency, time_ms, created_time_ms, acquirer_id, terminal_id, channel, entry, response_code,"
+        " reference, payer_key, card_prefix)"
+        " VALUES ('m', $1, $2, $3, $4, 1, 1000, 'CNY', $5, $5, 'a', 't', 'unionpay', 1, '00', '', '', '622588')",
+        authorization, event_kind, follow_on, payment, DAY_MS,
+    )  # fmt: skip
+
+
+async def test_payments_that_were_only_counted_as_unpriced_are_named(empty_dsn: str, released: Path) -> None:
+    """Migration 31, on a database that has worked: once each, whichever day they were entered on."""
+    await migrate(empty_dsn, released)
+    connection = await asyncpg.connect(empty_dsn)
+    first, later = date(2026, 9, 21), date(2026, 9, 22)
+    await _entered(connection, 1, first, 0, 1)
+    await _entered(connection, 2, later, 0, 4)  # its day was sealed when it came
+    await _entered(connection, 3, first, 6, 1)  # priced
+    await connection.execute("INSERT INTO ledger_unpriced VALUES ('m', $1, 'CNY', 2, 2000)", first)
+    await connection.execute(
+        "INSERT INTO audit_trail VALUES ('m', $1, 'operator/ann', 'Made', 'it/1', '{}', '{}', 1)", UUID(int=1)
+    )
+    await migrate(empty_dsn)
+    rows = await connection.fetch(
+        "SELECT authorization_id, day, begun_day, amount_minor, source FROM ledger_unpriced_payments ORDER BY 1"
+    )
+    assert [tuple(row) for row in rows] == [
+        (UUID(int=1), first, first, 1_000, f"approved/{UUID(int=1)}"),
+        (UUID(int=2), first, first, 1_000, f"captured/{UUID(int=2)}"),
+    ]
+    assert tuple(await connection.fetchrow("SELECT payments, amount_minor FROM ledger_unpriced")) == (2, 2_000)
+    assert await connection.fetchval("SELECT count(*) FROM audit_trail WHERE sequence IS NULL") == 1  # to be chained
     await connection.close()

@@ -14,6 +14,7 @@ from books import EMPTY
 from switch.domain.authorization import Authorization
 from switch.domain.identity import computed_id, lowest_id_at
 from switch.domain.states import Decision, Operation, State
+from switch.ports import StoreUnavailable
 from switch.store.heavy import HeavyConnections
 from switch.store.journal import PostgresJournal
 from switch.store.journal_days import HOLDS
@@ -117,10 +118,12 @@ async def _follow_up(database: asyncpg.Pool, authorization_id: UUID, state: int)
     )  # fmt: skip
 
 
-async def _follow_on(database: asyncpg.Pool, authorization_id: UUID, state: State) -> None:
+async def _follow_on(
+    database: asyncpg.Pool, authorization_id: UUID, state: State, begun_ms: int = OLD_MS, answered_ms: int = OLD_MS
+) -> None:
     await database.execute(
-        "INSERT INTO follow_ons VALUES ('m1', $1, $2, 'acquirer-1', $3, 100, 'CNY', '', $4, '', '', '', '{}', $5, $5)",
-        uuid4(), authorization_id, Operation.REFUND, state, OLD_MS,
+        "INSERT INTO follow_ons VALUES ('m1', $1, $2, 'acquirer-1', $3, 100, 'CNY', '', $4, '', '', '', '{}', $5, $6)",
+        uuid4(), authorization_id, Operation.REFUND, state, begun_ms, answered_ms,
     )  # fmt: skip
 
 
@@ -164,6 +167,9 @@ GUARDED: dict[str, Callable[[asyncpg.Pool, UUID], Any]] = {
     ),
     "captures, refunds or reversals in flight": lambda pool, old: _follow_on(pool, old, State.UNKNOWN),
     "open follow-ups, or dead ones": lambda pool, old: _follow_up(pool, old, state=3),
+    "what has just ended, which the feed has not told": lambda pool, old: _follow_on(
+        pool, old, State.APPROVED, answered_ms=OLD_MS + 10 * DAY_MS
+    ),
     "refunds that are asked for": _refund,
     "orders being paid": _order_payment,
     "open disputes": lambda pool, old: _dispute(pool, old, state=4),
@@ -190,10 +196,67 @@ async def test_what_is_needed_stays(database: asyncpg.Pool, postgres_dsn: str, o
     await GUARDED[why](database, old.id)
     [day] = await retention(postgres_dsn).old_days()
     assert (str(day.day), day.held) == ("2021-03-01", why)
-    assert await retention(postgres_dsn).days.drop(day) == why  # looked for once more, under the lock
+    assert await retention(postgres_dsn).days.drop(day) == why  # looked for once more
     assert await keeping(database, postgres_dsn).look(1) == 0
     assert await days_there(database) == [*OLD_DAYS, *JUDGED]  # later days wait behind the one that is held
     assert await database.fetchval("SELECT count(*) FROM journal_events") == 1
+
+
+async def test_payments_go_on_while_it_is_looked_for(
+    database: asyncpg.Pool, postgres_dsn: str, old: Authorization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking takes its time, and whatever the road asks of the journal locks all its days."""
+    locked = """
+        SELECT 1 FROM pg_locks WHERE pid = pg_backend_pid() AND mode = 'AccessExclusiveLock'
+            AND relation IN ('authorizations'::regclass, 'authorizations_20210301'::regclass)
+    """
+    monkeypatch.setitem(HOLDS, "the journal is locked", locked)
+    [day, _] = await retention(postgres_dsn).old_days()
+    assert await retention(postgres_dsn).days.drop(day) == ""
+
+
+async def test_who_reads_the_journal_keeps_the_day_and_is_not_waited_for_by_payments(
+    database: asyncpg.Pool, postgres_dsn: str, old: Authorization
+) -> None:
+    days = retention(postgres_dsn).days
+    [day, _] = await retention(postgres_dsn).old_days()
+    async with database.acquire() as reader, reader.transaction():
+        await reader.execute("LOCK TABLE ONLY authorizations IN ACCESS SHARE MODE")
+        with pytest.raises(StoreUnavailable, match="LockNotAvailable"):
+            await days.drop(day)
+        # Nothing of ours waits in front of those who come after us.
+        await reader.fetchval("SELECT count(*) FROM authorizations")
+    assert await days.drop(day) == ""
+
+
+async def test_what_began_meanwhile_holds_the_day(
+    database: asyncpg.Pool, postgres_dsn: str, old: Authorization
+) -> None:
+    """A refund that was asked for, and ended, between the look and the locks."""
+    days = retention(postgres_dsn).days
+    [day, _] = await retention(postgres_dsn).old_days()
+    now_ms = await database.fetchval("SELECT now_ms()")
+    await _follow_on(database, old.id, State.APPROVED, begun_ms=now_ms)
+    assert await days.drop(day) == "captures, refunds or reversals in flight"
+    assert await days_there(database) == [*OLD_DAYS, *JUDGED]
+
+
+async def test_judgements_without_a_day_of_their_own_go_with_their_payments(
+    database: asyncpg.Pool, postgres_dsn: str, old: Authorization
+) -> None:
+    await database.execute(f"DROP TABLE {JUDGED[0]}")  # the payment came before the day was made
+    kept = computed_id("acquirer-1", "m1", OLD_MS + 5 * DAY_MS, "k")
+    for identity in (old.id, kept):
+        await database.execute(
+            "INSERT INTO risk_judgements (merchant_id, id, outcome, response_code, score, rules_version, model_version,"
+            " fired, shadow, failed, absent, facts, subjects, amount_minor, currency, time_ms)"
+            " VALUES ('m1', $1, 1, '', 0, 0, 0, '{}', '{}', '{}', '{}', '', '', 1, 'CNY', 0)",
+            identity,
+        )
+    await keeping(database, postgres_dsn).look(1)
+    left = [row["id"] for row in await database.fetch("SELECT id FROM risk_judgements_default")]
+    await database.execute("DELETE FROM risk_judgements_default")
+    assert left == [kept]
 
 
 async def test_payments_of_the_default_partition_hold_their_day(

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from signal_scene import Heard
 from town import LoopClock, town
 
 from adapters.unionpay.pos.simulator import Card, SimulatedTerminal
@@ -128,13 +129,15 @@ async def shop(town: Any, hsm: DirectHsm) -> AsyncIterator[Any]:
     doors: list[TerminalDoor] = []
     terminals: list[SimulatedTerminal] = []
     made: list[TerminalPayments] = []
+    heard = Heard()
 
     async def opened(limits: DoorLimits | None = None, **settings: Any) -> int:
         desk_settings = DeskSettings(**({"budget_s": 20.0, "sign_ons": 100} | settings))
         follow_ons = FollowOns(town.world, road_settings)
         security = TerminalSecurity(hsm, desk_settings.mac_key_algorithm)
         payments = TerminalPayments(road, follow_ons, town.journal, store, security, LoopClock(), desk_settings)
-        doors.append(TerminalDoor(Desk(payments, security, store, LoopClock(), desk_settings), limits or DoorLimits()))
+        desk = Desk(payments, security, store, LoopClock(), desk_settings, heard)
+        doors.append(TerminalDoor(desk, limits or DoorLimits(), heard))
         made.append(payments)
         return await doors[-1].start("127.0.0.1", 0)
 
@@ -151,7 +154,7 @@ async def shop(town: Any, hsm: DirectHsm) -> AsyncIterator[Any]:
 
     yield SimpleNamespace(
         open=opened, terminal=terminal, signed_on=signed_on, store=store, journal=town.journal, first=town.first,
-        second=town.second, road=road, doors=doors, world=town.world, payments=made,
+        second=town.second, road=road, doors=doors, world=town.world, payments=made, heard=heard,
     )  # fmt: skip
     for each in terminals:
         await each.close()

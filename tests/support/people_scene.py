@@ -24,6 +24,7 @@ from switch.api.user_service import UserServicer, shown_message
 from switch.demo.authenticator import SoftwareAuthenticator
 from switch.domain.tally import BackOff
 from switch.ops.metrics import USER_LOCK_OUTS
+from switch.ports.signals import UNHEARD, Signals
 from switch.store.counters import RedisCounters
 from switch.store.users_sessions import PostgresUserSessions
 from switch.users.passwords import Passwords
@@ -232,10 +233,11 @@ class BoundDevice:
 
 
 async def open_scene(
-    database: asyncpg.Pool, redis_url: str, hsm: DirectHsm, counters: Any = None, **settings: Any
-) -> Scene:
+    database: asyncpg.Pool, redis_url: str, hsm: DirectHsm, counters: Any = None, signals: Signals = UNHEARD,
+    **settings: Any,
+) -> Scene:  # fmt: skip
     clock, metered = StillClock(), Metered(hsm)
-    world = World(stores_on(database, clock), Seals(metered), clock, os.urandom, replace(SETTINGS, **settings))
+    world = World(stores_on(database, clock), Seals(metered), clock, os.urandom, replace(SETTINGS, **settings), signals)
     passwords = Passwords(world.settings.argon2, os.urandom)
     counters = counters or RedisCounters(redis_url, timeout_s=2.0)
     belongings: list[Any] = []

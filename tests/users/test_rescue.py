@@ -2,7 +2,7 @@
 
 import asyncio
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import grpc.aio
 import pytest
@@ -52,6 +52,7 @@ async def test_the_whole_way(scene: Scene) -> None:
     person = await lost(scene)
     rescue_id = await request(scene, person)
     assert await told(scene, person) == ["RESCUE_REQUESTED"]
+    scene.later(1)  # messages of one millisecond have no order
     approved = await approve(scene, rescue_id)
     assert approved.from_time_ms == scene.clock.now_ms + 72 * HOUR_MS
     assert await told(scene, person) == ["RESCUE_REQUESTED", "RESCUE_APPROVED"]
@@ -151,6 +152,30 @@ async def test_whoever_shows_a_second_factor_has_not_lost_them(scene: Scene) -> 
     with pytest.raises(NotPossible, match="second factor"):
         await complete(scene, rescue_id)
     assert (await person.log_in()).HasField("second_factor_needed")
+
+
+async def test_that_he_showed_one_is_not_swept_away_with_his_session(scene: Scene) -> None:
+    """Sessions may be short, and the wait long."""
+    person = await lost(scene)
+    rescue_id = await request(scene, person)
+    await approve(scene, rescue_id)
+    scene.later(60_000)
+    ticket = (await person.log_in()).second_factor_needed.ticket
+    await person.finish(ticket, totp_code=person.totp())
+    await scene.database.execute(
+        "UPDATE user_sessions SET refresh_expires_time_ms = $1 WHERE user_id = $2",
+        scene.clock.now_ms, UUID(person.tokens.user_id),
+    )  # fmt: skip
+    scene.later(72 * HOUR_MS)
+    await scene.world.stores.notices.sweep(scene.clock.now_ms, 100_000)
+    with pytest.raises(NotPossible, match="second factor"):
+        await complete(scene, rescue_id)
+    scene.later(20 * DAY_MS)  # the rescue is over, and holds nothing any more
+    await scene.world.stores.notices.sweep(scene.clock.now_ms, 100_000)
+    left = await scene.database.fetchval(
+        "SELECT count(*) FROM user_sessions WHERE user_id = $1", UUID(person.tokens.user_id)
+    )
+    assert left == 0
 
 
 async def test_what_nobody_goes_on_with_expires(scene: Scene) -> None:
