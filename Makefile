@@ -24,7 +24,7 @@ endif
 # A virtual environment that was moved, or whose Python is gone, is made anew.
 $(shell [ "$$(cat $(INSTALLED) 2>/dev/null)" = "$$(pwd -P)" ] && $(PY) -c '' 2>/dev/null || rm -f $(INSTALLED) $(BUILT))
 
-.PHONY: help system build proto node demo test check lint types protos imports bench bench-hsm bench-channels bench-platform soak lock clean
+.PHONY: help system build proto node demo test check lint types protos imports bench bench-hsm bench-channels bench-platform bench-risk soak lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -36,6 +36,7 @@ help:
 	@echo 'make bench-hsm       the HSM beside python-pkcs11, cryptography and psec; HSM="--rounds 3" passes options on'
 	@echo 'make bench-channels  ISO 8583 codec, wallets and routing beside other packages, signatures and look-ups'
 	@echo 'make bench-platform  payment codes, feed, ledger, reconciliation, transactions, analytics; some of them take minutes'
+	@echo 'make bench-risk      counters, rules, judging a payment, replaying a million judgements'
 	@echo 'make soak            four clients on two HSM processes for a minute, keys rotated under them'
 	@echo 'make build           only set up: system packages, .venv, protobuf stubs, Cython'
 	@echo 'make proto           the protobuf stubs again'
@@ -130,6 +131,13 @@ bench-platform: $(BUILT)
 	@$(PY) -m benchmarks.reconciliation
 	@$(PY) -m benchmarks.transactions
 	@$(PY) -m benchmarks.analytics
+	@$(PY) -m benchmarks.followers
+
+bench-risk: $(BUILT)
+	@$(PY) -m benchmarks.velocity
+	@$(PY) -m benchmarks.rules
+	@$(PY) -m benchmarks.judging
+	@$(PY) -m benchmarks.replay
 
 soak: $(BUILT)
 	@$(PY) -m benchmarks.hsm --soak

@@ -107,7 +107,8 @@ def live_rules() -> RuleSet:
     return RuleSet(starter_document().all_rules()[:LIVE_RULES])
 
 
-async def measured(rounds: int, batches: int, scorer: VersionedModel | None) -> Figures:
+async def measured(rounds: int, batches: int, scorer: VersionedModel | None, alone: int = 2_000) -> Figures:
+    """alone: payments that are judged one by one."""
     random = Random(1)
     counted = Counted()
     with tempfile.TemporaryDirectory() as folder:
@@ -119,7 +120,7 @@ async def measured(rounds: int, batches: int, scorer: VersionedModel | None) -> 
         monitor = PaymentMonitor(live, velocity, LocalVelocity(clock.time_ms), clock, counted, lambda: 1)
         plain = redis.Redis.from_url(url)
         try:
-            return await _rounds(rounds, batches, random, monitor, plain, counted)
+            return await _rounds((rounds, batches, alone), random, monitor, plain, counted)
         finally:
             await plain.aclose()
             await velocity.close()
@@ -127,8 +128,9 @@ async def measured(rounds: int, batches: int, scorer: VersionedModel | None) -> 
 
 
 async def _rounds(
-    rounds: int, batches: int, random: Random, monitor: PaymentMonitor, plain: redis.Redis, counted: Counted
+    counts: tuple[int, int, int], random: Random, monitor: PaymentMonitor, plain: redis.Redis, counted: Counted
 ) -> Figures:
+    rounds, batches, one_by_one = counts
     await monitor.judge(said(payments(BATCH, random)))
     says, judged, of_redis = [], [], []
     for _ in range(rounds):
@@ -141,7 +143,7 @@ async def _rounds(
         judged.append((time.process_time() - started_s) / BATCH / batches * 1e6)
         of_redis.append((await _redis_cpu_s(plain) - before_s) / BATCH / batches * 1e6)
     alone, pings = [], []
-    for batch in [said(payments(1, random)) for _ in range(2_000)]:
+    for batch in [said(payments(1, random)) for _ in range(one_by_one)]:
         alone.append(await _wall_ms(monitor.judge(batch)))
         pings.append(await _wall_ms(plain.ping()))
     payments_judged = BATCH * (batches * rounds + 1) + len(alone)
