@@ -23,7 +23,6 @@ from switch.store.risk_releases import PostgresReleases
 from switch.store.velocity import RedisVelocity
 from switch.wiring.foundation import Foundation
 
-
 # While Redis is away a process keeps these alone: some hundred megabytes at the most that honest traffic makes of them.
 _LOCAL_SUBJECTS: Final = 50_000
 
