@@ -65,9 +65,13 @@ class Counted:
 
 @dataclass(frozen=True)
 class Figures:
-    """Microseconds a payment, the best round; alone_ms and ping_ms: p50 and p99 of the wall time."""
+    """Microseconds a payment, the best round; alone_ms and ping_ms: p50 and p99 of the wall time.
+
+    ping_us: this process's CPU for one PING, a round trip with nothing in it.
+    """
 
     says_us: float
+    ping_us: float
     judged_us: float
     redis_us: float
     alone_ms: tuple[float, float]
@@ -132,7 +136,7 @@ async def _rounds(
 ) -> Figures:
     rounds, batches, one_by_one = counts
     await monitor.judge(said(payments(BATCH, random)))
-    says, judged, of_redis = [], [], []
+    says, judged, of_redis, of_pings = [], [], [], []
     for _ in range(rounds):
         made = [payments(BATCH, random) for _ in range(batches)]
         asked: list[list[Presented]] = []
@@ -142,13 +146,17 @@ async def _rounds(
             await monitor.judge(batch)
         judged.append((time.process_time() - started_s) / BATCH / batches * 1e6)
         of_redis.append((await _redis_cpu_s(plain) - before_s) / BATCH / batches * 1e6)
+        pinged_s = time.process_time()
+        for _ in range(200):
+            await plain.ping()
+        of_pings.append((time.process_time() - pinged_s) / 200 * 1e6)
     alone, pings = [], []
     for batch in [said(payments(1, random)) for _ in range(one_by_one)]:
         alone.append(await _wall_ms(monitor.judge(batch)))
         pings.append(await _wall_ms(plain.ping()))
     payments_judged = BATCH * (batches * rounds + 1) + len(alone)
     return Figures(
-        min(says), min(judged), min(of_redis), _quantiles(alone), _quantiles(pings), counted.fired / payments_judged,
+        min(says), min(of_pings), min(judged), min(of_redis), _quantiles(alone), _quantiles(pings), counted.fired / payments_judged,
         counted.absences,
     )  # fmt: skip
 
@@ -174,7 +182,7 @@ def lines(figures: Figures) -> list[str]:
     return [
         f"what a payment says of itself: {figures.says_us:.1f} us; counters, {LIVE_RULES} rules, packing:"
         f" {figures.judged_us:.1f} us; together {figures.says_us + figures.judged_us:.1f} us of this process's CPU",
-        f"Redis's own: {figures.redis_us:.1f} us",
+        f"Redis's own: {figures.redis_us:.1f} us; one PING alone takes {figures.ping_us:.1f} us of this process",
         f"alone: p50 {alone[0]:.2f} ms, p99 {alone[1]:.2f} ms; a PING p50 {ping[0]:.2f}, p99 {ping[1]:.2f}",
         f"rules fired a payment: {figures.fired:.2f}; batches without counters: {figures.absences}",
     ]

@@ -1,7 +1,7 @@
 """The rules of a new installation: `starter_rules.toml`, with the two limits that the settings give.
 
-Its limits hold from the first payment on. Its rules are judged in shadow: what they would have done is stored, and they
-decline nobody until the desk has replayed them over the installation's own traffic and a second person has approved.
+Its limits hold from the first payment on. Its rules are off, whatever mode the file gives them: every judgement stores
+its facts, so that a replay tells what they would have done to the installation's own traffic, and a second person approves.
 """
 
 from functools import cache
@@ -27,7 +27,7 @@ def starter_rules(
     attempts_per_minute: int,
     without_counters: WithoutFacts = WithoutFacts.LOCAL,
 ) -> RuleDocument:
-    """Version 0, its rules in shadow.
+    """Version 0, its rules off.
 
     contactless_no_pin_limit_minor: of a tap, in CNY. attempts_per_minute: of a card, and of an account; 0: no limit.
     without_counters: what holds of the attempts while the counters are gone. Raises pydantic's ValidationError for
@@ -45,5 +45,5 @@ def starter_rules(
         WrittenLimit.model_validate(each.model_dump(exclude_unset=True) | changes.get(each.id, {}))
         for each in document.limits
     )
-    rules = tuple(each.model_copy(update={"mode": Mode.SHADOW}) for each in document.rules)
+    rules = tuple(each.model_copy(update={"mode": Mode.OFF}) for each in document.rules)
     return document.model_copy(update={"limits": limits, "rules": rules})

@@ -264,7 +264,7 @@ def test_the_starter_rules_compile_and_take_the_settings_limits() -> None:
     assert set_up.by_id["card_attempts"].without_facts is WithoutFacts.FIRE
     limits = {each.id for each in starter_document().limits}
     assert {each.id for each in set_up.rules if each.mode is Mode.LIVE} == limits
-    assert {each.mode for each in set_up.rules if each.id not in limits} == {Mode.SHADOW}
+    assert {each.mode for each in set_up.rules if each.id not in limits} == {Mode.OFF}
     unlimited = compile_rules(starter_rules(5_000, 0))
     assert unlimited.judge({**tap, "amount_minor": 5_000, "card_count_1m": 11}).fired == ()
     assert unlimited.by_id["card_attempts"].mode is Mode.OFF
