@@ -156,8 +156,8 @@ async def _rounds(
         pings.append(await _wall_ms(plain.ping()))
     payments_judged = BATCH * (batches * rounds + 1) + len(alone)
     return Figures(
-        min(says), min(of_pings), min(judged), min(of_redis), _quantiles(alone), _quantiles(pings), counted.fired / payments_judged,
-        counted.absences,
+        min(says), min(of_pings), min(judged), min(of_redis), _quantiles(alone), _quantiles(pings),
+        counted.fired / payments_judged, counted.absences,
     )  # fmt: skip
 
 

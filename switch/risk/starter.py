@@ -1,7 +1,8 @@
 """The rules of a new installation: `starter_rules.toml`, with the two limits that the settings give.
 
 Its limits hold from the first payment on. Its rules are off, whatever mode the file gives them: every judgement stores
-its facts, so that a replay tells what they would have done to the installation's own traffic, and a second person approves.
+its facts, so that a replay tells what they would have done to the installation's own traffic before a second person
+approves.
 """
 
 from functools import cache
