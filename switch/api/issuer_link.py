@@ -22,6 +22,7 @@ _FRAME_MESSAGES = Histogram(
 MOST_CREDIT = 65_536
 # Notices of one stream that are being recorded; one more is told to come again.
 _NOTICES_AT_ONCE = 32
+_LAST_WRITE_S = 1.0
 
 # grpc.aio.EOF, which the type stubs do not know.
 _END_OF_STREAM: Any = vars(grpc.aio)["EOF"]
@@ -93,6 +94,7 @@ class Link:
         self._nonce = 0
         self._echoes: dict[int, float] = {}
         self._notices: set[asyncio.Task[None]] = set()
+        self._writing: asyncio.Future[None] | None = None
 
     def deliver(self, messages: list[IssuerMessage]) -> bool:
         if self._resting or len(self._messages) + len(messages) > self.credit:
@@ -137,6 +139,7 @@ class Link:
             for task in (*parts, *self._notices):
                 task.cancel()
             await asyncio.gather(*parts, *self._notices, return_exceptions=True)
+            await self._last_write()
         for task in done:
             error = task.exception()
             if isinstance(error, LinkFault):
@@ -144,6 +147,19 @@ class Link:
             if error is not None:
                 # grpc.aio raises internal kinds when the peer is gone in the middle of a read or write.
                 raise LinkFault(grpc.StatusCode.UNAVAILABLE, f"stream failed: {type(error).__name__}", "stream_failed")
+
+    async def _write(self, frame: issuer_pb2.ConnectResponse) -> None:
+        self._writing = asyncio.ensure_future(self._context.write(frame))
+        await asyncio.shield(self._writing)
+
+    async def _last_write(self) -> None:
+        """Until the write that was begun is done: gRPC takes no status while one is under way, and who ends the stream
+        then leaves its peer without an end (GRPC_CALL_ERROR_TOO_MANY_OPERATIONS).
+        """
+        if self._writing is not None:
+            await asyncio.wait([self._writing], timeout=_LAST_WRITE_S)
+            if self._writing.done() and not self._writing.cancelled():
+                self._writing.exception()  # seen: the stream has ended
 
     def _rest(self) -> None:
         self._resting = True
@@ -211,18 +227,18 @@ class Link:
     async def _write_frames(self) -> None:
         while not self._hung_up:
             if self._control:
-                await self._context.write(self._control.pop(0))
+                await self._write(self._control.pop(0))
             elif self._processes is not None:
                 processes, self._processes = self._processes, None
-                await self._context.write(issuer_pb2.ConnectResponse(processes=processes))
+                await self._write(issuer_pb2.ConnectResponse(processes=processes))
             elif self._messages:
                 batch = self._messages[: self._limits.frame_messages]
                 del self._messages[: self._limits.frame_messages]
                 _FRAME_MESSAGES.observe(len(batch))
-                await self._context.write(frames.messages_frame(batch))
+                await self._write(frames.messages_frame(batch))
             elif not self._drain_told:
                 self._drain_told = True
-                await self._context.write(issuer_pb2.ConnectResponse(drain=issuer_pb2.Drain()))
+                await self._write(issuer_pb2.ConnectResponse(drain=issuer_pb2.Drain()))
             elif self._resting and self._hub.unanswered(self) == 0:
                 return
             else:
