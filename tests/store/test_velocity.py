@@ -49,6 +49,25 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
+# --- one round trip ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("payments", [1, 64, 128])
+async def test_a_batch_is_one_call_of_the_script(velocity: RedisVelocity, redis_url: str, payments: int) -> None:
+    await one(velocity, "the script is loaded")
+    async with redis.Redis.from_url(redis_url) as plain:
+        before = await calls(plain)
+        answers = await velocity.see([Sighting(f"{payments} {n}", EVERYTHING, 100) for n in range(payments)])
+        assert len(answers) == payments
+        assert await calls(plain) == {**before, "evalsha": before["evalsha"] + 1}
+
+
+async def calls(plain: redis.Redis) -> dict[str, int]:
+    """By command, those that clients sent: a script's own are none of them."""
+    stats = await plain.info("commandstats")
+    return {name: stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("evalsha", "eval")}
+
+
 # --- what is answered -------------------------------------------------------------------------------------------------
 
 
